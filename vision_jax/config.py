@@ -1,0 +1,219 @@
+"""The config tree is the constructor tree.
+
+`node(cls, ...)` describes a constructor call as an `ml_collections.ConfigDict`: the dotted name
+under the key `target` and every argument, defaults included. `build` makes the call. So each
+argument of each part is a knob that a flag can turn, and a default lives in its constructor only.
+"""
+
+import ast
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from ml_collections import ConfigDict, config_dict
+
+TARGET = "target"
+# Linen adds these two to every module's constructor; they are not settings.
+_LINEN_FIELDS = ("parent", "name")
+
+
+class UserError(Exception):
+    """Bad input, said in one line that names the thing, the value and what to do.
+
+    `launch.py` and the `python -m` tools print it and exit with `code`, without a traceback.
+    """
+
+    code = 2
+
+
+def suggest(word: str, known: typing.Iterable[str]) -> str:
+    """' - did you mean X?' with the closest known word, or the known words where none is close."""
+    known = [str(k) for k in known]
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    if close:
+        return f" - did you mean {close[0]}?"
+    return f" - known: {', '.join(sorted(known))}" if known else ""
+
+
+def node(cls: Callable, **kwargs: Any) -> ConfigDict:
+    """The call `cls(**kwargs)` as a config tree.
+
+    Args:
+      cls: a class or function that is importable by name.
+      **kwargs: its arguments; other nodes, and tuples or dicts of nodes, nest.
+
+    Raises:
+      UserError: an argument that `cls` does not take, or a required one that is missing.
+    """
+    parameters = _parameters(cls)
+    for key in kwargs:
+        if key not in parameters:
+            raise UserError(f"{cls.__qualname__} has no argument {key!r}{suggest(key, parameters)}")
+    hints = _hints(cls)
+    tree = ConfigDict({TARGET: f"{cls.__module__}.{cls.__qualname__}"})
+    for key, parameter in parameters.items():
+        value = kwargs.get(key, parameter.default)
+        if value is inspect.Parameter.empty:
+            raise UserError(f"{cls.__qualname__} needs the argument {key!r}")
+        if value is None:
+            value = config_dict.placeholder(_optional_type(hints.get(key, object)))
+        tree[key] = value
+    return tree
+
+
+def build(tree: Any) -> Any:
+    """Makes the calls that `node` described, innermost first; lists come back as tuples."""
+    if isinstance(tree, ConfigDict):
+        arguments = {key: build(tree[key]) for key in tree if key != TARGET}
+        if TARGET not in tree:
+            return arguments
+        try:
+            return locate(tree[TARGET])(**arguments)
+        except TypeError as error:
+            raise UserError(f"{tree[TARGET]} cannot be built: {error}") from error
+    if isinstance(tree, (list, tuple)):
+        return tuple(build(item) for item in tree)
+    return tree
+
+
+def locate(name: str) -> Callable:
+    """The object with a dotted name, such as 'vision_jax.models.resnet.ResNet'."""
+    module, _, attribute = name.rpartition(".")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise UserError(f"config target {name!r} cannot be imported: {error}") from error
+
+
+def override(tree: ConfigDict, path: str, value: Any) -> None:
+    """Sets `tree.a.b[0].c` for the path 'a.b[0].c', checking that it exists and the value's type.
+
+    Args:
+      tree: changed in place.
+      path: dotted keys, with `[i]` for an item of a tuple.
+      value: a Python value, or text as typed in a flag, which is read as the type already there.
+
+    Raises:
+      UserError: an unknown key, or a value that does not fit.
+    """
+    *parents, last = _keys(path)
+    here: Any = tree
+    for depth, key in enumerate(parents):
+        here = _descend(here, key, path, depth)
+    if isinstance(last, int):
+        raise UserError(f"config key {path!r} is an item; override the whole tuple instead")
+    if not isinstance(here, ConfigDict) or last not in here:
+        known = list(here) if isinstance(here, ConfigDict) else []
+        raise UserError(f"unknown config key {path!r}{suggest(str(last), known)}")
+    wanted = here.get_type(last)
+    if isinstance(value, str) and (wanted is not str or value == "None"):
+        value = _read(value)
+    current = here[last]
+    if wanted is type(None):
+        wanted = object
+    if value is None and current is not None and not _is_optional(here, last):
+        raise UserError(f"config key {path!r} holds {current!r}; None is not allowed there")
+    if isinstance(current, ConfigDict) and not isinstance(value, Mapping):
+        raise UserError(f"config key {path!r} is a group; set one of: {', '.join(current)}")
+    if wanted is float and type(value) is int:
+        value = float(value)
+    if wanted is tuple and isinstance(value, list):
+        value = tuple(value)
+    if wanted is str and value is not None:
+        value = str(value)
+    if value is not None and not isinstance(current, ConfigDict):
+        right = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
+        if not right:
+            raise UserError(
+                f"config key {path!r} takes {_article(wanted.__name__)}, not {value!r}"
+            )
+    with here.ignore_type():
+        here[last] = value
+
+
+def arguments(text: str | None, **defaults: Any) -> types.SimpleNamespace:
+    """A config's own argument, `F.py:depth=56,smoke`, as a namespace.
+
+    Args:
+      text: comma-joined `key=value` or `flag`; None and '' mean the defaults.
+      **defaults: each known key with its default, whose type the value is read as.
+
+    Raises:
+      UserError: an unknown key or a value of the wrong type.
+    """
+    values = dict(defaults)
+    for item in filter(None, (text or "").split(",")):
+        key, equals, raw = item.partition("=")
+        if key not in defaults:
+            raise UserError(f"unknown config argument {key!r}{suggest(key, defaults)}")
+        value = (raw if isinstance(defaults[key], str) else _read(raw)) if equals else True
+        if type(value) is not type(defaults[key]):
+            kind = _article(type(defaults[key]).__name__)
+            raise UserError(f"config argument {key!r} takes {kind}, not {raw or 'nothing'!r}")
+        values[key] = value
+    return types.SimpleNamespace(**values)
+
+
+def _parameters(cls: Callable) -> dict[str, inspect.Parameter]:
+    return {
+        name: p
+        for name, p in inspect.signature(cls).parameters.items()
+        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+        and not (name in _LINEN_FIELDS and hasattr(cls, "apply"))
+    }
+
+
+def _hints(cls: Callable) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
+    except (NameError, TypeError):
+        return {}
+
+
+def _optional_type(hint: Any) -> type:
+    """int for `int | None`; object where more than one type is possible."""
+    options = [t for t in typing.get_args(hint) if t is not type(None)] or [hint]
+    plain = typing.get_origin(options[0]) or options[0]
+    return plain if len(options) == 1 and plain in (int, float, str, bool, tuple) else object
+
+
+def _is_optional(tree: ConfigDict, key: str) -> bool:
+    return isinstance(tree._fields[key], config_dict.FieldReference)
+
+
+def _keys(path: str) -> list[str | int]:
+    keys: list[str | int] = []
+    for part in path.split("."):
+        name, *items = part.replace("]", "").split("[")
+        keys.append(name)
+        keys += [int(i) if i.isdigit() else i for i in items]
+    return keys
+
+
+def _descend(here: Any, key: str | int, path: str, depth: int) -> Any:
+    if isinstance(key, int) and isinstance(here, (tuple, list)):
+        if key < len(here):
+            return here[key]
+        raise UserError(f"config key {path!r}: item {key} of {len(here)} does not exist")
+    if isinstance(here, ConfigDict) and key in here:
+        return here[key]
+    known = list(here) if isinstance(here, ConfigDict) else []
+    raise UserError(f"unknown config key {path!r}{suggest(str(key), known)}")
+
+
+def _read(text: str) -> Any:
+    """A Python literal, or the text itself where it is none ('1e3' and 'true' included)."""
+    if text.lower() in ("true", "false"):
+        return text.lower() == "true"
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError):
+        return text
+
+
+def _article(noun: str) -> str:
+    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"
