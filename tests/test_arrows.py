@@ -8,7 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "vision_jax"
 GROUND = ("config", "structs", "ops")
 ROOMS = ("data", "models", "tasks", "evaluation", "weights", "visualize")
-HALL = ("training", "report", "run")
+HALL = ("training", "report", "run", "show", "sweep")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 
@@ -53,7 +53,9 @@ def test_imports_point_down(path):
 
 def test_nobody_imports_experiments():
     for path in FILES:
-        assert "experiments" not in path.read_text().split("import experiments")[0].split("\n"), path
+        assert "experiments" not in path.read_text().split("import experiments")[0].split("\n"), (
+            path
+        )
         tree = ast.parse(path.read_text())
         names = [n.module or "" for n in ast.walk(tree) if isinstance(n, ast.ImportFrom)]
         assert not any(name.startswith(("experiments", "launch")) for name in names), path

@@ -6,9 +6,12 @@ argument of each part is a knob that a flag can turn, and a default lives in its
 """
 
 import ast
+import dataclasses
 import difflib
 import importlib
+import importlib.util
 import inspect
+import pathlib
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -56,7 +59,7 @@ def node(cls: Callable, **kwargs: Any) -> ConfigDict:
     hints = _hints(cls)
     tree = ConfigDict({TARGET: f"{cls.__module__}.{cls.__qualname__}"})
     for key, parameter in parameters.items():
-        value = kwargs.get(key, parameter.default)
+        value = _as_node(kwargs[key] if key in kwargs else _default(cls, key, parameter))
         if value is inspect.Parameter.empty:
             raise UserError(f"{cls.__qualname__} needs the argument {key!r}")
         if value is None:
@@ -102,13 +105,12 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
     """
     *parents, last = _keys(path)
     here: Any = tree
-    for depth, key in enumerate(parents):
-        here = _descend(here, key, path, depth)
+    for key in parents:
+        here = _descend(tree, here, key, path)
     if isinstance(last, int):
         raise UserError(f"config key {path!r} is an item; override the whole tuple instead")
     if not isinstance(here, ConfigDict) or last not in here:
-        known = list(here) if isinstance(here, ConfigDict) else []
-        raise UserError(f"unknown config key {path!r}{suggest(str(last), known)}")
+        raise _unknown_key(tree, here, path, last)
     wanted = here.get_type(last)
     if isinstance(value, str) and (wanted is not str or value == "None"):
         value = _read(value)
@@ -128,11 +130,57 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
     if value is not None and not isinstance(current, ConfigDict):
         right = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
         if not right:
-            raise UserError(
-                f"config key {path!r} takes {_article(wanted.__name__)}, not {value!r}"
-            )
+            raise UserError(f"config key {path!r} takes {_article(wanted.__name__)}, not {value!r}")
     with here.ignore_type():
         here[last] = value
+
+
+def load(spec: str) -> ConfigDict:
+    """The config of an experiment file.
+
+    Args:
+      spec: a path, and after a colon the file's own argument: 'experiments/x.py:depth=56'.
+
+    Raises:
+      UserError: no such file, or one that is no experiment.
+    """
+    module, argument = load_module(spec)
+    if not hasattr(module, "get_config"):
+        raise UserError(f"config {spec.partition(':')[0]!r} has no get_config(arg) function")
+    config = module.get_config(argument)
+    if not isinstance(config, ConfigDict):
+        raise UserError(f"get_config of {spec!r} returned {type(config).__name__}, not a node")
+    return config
+
+
+def load_module(spec: str) -> tuple[types.ModuleType, str]:
+    """The experiment file of 'F.py:argument' as a module, and the argument ('' where none)."""
+    file, _, argument = spec.partition(":")
+    path = pathlib.Path(file)
+    if not path.is_file():
+        known = sorted(str(p) for p in path.parent.glob("*.py"))
+        raise UserError(f"config {file!r} not found{suggest(file, known)}")
+    found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if found is None or found.loader is None:
+        raise UserError(f"config {file!r} is not a Python file")
+    module = importlib.util.module_from_spec(found)
+    try:
+        found.loader.exec_module(module)
+    except SyntaxError as error:
+        raise UserError(f"config {file!r}, line {error.lineno}: {error.msg}") from error
+    return module, argument
+
+
+def leaves(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    """Every setting of a config as (path, value), paths as `override` takes them."""
+    if isinstance(tree, ConfigDict):
+        for key in tree:
+            yield from leaves(tree[key], f"{prefix}.{key}" if prefix else key)
+    elif isinstance(tree, (tuple, list)) and any(isinstance(item, ConfigDict) for item in tree):
+        for number, item in enumerate(tree):
+            yield from leaves(item, f"{prefix}[{number}]")
+    else:
+        yield prefix, tree
 
 
 def arguments(text: str | None, **defaults: Any) -> types.SimpleNamespace:
@@ -167,6 +215,23 @@ def _parameters(cls: Callable) -> dict[str, inspect.Parameter]:
     }
 
 
+def _default(cls: Callable, name: str, parameter: inspect.Parameter) -> Any:
+    """The parameter's default; a dataclass's default_factory is called."""
+    if dataclasses.is_dataclass(cls):
+        field = cls.__dataclass_fields__.get(name)
+        if field is not None and field.default_factory is not dataclasses.MISSING:
+            return field.default_factory()
+    return parameter.default
+
+
+def _as_node(value: Any) -> Any:
+    """A dataclass instance as the node that builds it, so that its fields are knobs too."""
+    if isinstance(value, type) or not dataclasses.is_dataclass(value):
+        return value
+    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
+    return node(type(value), **{k: v for k, v in fields.items() if k not in _LINEN_FIELDS})
+
+
 def _hints(cls: Callable) -> dict[str, Any]:
     try:
         return typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
@@ -194,15 +259,24 @@ def _keys(path: str) -> list[str | int]:
     return keys
 
 
-def _descend(here: Any, key: str | int, path: str, depth: int) -> Any:
+def _descend(tree: ConfigDict, here: Any, key: str | int, path: str) -> Any:
     if isinstance(key, int) and isinstance(here, (tuple, list)):
         if key < len(here):
             return here[key]
         raise UserError(f"config key {path!r}: item {key} of {len(here)} does not exist")
     if isinstance(here, ConfigDict) and key in here:
         return here[key]
+    raise _unknown_key(tree, here, path, key)
+
+
+def _unknown_key(tree: ConfigDict, here: Any, path: str, key: str | int) -> UserError:
+    """Names a place where this very key exists, else a close key at the same level."""
+    last = path.rpartition(".")[2]
+    elsewhere = [p for p, _ in leaves(tree) if p.rpartition(".")[2] == last]
+    if elsewhere:
+        return UserError(f"unknown config key {path!r} - did you mean {elsewhere[0]}?")
     known = list(here) if isinstance(here, ConfigDict) else []
-    raise UserError(f"unknown config key {path!r}{suggest(str(key), known)}")
+    return UserError(f"unknown config key {path!r}{suggest(str(key), known)}")
 
 
 def _read(text: str) -> Any:

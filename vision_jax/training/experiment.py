@@ -1,0 +1,132 @@
+"""One experiment: everything that a run depends on, and nothing else."""
+
+import dataclasses
+import math
+from typing import Any
+
+from vision_jax.config import UserError
+from vision_jax.training.optimizer import Optimizer
+
+
+@dataclasses.dataclass(frozen=True)
+class Init:
+    """Where the first variables come from.
+
+    Attributes:
+      weights: None for a fresh initialisation; a foreign file (`.safetensors`, ...) in a
+        reference's names; a run folder, whose best checkpoint is taken; or `stage:NAME`.
+      skip: pattern (`re.search` on the parameter's path) of what stays freshly initialised; what
+        does not fit in shape must be named here, so that a changed head is never a surprise.
+    """
+
+    weights: str | None = None
+    skip: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Expect:
+    """The number that an experiment should reach, and where it is published."""
+
+    metric: str = ""
+    value: float = 0.0
+    source: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Experiment:
+    """A run: the parts and how long they work together.
+
+    Attributes:
+      task: what is trained (`tasks`), with its model.
+      train, eval: the input pipelines (`data`); `eval` None trains without evaluation.
+      metrics: what is measured on `eval`, by name (`evaluation`).
+      optimizer: update rule and schedule.
+      steps, epochs: length; exactly one is set. An epoch is the training set once.
+      seed: initialisation, dropout, device augmentation.
+      data_seed: order and host augmentation.
+      accumulate: micro-batches per step and device.
+      ema: decay of the averaged parameters, which are then the ones evaluated; 0 is off.
+      parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
+      log_every: steps between rows of metrics.jsonl.
+      eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
+      checkpoint_every: steps between checkpoints; 0 means at every evaluation.
+      keep: newest checkpoints kept, beside the best one.
+      best, best_mode: the metric that decides which is best, 'max' or 'min'.
+      init: where the first variables come from.
+      trainable: patterns of the parameters that train; () means all.
+      stages: runs in sequence, in the order of their names; each maps config keys to new values.
+      fit: instead of gradient steps, a part with `fit(task, variables, batches) → variables`.
+      baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
+      deterministic: scatter-free forms and repeatable kernels on GPU and TPU (the CPU always is).
+      debug_nans: stop at the operation that makes the first NaN; slow.
+      expect: the published number, or None for a demo.
+    """
+
+    task: Any
+    train: Any
+    eval: Any = None
+    metrics: dict = dataclasses.field(default_factory=dict)
+    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    steps: int = 0
+    epochs: float = 0.0
+    seed: int = 0
+    data_seed: int = 0
+    accumulate: int = 1
+    ema: float = 0.0
+    parallel: str = "shard_map"
+    log_every: int = 50
+    eval_every: int = 0
+    checkpoint_every: int = 0
+    keep: int = 2
+    best: str = "eval/top1"
+    best_mode: str = "max"
+    init: Init = dataclasses.field(default_factory=Init)
+    trainable: tuple = ()
+    stages: dict = dataclasses.field(default_factory=dict)
+    fit: Any = None
+    baselines: dict = dataclasses.field(default_factory=dict)
+    deterministic: bool = False
+    debug_nans: bool = False
+    expect: Expect | None = None
+
+    def __post_init__(self):
+        if bool(self.steps) == bool(self.epochs) and self.fit is None:
+            raise UserError(
+                f"steps={self.steps} and epochs={self.epochs}: set exactly one of them above 0"
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Steps that see about the whole training set once (at least 1)."""
+        return max(1, round(self.train.num_examples / self.train.batch_size))
+
+    @property
+    def total_steps(self) -> int:
+        return self.steps or math.ceil(
+            self.epochs * self.train.num_examples / self.train.batch_size
+        )
+
+    def is_eval_step(self, step: int) -> bool:
+        """Whether step's state is evaluated (step counts finished updates)."""
+        if self.eval is None or not step:
+            return False
+        return step == self.total_steps or step % (self.eval_every or self.steps_per_epoch) == 0
+
+    def is_checkpoint_step(self, step: int) -> bool:
+        if step == self.total_steps:
+            return True
+        if self.checkpoint_every:
+            return step % self.checkpoint_every == 0
+        return step % (self.eval_every or self.steps_per_epoch) == 0
+
+
+# What may change between a run and its continuation without changing a bit of the result.
+FREE_KEYS = (
+    "parallel",
+    "checkpoint_every",
+    "keep",
+    "train.threads",
+    "train.workers",
+    "eval.threads",
+    "eval.workers",
+)
