@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
+from vision_jax.config import UserError
 from vision_jax.structs import Batch
 
 
@@ -113,8 +114,8 @@ class Confusion:
 class MultiLabel:
     """Any number of classes per image: mean sigmoid loss, average precision per class, their mean.
 
-    Labels are (b, c) in [0, 1]; above one half is a positive. `loss` is the mean over images and
-    classes, in nats. `ap` (c,) float64 is NaN for a class without positives, which `map`, the mean,
+    Labels are (b, c) in [0, 1]; above one half is a positive. `loss` is the mean over images of
+    the sum over classes, in nats. `ap` (c,) float64 is NaN for a class without positives, which `map`, the mean,
     leaves out. NaN logits rank last.
 
     Fields:
@@ -130,7 +131,7 @@ class MultiLabel:
 
     def __post_init__(self):
         if self.interpolation not in ("none", "11-point"):
-            raise ValueError(f"interpolation {self.interpolation!r}: use 'none' or '11-point'")
+            raise UserError(f"interpolation {self.interpolation!r}: use 'none' or '11-point'")
 
     def empty(self) -> list:
         return []
@@ -152,10 +153,10 @@ class MultiLabel:
         if not len(logits):
             return {}
         with np.errstate(invalid="ignore"):  # NaN logits make a NaN loss, which says enough
-            loss = float(np.mean(np.logaddexp(0, logits) - logits * label))  # log(1 + e^x) - x y
+            losses = np.logaddexp(0, logits) - logits * label  # log(1 + e^x) - x y
         pairs = zip(logits.T, label.T > 0.5, strict=True)
         ap = np.array([average_precision(x, y, self.interpolation) for x, y in pairs])
-        results = {"loss": loss, "ap": ap}
+        results = {"loss": float(losses.sum(axis=1).mean()), "ap": ap}
         if not np.isnan(ap).all():
             results["map"] = float(np.nanmean(ap))
         return results

@@ -1,0 +1,51 @@
+"""Boxes drawn over an image."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+from vision_jax.visualize import colors
+from vision_jax.visualize.panels import LINE_HEIGHT, font_for_labels, to_rgb
+
+
+def draw_boxes(
+    image: np.ndarray,
+    boxes: np.ndarray,
+    labels: Sequence[int],
+    names: Sequence[str] = (),
+    scores: Sequence[float] | None = None,
+) -> np.ndarray:
+    """The image with each box outlined in its class's colour and captioned.
+
+    Args:
+      image: as `to_rgb` takes it.
+      boxes: (n, 4) xyxy, in pixels of this image; parts outside are cut.
+      labels: (n,) class numbers; a negative one is padding and is left out.
+      names: of the classes; numbers where it is empty.
+      scores: (n,) in 0..1, added to the captions. The last box is drawn on top.
+
+    Returns:
+      uint8 (h, w, 3), a copy.
+    """
+    canvas = Image.fromarray(to_rgb(image))
+    draw = ImageDraw.Draw(canvas)
+    font = font_for_labels()
+    line = max(1, round(max(canvas.size) / 300))
+    for number, (box, label) in enumerate(zip(np.asarray(boxes), labels, strict=True)):
+        if label < 0:
+            continue
+        color = colors.of_class(int(label))
+        x1, y1, x2, y2 = (float(side) for side in box)
+        # An edge is at a pixel's border: x2 = 10 outlines up to pixel 9.
+        corners = [x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)]
+        draw.rectangle(corners, outline=color, width=line)
+        caption = str(names[label]) if label < len(names) else str(int(label))
+        if scores is not None:
+            caption += f" {float(scores[number]):.2f}"
+        top = max(0.0, y1 - LINE_HEIGHT)
+        draw.rectangle(
+            [x1, top, x1 + font.getlength(caption) + 4, top + LINE_HEIGHT - 1], fill=color
+        )
+        draw.text((x1 + 2, top), caption, fill=colors.PAPER, font=font)
+    return np.asarray(canvas)

@@ -1,0 +1,125 @@
+"""Curves, bars and the confusion matrix, drawn by matplotlib without a window system."""
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+
+from vision_jax.visualize import colors
+
+_DPI = 110
+_NAMED_CLASSES = 30  # more names than this cannot be read along an axis
+_NUMBERED_CLASSES = 15  # nor more numbers than this in the cells
+
+
+def curves(
+    series: Mapping[str, tuple[Sequence[float], Sequence[float]]],
+    title: str,
+    x_label: str = "step",
+    target: tuple[float, str] | None = None,
+    log_y: bool = False,
+    size: tuple[float, float] = (5.2, 3.2),
+) -> np.ndarray:
+    """Lines over one axis.
+
+    Args:
+      series: name → (x, y). Points that are not finite are gaps; a short series shows its points.
+      title: above the axes.
+      x_label: below them.
+      target: a height with its name, drawn as a dashed line.
+      log_y: logarithmic, where every value is above 0.
+      size: inches at 110 pixels each.
+
+    Returns:
+      uint8 (h, w, 3).
+    """
+    figure, axes = _axes(size, title)
+    for number, (name, (x, y)) in enumerate(series.items()):
+        style = {"color": colors.fraction(colors.of_class(number)), "lw": 1.6, "label": name}
+        axes.plot(
+            x, np.asarray(y, np.float64), marker="o" if len(x) < 30 else None, ms=3.5, **style
+        )
+    if target is not None:
+        axes.axhline(target[0], ls="--", lw=1, color=colors.fraction(colors.FAINT), label=target[1])
+    if log_y:
+        axes.set_yscale("log")
+    axes.set_xlabel(x_label)
+    if len(series) > 1 or target is not None:
+        axes.legend(frameon=False, fontsize=8)
+    return _render(figure)
+
+
+def bars(
+    names: Sequence[str],
+    means: Sequence[float],
+    spreads: Sequence[float],
+    title: str,
+    size: tuple[float, float] | None = None,
+) -> np.ndarray:
+    """A dot with a ± whisker per name, one below the other; uint8 (h, w, 3).
+
+    Args:
+      names: what stands left of each.
+      means, spreads: (n,); a spread that is not finite draws no whisker.
+      title: above the axes.
+      size: inches; default grows with n.
+    """
+    figure, axes = _axes(size or (6.4, 1.2 + 0.32 * len(names)), title)
+    means, spreads = np.asarray(means, np.float64), np.asarray(spreads, np.float64)
+    rows = np.arange(len(names))[::-1]
+    color = colors.fraction(colors.SERIES[0])
+    axes.plot(means, rows, "o", ms=5, color=color)
+    known = np.isfinite(spreads)
+    axes.errorbar(
+        means[known], rows[known], xerr=spreads[known], fmt="none", capsize=3, color=color
+    )
+    axes.set_yticks(rows, names)
+    axes.set_ylim(-0.6, len(names) - 0.4)
+    return _render(figure)
+
+
+def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
+    """A confusion matrix, each row shaded by its share; uint8 (h, w, 3).
+
+    Args:
+      matrix: (c, c) counts; rows are true classes, columns predicted ones.
+      names: of the classes. Names are written up to 30 classes, counts up to 15.
+    """
+    matrix = np.asarray(matrix)
+    c = len(matrix)
+    share = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    side = min(9.0, max(3.6, 2.2 + 0.42 * c))
+    figure, axes = _axes((side, side), "Confusion (rows: truth, columns: prediction)")
+    axes.grid(False)
+    axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
+    if c <= _NAMED_CLASSES:
+        labels = [str(n) for n in names] if len(names) == c else [str(i) for i in range(c)]
+        axes.set_xticks(range(c), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
+        axes.set_yticks(range(c), labels)
+    if c <= _NUMBERED_CLASSES:
+        for row, column in np.argwhere(matrix):
+            color = "white" if share[row, column] > 0.5 else colors.fraction(colors.INK)
+            count = f"{matrix[row, column]:.0f}"
+            axes.text(column, row, count, ha="center", va="center", fontsize=8, color=color)
+    return _render(figure)
+
+
+def _axes(size: tuple[float, float], title: str):
+    # The object interface and not pyplot: no global state, no window system, any thread.
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=size, dpi=_DPI, layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    ink = colors.fraction(colors.INK)
+    axes.set_title(title, fontsize=10, loc="left", color=ink)
+    axes.grid(True, lw=0.5, color="0.9")
+    axes.set_axisbelow(True)
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.tick_params(labelsize=8, colors=ink)
+    return figure, axes
+
+
+def _render(figure) -> np.ndarray:
+    figure.canvas.draw()
+    return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()
