@@ -5,7 +5,7 @@ import math
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.training.optimizer import Optimizer
+from vision_jax.training.optimizer import Ema, Optimizer
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +40,12 @@ class Experiment:
       task: what is trained (`tasks`), with its model.
       train, eval: the input pipelines (`data`); `eval` None trains without evaluation.
       metrics: what is measured on `eval`, by name (`evaluation`).
-      optimizer: update rule and schedule.
+      optimizer: update rule and schedule; None only with `fit`.
       steps, epochs: length; exactly one is set. An epoch is the training set once.
       seed: initialisation, dropout, device augmentation.
       data_seed: order and host augmentation.
       accumulate: micro-batches per step and device.
-      ema: decay of the averaged parameters, which are then the ones evaluated; 0 is off.
+      ema: averaged variables, which are then the ones evaluated; None is off.
       parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
       log_every: steps between rows of metrics.jsonl.
       eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
@@ -53,7 +53,6 @@ class Experiment:
       keep: newest checkpoints kept, beside the best one.
       best, best_mode: the metric that decides which is best, 'max' or 'min'.
       init: where the first variables come from.
-      trainable: patterns of the parameters that train; () means all.
       stages: runs in sequence, in the order of their names; each maps config keys to new values.
       fit: instead of gradient steps, a part with `fit(task, variables, batches) → variables`.
       baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
@@ -66,13 +65,13 @@ class Experiment:
     train: Any
     eval: Any = None
     metrics: dict = dataclasses.field(default_factory=dict)
-    optimizer: Optimizer = dataclasses.field(default_factory=Optimizer)
+    optimizer: Optimizer | None = None
     steps: int = 0
     epochs: float = 0.0
     seed: int = 0
     data_seed: int = 0
     accumulate: int = 1
-    ema: float = 0.0
+    ema: Ema | None = None
     parallel: str = "shard_map"
     log_every: int = 50
     eval_every: int = 0
@@ -81,7 +80,6 @@ class Experiment:
     best: str = "eval/top1"
     best_mode: str = "max"
     init: Init = dataclasses.field(default_factory=Init)
-    trainable: tuple = ()
     stages: dict = dataclasses.field(default_factory=dict)
     fit: Any = None
     baselines: dict = dataclasses.field(default_factory=dict)

@@ -1,0 +1,74 @@
+"""Where arrays lie, and what is refused before anything compiles."""
+
+import jax
+import numpy as np
+import pytest
+from training_toy import Toy, make_batch
+
+from vision_jax.config import UserError
+from vision_jax.training import Constant, Optimizer, Parallel, Sgd, create, make_train_step
+
+
+@pytest.mark.parametrize("how", ["shard_map", "pmap", "jit"])
+@pytest.mark.parametrize("devices", [1, 8])
+def test_the_host_copy_round_trips_and_outlives_donation(how, devices):
+    task, parallel = Toy(), Parallel(how, jax.devices()[:devices])
+    update = Optimizer(Sgd(), Constant(0.1)).build(task.init()["params"], 10, 5)
+    given = create(task.init(), update)
+    state = parallel.put_state(given)
+    before = parallel.get_state(state)
+    kept = jax.tree.map(np.copy, before)
+    step = parallel.compile(make_train_step(task, update, parallel.axis))
+    for i in range(2):
+        state, _ = step(state, parallel.put_batch(make_batch(seed=i)), np.uint32(0))
+    jax.block_until_ready(state)
+    for tree in (before, given):
+        for a, b in zip(jax.tree.leaves(tree), jax.tree.leaves(kept), strict=True):
+            np.testing.assert_array_equal(a, b)
+            assert np.asarray(a).dtype == b.dtype
+    assert isinstance(before.params["head"]["kernel"], np.ndarray)
+    after = parallel.get_state(state)
+    assert np.any(after.params["head"]["kernel"] != before.params["head"]["kernel"])
+
+
+def test_the_state_passes_from_one_mapping_to_another_mid_run():
+    task = Toy()
+    update = Optimizer(Sgd(), Constant(0.1)).build(task.init()["params"], 10, 5)
+
+    def go(plan):
+        state = create(task.init(), update)
+        for i, how in enumerate(plan):
+            parallel = Parallel(how)
+            step = parallel.compile(make_train_step(task, update, parallel.axis))
+            state, _ = step(
+                parallel.put_state(state), parallel.put_batch(make_batch(seed=i)), np.uint32(0)
+            )
+            state = parallel.get_state(state)
+        return state
+
+    one, other = go(["pmap", "shard_map", "pmap"]), go(["shard_map", "pmap", "shard_map"])
+    for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    ("size", "accumulate", "said"),
+    [
+        (10, 1, "batch_size=10 is not divisible by 8 devices; use 8 or 16"),
+        (4, 1, "batch_size=4 is not divisible by 8 devices; use 8"),
+        (24, 2, "batch_size=24 is not divisible by 8 devices x 2 micro-batches; use 16 or 32"),
+    ],
+)
+def test_batch_sizes_that_do_not_divide(size, accumulate, said):
+    with pytest.raises(UserError) as error:
+        Parallel().check(size, accumulate)
+    assert str(error.value) == said
+
+
+def test_other_refusals():
+    Parallel().check(64, 2, "local")
+    Parallel("jit", jax.devices()[:1]).check(3, 1, "local")
+    with pytest.raises(UserError, match="norm='local'"):
+        Parallel("jit").check(64, norm="local")
+    with pytest.raises(UserError, match="did you mean shard_map"):
+        Parallel("shardmap")

@@ -1,0 +1,145 @@
+"""One per-device step on one or many devices: `shard_map`, `pmap` or `jit`.
+
+The batch is split over all devices in order of process, the state is copied to each. All three
+give the same numbers: `shard_map` and `pmap` bit for bit; `jit`, and another number of devices, up
+to the order of sums.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+
+from vision_jax.config import UserError, suggest
+
+Tree = Any
+AXIS = "data"
+_HOW = ("shard_map", "pmap", "jit")
+_SPLIT, _SAME = PartitionSpec(AXIS), PartitionSpec()
+
+
+class Parallel:
+    """How steps run on the devices, hiding where arrays lie.
+
+    Attributes:
+      how: 'shard_map'; 'pmap', whose state carries a leading device axis (unseen from outside);
+        or 'jit', where XLA splits a step that sees the global batch.
+      axis: the axis name that steps must be made with; None for 'jit'.
+      device_count: devices of all processes.
+    """
+
+    def __init__(self, how: str = "shard_map", devices: Sequence[jax.Device] | None = None):
+        """Takes all devices of all processes, unless given some."""
+        if how not in _HOW:
+            raise UserError(f"parallel={how!r} is unknown{suggest(how, _HOW)}")
+        devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
+        self.how = how
+        self.axis = None if how == "jit" else AXIS
+        self.device_count = len(devices)
+        self._devices = devices
+        mesh = Mesh(np.array(devices), (AXIS,))
+        self._split, self._same = NamedSharding(mesh, _SPLIT), NamedSharding(mesh, _SAME)
+        local = [d for d in devices if d.process_index == jax.process_index()]
+        self._local_count = len(local)
+        self._local = NamedSharding(Mesh(np.array(local), (AXIS,)), _SPLIT)
+
+    def check(self, batch_size: int, accumulate: int = 1, norm: str = "sync") -> None:
+        """Refuses what cannot run, before anything is compiled.
+
+        Args:
+          batch_size: global number of rows.
+          accumulate: micro-batches per device and step.
+          norm: the model's `norm`.
+
+        Raises:
+          UserError: with numbers that would do.
+        """
+        unit = self.device_count * accumulate
+        if batch_size % unit or batch_size < unit:
+            near = sorted({max(1, batch_size // unit) * unit, (batch_size // unit + 1) * unit})
+            processes = jax.process_count()
+            shape = f"{processes} x {self.device_count // processes}" if processes > 1 else ""
+            raise UserError(
+                f"batch_size={batch_size} is not divisible by {self.device_count} devices"
+                + (f" ({shape})" if shape else "")
+                + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
+                + f"; use {' or '.join(map(str, near))}"
+            )
+        if self.how == "jit" and norm == "local" and self.device_count > 1:
+            raise UserError(
+                "norm='local' needs per-device steps, which parallel='jit' has not; "
+                "use parallel='shard_map' or norm='sync'"
+            )
+
+    def put_state(self, tree: Tree) -> Tree:
+        """A copy on every device of a tree of host arrays that is the same in all processes."""
+        if self.how != "pmap":
+            return jax.tree.map(lambda x: self._make(self._same, np.array(x)), tree)
+        copies = (self._local_count,)
+        return jax.tree.map(
+            lambda x: self._make(self._local, np.broadcast_to(x, copies + np.shape(x)).copy()), tree
+        )
+
+    def get_state(self, tree: Tree) -> Tree:
+        """The host's copy, as numpy arrays with their logical shapes, of what `put_state` put.
+
+        It owns its memory: the next step, which donates the state, cannot reach it.
+        """
+        shards = jax.tree.map(lambda x: x.addressable_data(0), tree)
+        lead = 1 if self.how == "pmap" else 0
+        return jax.tree.map(lambda x: np.array(x[0] if lead else x), jax.device_get(shards))
+
+    def put_batch(self, batch: Tree) -> Tree:
+        """The global batch on the devices, from this process's contiguous rows of it."""
+        if self.how != "pmap":
+            return jax.tree.map(lambda x: self._make(self._split, np.asarray(x)), batch)
+        n = self._local_count
+        return jax.tree.map(
+            lambda x: self._make(self._local, np.reshape(x, (n, -1, *np.shape(x)[1:]))), batch
+        )
+
+    def compile(self, step: Callable) -> Callable:
+        """step(state, batch, seed) -> (state, metrics), over all devices.
+
+        The state is donated: always rebind it. Metrics come back once, equal for all devices.
+        """
+        if self.how == "pmap":
+            return jax.pmap(
+                step,
+                axis_name=AXIS,
+                in_axes=(0, 0, None),
+                out_axes=(0, None),
+                devices=self._pmap_devices(),
+                donate_argnums=0,
+            )
+        if self.how == "shard_map":
+            return jax.jit(self._shard(step, (_SAME, _SPLIT, _SAME)), donate_argnums=0)
+        return jax.jit(
+            step,
+            in_shardings=(self._same, self._split, self._same),
+            out_shardings=self._same,
+            donate_argnums=0,
+        )
+
+    def compile_eval(self, step: Callable) -> Callable:
+        """step(variables, batch) -> results equal for all devices; nothing is donated."""
+        if self.how == "pmap":
+            return jax.pmap(step, axis_name=AXIS, out_axes=None, devices=self._pmap_devices())
+        if self.how == "shard_map":
+            return jax.jit(self._shard(step, (_SAME, _SPLIT)))
+        return jax.jit(step, in_shardings=(self._same, self._split), out_shardings=self._same)
+
+    def _shard(self, step: Callable, in_specs: tuple) -> Callable:
+        # check_vma=False gives pmap's semantics: a gradient is the device's own until the step
+        # adds it up. With the default, autodiff would add it up first, and the step once more.
+        return jax.shard_map(
+            step, mesh=self._same.mesh, in_specs=in_specs, out_specs=_SAME, check_vma=False
+        )
+
+    def _make(self, sharding: NamedSharding, x: np.ndarray) -> jax.Array:
+        return jax.make_array_from_process_local_data(sharding, x)
+
+    def _pmap_devices(self) -> list[jax.Device] | None:
+        return None if self._devices == jax.devices() else self._devices
