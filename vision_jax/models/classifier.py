@@ -1,0 +1,79 @@
+"""A classifier is a trunk and a head; a pretrained trunk is `params['trunk']`, whoever uses it."""
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Key
+
+from vision_jax.models.blocks import Dense, Dropout, torch_linear
+from vision_jax.ops.pool import global_avg_pool
+
+# Heads number their dropout layers from here, trunks theirs from 0.
+HEAD_LAYER = 1000
+
+
+class Classifier(nn.Module):
+    """`trunk` finds feature maps, `head` turns the last of them into class scores.
+
+    Returns one dict, the same in training and evaluation:
+      each of the trunk's endpoints (b, h, w, c);
+      `features` (b, d), what the last linear layer reads;
+      `logits` (b, num_classes);
+      `aux_logits`, a tuple of (b, num_classes), where the paper has auxiliary heads.
+    """
+
+    trunk: nn.Module
+    head: nn.Module
+
+    def __call__(
+        self,
+        image: Float[Array, "b h w c"],
+        train: bool = False,
+        keys: Key[Array, "b"] | None = None,
+    ) -> dict[str, Array | tuple[Array, ...]]:
+        """See the class.
+
+        Args:
+          image: normalised RGB.
+          train: batch statistics, dropout and stochastic depth.
+          keys: one random key per example; needed in training by networks that draw.
+        """
+        outputs = self.trunk(image, train, keys)
+        return {**outputs, **self.head(outputs, train, keys)}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Input pixels per pixel of each endpoint."""
+        return self.trunk.strides
+
+
+class PoolHead(nn.Module):
+    """Global average pooling, dropout, one linear layer `fc`.
+
+    Reads the trunk's last endpoint. `num_classes = 0` leaves the linear layer out; `zero_init`
+    starts it at zero.
+    """
+
+    num_classes: int = 1000
+    dropout: float = 0.0
+    zero_init: bool = False
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        endpoints: dict[str, Array | tuple[Array, ...]],
+        train: bool = False,
+        keys: Key[Array, "b"] | None = None,
+    ) -> dict[str, Array]:
+        features = global_avg_pool(last_map(endpoints))
+        if not self.num_classes:
+            return {"features": features}
+        x = Dropout(self.dropout, layer=HEAD_LAYER)(features, train, keys)
+        start = nn.initializers.zeros if self.zero_init else torch_linear
+        logits = Dense(self.num_classes, dtype=self.dtype, kernel_init=start, name="fc")(x)
+        return {"features": features, "logits": logits}
+
+
+def last_map(endpoints: dict[str, Array | tuple[Array, ...]]) -> Float[Array, "b h w c"]:
+    """A trunk's last feature map; dicts keep the order in which the trunk wrote them."""
+    return [x for x in endpoints.values() if isinstance(x, jnp.ndarray) and x.ndim == 4][-1]
