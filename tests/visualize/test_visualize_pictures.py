@@ -83,13 +83,14 @@ def test_predictions_are_colored_by_being_right(truth, guess, expected):
 
 
 def test_boxes_are_outlined_at_their_pixels():
-    boxes = np.array([[10, 30, 50, 60], [0, 0, 20, 20]], np.float32)
+    boxes = np.array([[10, 30, 50, 60], [60, 60, 90, 90]], np.float32)
     got = visualize.draw_boxes(gray(0, 100, 100), boxes, [2, -1], ["a", "b", "c"], [0.5, 0.5])
     color = np.array(colors.of_class(2))
     assert (got[30, 10:50] == color).all() and (got[59, 10:50] == color).all()
     assert (got[30:60, 10] == color).all() and (got[30:60, 49] == color).all()
-    assert got[31:59, 11:49].max() == 0 and got[60:].max() == 0 and got[30:, 50:].max() == 0
-    assert not has_color(got, colors.of_class(-1 % len(colors.SERIES)))
+    assert got[31:59, 11:49].max() == 0
+    assert got[60:].max() == 0 and got[30:, 50:].max() == 0  # the padding too is not drawn
+    assert has_color(got[:30], color)  # the caption
 
 
 def test_curves_draw_each_series_and_skip_what_is_not_finite():

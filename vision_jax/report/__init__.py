@@ -1,0 +1,27 @@
+"""What a run leaves behind for people: rows of numbers, progress lines, pages, tables.
+
+While it runs, `Log` writes metrics.jsonl, timing.jsonl, TensorBoard events and progress lines. Then
+`write_report` makes one page, and `write_sweep` the tables of many runs. Both read only files, so
+that they work after a crash too.
+"""
+
+from vision_jax.report.folder import load_arrays, read_rows, save_arrays
+from vision_jax.report.gallery import Gallery
+from vision_jax.report.log import Log
+from vision_jax.report.page import write_report
+from vision_jax.report.sweeps import Claim, SweepRow, shows, write_sweep
+from vision_jax.report.versions import versions
+
+__all__ = [
+    "Claim",
+    "Gallery",
+    "Log",
+    "SweepRow",
+    "load_arrays",
+    "read_rows",
+    "save_arrays",
+    "shows",
+    "versions",
+    "write_report",
+    "write_sweep",
+]

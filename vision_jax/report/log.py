@@ -1,0 +1,150 @@
+"""The log of a run: rows on disk, TensorBoard events, progress lines."""
+
+import contextlib
+import os
+import pathlib
+import resource
+import sys
+import time
+from collections.abc import Callable, Mapping
+from typing import Any, TextIO
+
+import jax
+
+from vision_jax.report.folder import keep_rows, row_line
+from vision_jax.report.progress import Progress
+
+# What the progress line shows, by the names under which it may come.
+_SHOWN = {"train/loss": "loss", "loss": "loss", "train/lr": "lr", "lr": "lr"}
+
+
+class Log:
+    """Writes a run folder's metrics.jsonl, timing.jsonl and events, and progress lines.
+
+    metrics.jsonl holds the step and deterministic values only: a run that was killed and resumed
+    ends with the same bytes as one that was not. For that, write the rows of a step before its
+    checkpoint, and `flush` before that is committed. Whatever depends on the clock goes to
+    timing.jsonl, which keeps what killed attempts did as well.
+    """
+
+    def __init__(
+        self,
+        folder: str | os.PathLike | None,
+        *,
+        resumed: int | None = None,
+        total_steps: int = 0,
+        batch_size: int = 0,
+        interval: float = 5.0,
+        stream: TextIO | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ):
+        """
+        Args:
+          folder: made if missing; None writes nothing (processes other than the first).
+          resumed: the step of the restored checkpoint: later rows of metrics.jsonl are cut off.
+            None starts it anew.
+          total_steps: where the run ends; 0 if unknown.
+          batch_size: images per step over all devices, for the rate.
+          interval: seconds between plain progress lines, at least; the first comes after it.
+          stream: of progress lines; default standard output.
+          clock: seconds, for tests.
+        """
+        if folder is None:
+            stream = open(os.devnull, "w")  # noqa: SIM115 - closed with the log
+        self._devnull = stream if folder is None else None
+        self.progress = Progress(total_steps, batch_size, stream, interval, clock)
+        self._latest: dict[str, Any] = {}
+        self._files: dict[str, int] = {}
+        self._events = None
+        if folder is None:
+            return
+        folder = pathlib.Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        last_steps = {"metrics.jsonl": -1 if resumed is None else resumed, "timing.jsonl": None}
+        for name, last_step in last_steps.items():
+            damage = keep_rows(folder / name, last_step)
+            if damage:
+                self.say(damage)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._files[name] = os.open(folder / name, flags, 0o644)
+        self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
+
+    def metrics(self, step: int, values: Mapping[str, Any]) -> None:
+        """A row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars."""
+        self._write("metrics.jsonl", step, values)
+        for name, value in values.items():
+            if name in _SHOWN:
+                self._latest[_SHOWN[name]] = float(value)
+
+    def timing(self, step: int, values: Mapping[str, Any]) -> None:
+        """A row of timing.jsonl, whose `seconds` since the log's beginning are added."""
+        self._write("timing.jsonl", step, {"seconds": round(self.progress.seconds(), 3), **values})
+
+    def advance(self, step: int) -> None:
+        """After every step (cheap): shows progress, and writes a row of timing, when it is time."""
+        if self.progress.advance(step, self._latest):
+            rates = {"images_per_second": round(self.progress.rate, 3), **memory()}
+            self.timing(step, rates)
+
+    def pause(self) -> contextlib.AbstractContextManager[None]:
+        """`with log.pause():` around evaluation and checkpoints keeps them out of the rate."""
+        return self.progress.pause()
+
+    def say(self, text: str) -> None:
+        """Prints a line that stays, without breaking the live line."""
+        self.progress.say(text)
+
+    def flush(self) -> None:
+        """Returns once every row so far is on the disk."""
+        for file in self._files.values():
+            os.fsync(file)
+
+    def close(self) -> None:
+        """Flushes and closes; a second call does nothing."""
+        self.flush()
+        for file in self._files.values():
+            os.close(file)
+        self._files = {}
+        if self._events is not None:
+            self._events.close()
+            self._events = None
+        self.progress.close()
+        if self._devnull is not None:
+            self._devnull.close()
+
+    def __enter__(self) -> "Log":
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def _write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
+        line = row_line(step, values)
+        if name not in self._files:
+            return
+        # One write of the whole line: a kill of this process leaves all of it or nothing.
+        os.write(self._files[name], line)
+        if self._events is not None:
+            prefix = "timing/" if name == "timing.jsonl" else ""
+            for key, value in values.items():
+                if not isinstance(value, str) and value is not None:
+                    self._events.add_scalar(prefix + key, float(value), step)
+
+    def _open_events(self, folder: pathlib.Path, first_step: int):
+        try:
+            from tensorboardX import SummaryWriter
+        except ImportError as error:
+            self.say(f"no TensorBoard events ({error}): pip install tensorboardX")
+            return None
+        # TensorBoard drops what an earlier attempt wrote from this step on.
+        return SummaryWriter(str(folder), purge_step=first_step or None)
+
+
+def memory() -> dict[str, int]:
+    """Peak memory so far: `host_peak_bytes`, and `device_peak_bytes` where the device tells."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    found = {"host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    if "peak_bytes_in_use" in statistics:
+        found["device_peak_bytes"] = int(statistics["peak_bytes_in_use"])
+    return found
