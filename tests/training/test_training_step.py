@@ -1,6 +1,7 @@
 """The generic step: one number whatever the devices, the micro-batches and the padding."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +22,7 @@ from vision_jax.training import (
     make_train_step,
 )
 
+TOY, EMA = Toy(), Ema(0.9)
 OPTIMIZER = Optimizer(Sgd(), Step(0.1, (2,), 0.5, "steps"), decay=1e-3, clip=5.0)
 
 COMPILED = []  # grows with every compilation in the process
@@ -29,16 +31,17 @@ jax.monitoring.register_event_duration_secs_listener(
 )
 
 
-def run(how, devices, task=Toy(), steps=4, batches=None, accumulate=1, ema=Ema(0.9), **put):  # noqa: B008
+@functools.cache
+def run(how, devices, task=TOY, steps=4, batches=None, accumulate=1, ema=EMA, optimizer=OPTIMIZER):
     parallel = Parallel(how, jax.devices()[:devices])
     variables = task.init()
-    update = put.get("optimizer", OPTIMIZER).build(variables["params"], 10, 5)
+    update = optimizer.build(variables["params"], 10, 5)
     step = make_train_step(task, update, parallel.axis, accumulate, ema)
     compiled = parallel.compile(step)
     state = parallel.put_state(create(variables, update, ema is not None))
     reports = []
     for i in range(steps):
-        batch = make_batch(seed=i) if batches is None else batches[i]
+        batch = make_batch(seed=i) if batches is None else batches(i)
         state, report = compiled(state, parallel.put_batch(batch), np.uint32(7))
         reports.append(jax.device_get(report))
         compiled_before = len(COMPILED) if i == 0 else compiled_before
@@ -73,6 +76,7 @@ def test_all_mappings_and_device_counts_train_alike(single, how, devices):
 def test_pmap_and_shard_map_agree_to_the_bit(norm):
     task = Toy(norm=norm)
     assert_equal(run("pmap", 8, task), run("shard_map", 8, task))
+    assert_equal(run("pmap", 4, task, accumulate=2), run("shard_map", 4, task, accumulate=2))
 
 
 def test_a_mean_of_per_device_means_would_not_do(single):
@@ -109,14 +113,13 @@ def test_accumulation_with_batch_norm_does_not_depend_on_devices(how, devices):
 def test_padding_counts_for_nothing(devices, accumulate):
     """16 rows are the same as these 16 with 16 more that are not valid."""
     task = Toy(norm="none")
-    rows, padded = [], []
-    for i in range(3):
-        batch = make_batch(seed=i)
-        rows.append(batch)
-        more = make_batch(seed=100 + i)
-        both = jax.tree.map(lambda a, b: np.concatenate([a, b]), batch, more)
-        padded.append(both.replace(valid=np.arange(32) < 16, index=np.arange(32, dtype=np.int32)))
-    plain = run("shard_map", 1, task, 3, rows)
+
+    def padded(i):
+        rows, more = make_batch(seed=i), make_batch(seed=100 + i)
+        both = jax.tree.map(lambda a, b: np.concatenate([a, b]), rows, more)
+        return both.replace(valid=np.arange(32) < 16, index=np.arange(32, dtype=np.int32))
+
+    plain = run("shard_map", 1, task, 3)
     state, reports = run("shard_map", devices, task, 3, padded, accumulate)
     assert_close(state, plain[0], 1e-6)
     assert_close(reports, plain[1], 2e-5)
@@ -131,7 +134,7 @@ def test_micro_batches_keep_neighbours_and_their_index():
             return super().loss(variables, batch, key, train)
 
     batch = make_batch(16)
-    run("shard_map", 1, Watch(norm="none"), 1, [batch], accumulate=4)
+    run("shard_map", 1, Watch(norm="none"), 1, lambda _: batch, accumulate=4)
     jax.effects_barrier()
     assert sorted({tuple(i) for i, _ in seen}) == [
         (2 * k, 2 * k + 1, 2 * k + 8, 2 * k + 9) for k in range(4)
@@ -151,7 +154,7 @@ def test_gradient_is_that_of_the_sum_of_normalised_losses():
 
     value, gradient = jax.value_and_grad(loss)(variables["params"])
     plain = Optimizer(Sgd(momentum=0.0), Constant(1.0))
-    state, (report,) = run("shard_map", 8, task, 1, [batch], ema=None, optimizer=plain)
+    state, (report,) = run("shard_map", 8, task, 1, lambda _: batch, ema=None, optimizer=plain)
     moved = jax.tree.map(lambda a, b: a - b, variables["params"], state.params)
     assert_close(moved, gradient, 1e-5)
     np.testing.assert_allclose(report["loss"], value, rtol=1e-6)

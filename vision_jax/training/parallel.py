@@ -24,8 +24,8 @@ class Parallel:
     """How steps run on the devices, hiding where arrays lie.
 
     Attributes:
-      how: 'shard_map'; 'pmap', whose state carries a leading device axis (unseen from outside);
-        or 'jit', where XLA splits a step that sees the global batch.
+      how: 'shard_map'; 'pmap', the older interface, whose batches have a device axis; or 'jit',
+        where XLA splits a step that sees the global batch.
       axis: the axis name that steps must be made with; None for 'jit'.
       device_count: devices of all processes.
     """
@@ -40,10 +40,9 @@ class Parallel:
         self.device_count = len(devices)
         self._devices = devices
         mesh = Mesh(np.array(devices), (AXIS,))
+        if how == "pmap":  # its arrays are those of one process
+            mesh = mesh.local_mesh
         self._split, self._same = NamedSharding(mesh, _SPLIT), NamedSharding(mesh, _SAME)
-        local = [d for d in devices if d.process_index == jax.process_index()]
-        self._local_count = len(local)
-        self._local = NamedSharding(Mesh(np.array(local), (AXIS,)), _SPLIT)
 
     def check(self, batch_size: int, accumulate: int = 1, norm: str = "sync") -> None:
         """Refuses what cannot run, before anything is compiled.
@@ -75,12 +74,7 @@ class Parallel:
 
     def put_state(self, tree: Tree) -> Tree:
         """A copy on every device of a tree of host arrays that is the same in all processes."""
-        if self.how != "pmap":
-            return jax.tree.map(lambda x: self._make(self._same, np.array(x)), tree)
-        copies = (self._local_count,)
-        return jax.tree.map(
-            lambda x: self._make(self._local, np.broadcast_to(x, copies + np.shape(x)).copy()), tree
-        )
+        return jax.tree.map(lambda x: self._make(self._same, np.array(x)), tree)
 
     def get_state(self, tree: Tree) -> Tree:
         """The host's copy, as numpy arrays with their logical shapes, of what `put_state` put.
@@ -88,16 +82,15 @@ class Parallel:
         It owns its memory: the next step, which donates the state, cannot reach it.
         """
         shards = jax.tree.map(lambda x: x.addressable_data(0), tree)
-        lead = 1 if self.how == "pmap" else 0
-        return jax.tree.map(lambda x: np.array(x[0] if lead else x), jax.device_get(shards))
+        return jax.tree.map(np.array, jax.device_get(shards))
 
     def put_batch(self, batch: Tree) -> Tree:
         """The global batch on the devices, from this process's contiguous rows of it."""
         if self.how != "pmap":
             return jax.tree.map(lambda x: self._make(self._split, np.asarray(x)), batch)
-        n = self._local_count
+        n = self._split.mesh.size
         return jax.tree.map(
-            lambda x: self._make(self._local, np.reshape(x, (n, -1, *np.shape(x)[1:]))), batch
+            lambda x: self._make(self._split, np.reshape(x, (n, -1, *np.shape(x)[1:]))), batch
         )
 
     def compile(self, step: Callable) -> Callable:
@@ -109,8 +102,8 @@ class Parallel:
             return jax.pmap(
                 step,
                 axis_name=AXIS,
-                in_axes=(0, 0, None),
-                out_axes=(0, None),
+                in_axes=(None, 0, None),
+                out_axes=None,
                 devices=self._pmap_devices(),
                 donate_argnums=0,
             )
@@ -126,7 +119,13 @@ class Parallel:
     def compile_eval(self, step: Callable) -> Callable:
         """step(variables, batch) -> results equal for all devices; nothing is donated."""
         if self.how == "pmap":
-            return jax.pmap(step, axis_name=AXIS, out_axes=None, devices=self._pmap_devices())
+            return jax.pmap(
+                step,
+                axis_name=AXIS,
+                in_axes=(None, 0),
+                out_axes=None,
+                devices=self._pmap_devices(),
+            )
         if self.how == "shard_map":
             return jax.jit(self._shard(step, (_SAME, _SPLIT)))
         return jax.jit(step, in_shardings=(self._same, self._split), out_shardings=self._same)
