@@ -96,7 +96,7 @@ def load_arrays(folder: str | os.PathLike, name: str) -> dict[str, np.ndarray] |
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as file:
+        with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
             return {key: file[key] for key in file.files}
     except Exception as error:  # zipfile, zlib, numpy: each has its own
         raise UserError(f"{path} is damaged ({error}); delete it and evaluate again") from error

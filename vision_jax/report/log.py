@@ -136,8 +136,10 @@ class Log:
         except ImportError as error:
             self.say(f"no TensorBoard events ({error}): pip install tensorboardX")
             return None
-        # TensorBoard drops what an earlier attempt wrote from this step on.
-        return SummaryWriter(str(folder), purge_step=first_step or None)
+        # TensorBoard drops what an earlier attempt wrote from this step on. The suffix keeps two
+        # attempts within one second from writing the same file.
+        suffix = f".{os.getpid()}.{first_step}"
+        return SummaryWriter(str(folder), purge_step=first_step or None, filename_suffix=suffix)
 
 
 def memory() -> dict[str, int]:

@@ -213,7 +213,7 @@ def _table(title: str, rows: Sequence[Sequence[str]], head: Sequence[str] = ()) 
 
 def _number(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.4g}" if abs(value) < 1e4 else f"{value:,.0f}"
+        return f"{value:.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 

@@ -6,10 +6,10 @@ import io
 import math
 import os
 import pathlib
-import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from PIL import Image
 
 from vision_jax import visualize
@@ -133,8 +133,8 @@ def mean_and_spread(values: Sequence[float]) -> str:
     """'0.912 ± 0.004' with the unbiased standard deviation; one value stands alone."""
     if not values:
         return "–"
-    mean = f"{statistics.fmean(values):.4g}"
-    return f"{mean} ± {statistics.stdev(values):.2g}" if len(values) > 1 else mean
+    mean = f"{np.mean(values):.4g}"
+    return f"{mean} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else mean
 
 
 def _values(rows: Sequence[SweepRow], metric: str) -> list[float]:
@@ -155,8 +155,8 @@ def _side(rows: Sequence[SweepRow], overrides: Mapping[str, Any], metric: str) -
 
 
 def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    error = math.sqrt(statistics.variance(a) / len(a) + statistics.variance(b) / len(b))
-    return statistics.fmean(a) - statistics.fmean(b), error
+    error = math.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
+    return float(np.mean(a) - np.mean(b)), error
 
 
 def _verdict(claim: Claim, rows: Sequence[SweepRow]) -> str:
@@ -189,8 +189,8 @@ def _plot(
             keys = _short([key for key, _ in group])
             pairs = zip(keys, group, strict=True)
             names.append(", ".join(f"{key}={value}" for key, (_, value) in pairs) or "base")
-            means.append(statistics.fmean(values))
-            spreads.append(statistics.stdev(values) if len(values) > 1 else math.nan)
+            means.append(float(np.mean(values)))
+            spreads.append(float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
     if not names:
         return
     buffer = io.BytesIO()

@@ -1,0 +1,95 @@
+"""Tables over seeds, and when a claim is shown."""
+
+import csv
+import math
+
+import pytest
+
+from vision_jax.report import Claim, SweepRow, shows, write_sweep
+
+
+def test_a_claim_needs_twice_the_standard_error():
+    # Both have variance 1; the error of the difference is sqrt(2 / 3) = 0.816.
+    low = [0.0, 1.0, 2.0]
+    assert shows([1.7, 2.7, 3.7], low)
+    assert not shows([1.6, 2.6, 3.6], low)
+    assert not shows(low, [1.7, 2.7, 3.7])
+
+
+def test_a_claim_needs_three_finite_seeds():
+    assert not shows([9.0, 9.1], [0.0, 0.1, 0.2])
+    assert not shows([9.0, 9.1, 9.2], [0.0, 0.1])
+    assert not shows([9.0, 9.1, math.nan], [0.0, 0.1, 0.2])
+    assert shows([9.0, 9.1, 9.2], [0.0, 0.1, 0.2])
+
+
+def test_equal_values_show_nothing():
+    assert not shows([1.0] * 3, [1.0] * 3)
+
+
+def rows():
+    found = []
+    for depth, tops in ((20, (0.90, 0.91, 0.92)), (56, (0.80, 0.81, 0.82))):
+        for seed, top in enumerate(tops):
+            overrides = {"task.model.depth": depth, "seed": seed}
+            found.append(SweepRow(f"d{depth}s{seed}", overrides, {"eval/top1": top}))
+    found.append(SweepRow("d110", {"task.model.depth": 110, "seed": 0}, None))
+    return found
+
+
+def test_seeds_are_taken_together(tmp_path):
+    table = write_sweep(tmp_path, rows())
+    lines = table.read_text().splitlines()
+    assert lines[:5] == [
+        "| depth | n | eval/top1 |",
+        "| --- | --- | --- |",
+        "| 20 | 3 | 0.91 ± 0.01 |",
+        "| 56 | 3 | 0.81 ± 0.01 |",
+        "| 110 | 0 | – |",
+    ]
+    assert lines[-1] == "Not finished: d110."
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_csv_holds_every_run_exactly(tmp_path):
+    write_sweep(tmp_path, rows())
+    with open(tmp_path / "results.csv", newline="") as file:
+        found = list(csv.DictReader(file))
+    assert len(found) == 7
+    assert [float(row["eval/top1"]) for row in found[:3]] == [0.90, 0.91, 0.92]
+    assert found[6] == {"name": "d110", "task.model.depth": "110", "seed": "0", "eval/top1": ""}
+
+
+def test_verdicts_are_in_the_table(tmp_path):
+    deep, shallow = {"task.model.depth": 56}, {"task.model.depth": 20}
+    claims = [
+        Claim("deeper is worse", "eval/top1", higher=shallow, lower=deep),
+        Claim("deeper is better", "eval/top1", higher=deep, lower=shallow, scale="1,000 layers"),
+        Claim("deepest is best", "eval/top1", higher={"task.model.depth": 110}, lower=deep),
+    ]
+    lines = write_sweep(tmp_path, rows(), claims).read_text().splitlines()[-3:]
+    # Error: sqrt(2 × 0.01² / 3) = 0.00816, twice that is 0.016.
+    assert lines == [
+        "| deeper is worse | eval/top1 | +0.1 ± 0.016 | shown |",
+        "| deeper is better | eval/top1 | -0.1 ± 0.016 | not shown; would show at 1,000 layers |",
+        "| deepest is best | eval/top1 | 0 and 3 runs, 3 needed | not shown |",
+    ]
+
+
+def test_keys_that_end_alike_are_written_out(tmp_path):
+    found = [SweepRow("x", {"a.rate": 1, "b.rate": 2}, {"eval/top1": 0.5})]
+    text = write_sweep(tmp_path, found).read_text()
+    assert text.startswith("| a.rate | b.rate | n | eval/top1 |")
+    assert text.splitlines()[2] == "| 1 | 2 | 1 | 0.5 |"
+
+
+@pytest.mark.parametrize("value", [math.nan, None])
+def test_a_diverged_run_is_not_left_out(tmp_path, value):
+    values = [0.9, 0.91, value]
+    found = [SweepRow(str(i), {"seed": i}, {"eval/top1": v}) for i, v in enumerate(values)]
+    assert "| 3 | nan ± nan |" in write_sweep(tmp_path, found).read_text()
+
+
+def test_a_sweep_without_a_finished_run_has_a_table(tmp_path):
+    table = write_sweep(tmp_path, [SweepRow("x", {"lr": 0.1, "seed": 0}, None)])
+    assert "| 0.1 | 0 |" in table.read_text() and not (tmp_path / "plot.png").exists()
