@@ -37,7 +37,16 @@ CONFIGS = (
     ShapesConfig(
         name="cls32",
         description="one shape, 32x32: the classification demo",
-        look=Look(size=32, shapes=(1, 1), radius=(0.28, 0.42), spread=0.12, strokes=(1, 3)),
+        look=Look(
+            size=32,
+            shapes=(1, 1),
+            radius=(0.32, 0.44),
+            spread=0.08,
+            stretch=1.2,
+            strokes=(1, 3),
+            texture=20.0,
+        ),
+        train=6000,
         validation=1000,
         image_format="png",
     ),
