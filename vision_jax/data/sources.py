@@ -1,0 +1,281 @@
+"""Where examples come from: random access to a data set, one example at a time.
+
+An example is a dict: `image` (encoded bytes, or uint8 (h, w, c)) and what was asked for of `label`,
+`boxes`, `labels`, `difficult`, `crowd`, `area`, `rle`, `keypoints`, `segmentation`, `captions`.
+Boxes are float32 (n, 4) xyxy in pixels of the original image.
+"""
+
+import dataclasses
+import functools
+import json
+import os
+import pathlib
+import re
+from typing import Any, Protocol
+
+import numpy as np
+
+from vision_jax.config import UserError, suggest
+from vision_jax.data.decode import RecordError, decode_image, image_size
+
+FIELDS = ("label", "multilabel", "objects", "rle", "keypoints", "segmentation", "captions")
+# Written from a seed in seconds, so prepared when first asked for.
+EMBEDDED = ("shapes",)
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_FILE_NAMES = ("file_name", "image/filename", "id")
+
+
+class Source(Protocol):
+    """What a pipeline reads. Sources are picklable: worker processes get a copy.
+
+    Attributes:
+      classes: the names of labels 0..C-1.
+    """
+
+    classes: tuple[str, ...]
+
+    def __len__(self) -> int:
+        """Number of examples."""
+
+    def __getitem__(self, i: int) -> dict:
+        """Example i. Raises RecordError where it cannot be read."""
+
+    def describe(self, i: int) -> str:
+        """Example i in words, for error messages."""
+
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """All examples as `image` (n, h, w, c) uint8 and `label` (n,) int32, where they are small
+        and of one size; otherwise None."""
+
+
+@dataclasses.dataclass(frozen=True)
+class TFDS:
+    """A split of a prepared TFDS data set in array_record, read without TensorFlow.
+
+    Attributes:
+      name: of the data set, e.g. 'imagenet2012', 'voc/2007', 'shapes/cls32' or 'mnist:3.0.1'.
+      split: 'train', 'test[:10%]', 'train+validation', ... (TFDS's syntax).
+      data_dir: where data sets are prepared; None is $TFDS_DATA_DIR or ~/tensorflow_datasets.
+      fields: what an example holds, of FIELDS. `label` is the class; `multilabel` a float32
+        vector (C,) with 1 for each class that has an object which is not difficult, under the
+        key `label`; `objects` gives `boxes`, `labels` and, where known, `difficult`, `crowd`,
+        `area`.
+      label_key: the feature that is the label, e.g. 'coarse_label' of cifar100.
+      cache_mb: images of one size are held in memory, decoded, up to so many MiB.
+
+    Raises:
+      UserError: the data set is not prepared, is in TFRecord format, or lacks the split or a field.
+    """
+
+    name: str
+    split: str
+    data_dir: str | None = None
+    fields: tuple = ("label",)
+    label_key: str = "label"
+    cache_mb: int = 1024
+
+    def __post_init__(self):
+        for field in self.fields:
+            if field not in FIELDS:
+                raise UserError(f"source field {field!r} is unknown{suggest(field, FIELDS)}")
+        if {"label", "multilabel"} <= set(self.fields):
+            raise UserError("source fields: choose one of 'label' and 'multilabel'")
+        missing = [f for f in self.fields if _feature(f, self.label_key) not in self._paths]
+        if missing:
+            known = ", ".join(sorted(self._paths))
+            raise UserError(f"data set {self.name!r} has no {missing[0]!r} - it has: {known}")
+        _ = self._records  # a wrong split is reported now, not when training starts
+
+    def __getstate__(self) -> dict:
+        """The settings alone: open files and caches stay in their process."""
+        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+
+    def __len__(self) -> int:
+        return len(self._records)
+
+    def __getitem__(self, i: int) -> dict:
+        try:
+            return self._example(self._record(i))
+        except ValueError as error:
+            raise RecordError(f"{self.describe(i)}: {error}") from error
+
+    @functools.cached_property
+    def classes(self) -> tuple[str, ...]:
+        features = self._builder.info.features
+        asked = set(self.fields) & {"label", "multilabel", "objects"}
+        label = features[self.label_key] if asked == {"label"} else None
+        if label is None and "objects" in features:
+            label = features["objects"]["label"]
+        return tuple(getattr(label, "names", ()))
+
+    def describe(self, i: int) -> str:
+        """'imagenet2012 train record 7 (n01440764_10026.JPEG)'; the file where it is known."""
+        text = f"{self.name} {self.split} record {i}"
+        try:
+            record = self._record(i)
+        except RecordError:
+            return text
+        files = [record[key] for key in _FILE_NAMES if key in record]
+        return f"{text} ({_text(files[0])})" if files else text
+
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """All images decoded, where they have one size, fit into `cache_mb` and only the label is
+        asked for; otherwise None. Raises RecordError for an image that cannot be decoded."""
+        shape = self._image_shape
+        if self.fields != ("label",) or None in shape:
+            return None
+        if len(self) * np.prod(shape) > self.cache_mb * 2**20:
+            return None
+        return self._decoded
+
+    @functools.cached_property
+    def _decoded(self) -> dict[str, np.ndarray]:
+        image = np.empty((len(self), *self._image_shape), np.uint8)
+        label = np.empty(len(self), np.int32)
+        for i in range(len(self)):
+            example = self[i]
+            image[i], label[i] = example["image"], example["label"]
+        return {"image": image, "label": label}
+
+    @functools.cached_property
+    def _builder(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        return tfds.builder_from_directory(_find(self.name, _data_dir(self.data_dir)))
+
+    @functools.cached_property
+    def _records(self) -> Any:
+        import tensorflow_datasets as tfds
+
+        images = [key for key in ("image", "segmentation") if key in self._builder.info.features]
+        try:
+            return self._builder.as_data_source(
+                self.split, decoders={key: tfds.decode.SkipDecoding() for key in images}
+            )
+        except ValueError as error:
+            reason = str(error).splitlines()[0]
+            raise UserError(f"data set {self.name!r}, split {self.split!r}: {reason}") from error
+
+    @functools.cached_property
+    def _paths(self) -> set[str]:
+        """Names of the features, those of objects as 'objects/bbox'."""
+        features = self._builder.info.features
+        inner = features["objects"].feature if "objects" in features else {}
+        return {*features, *(f"objects/{key}" for key in inner)}
+
+    @functools.cached_property
+    def _image_shape(self) -> tuple:
+        return tuple(self._builder.info.features["image"].shape)
+
+    def _record(self, i: int) -> dict:
+        try:
+            record = self._records[i]
+        except Exception as error:  # array_record raises several kinds, by what is broken
+            raise RecordError(
+                f"{self.name} {self.split} record {i}: the record cannot be read ({error})"
+            ) from error
+        if record is None:
+            raise RecordError(f"{self.name} {self.split} record {i}: the record is empty")
+        return record
+
+    def _example(self, record: dict) -> dict:
+        example = {"image": record["image"]}
+        if None not in self._image_shape:
+            pixels = decode_image(record["image"], self._image_shape[-1])
+            if pixels.shape != self._image_shape:
+                raise ValueError(f"the image is {pixels.shape}, not {self._image_shape}")
+            example["image"] = pixels
+        if "label" in self.fields:
+            example["label"] = int(record[self.label_key])
+        objects = record.get("objects", {})
+        if "multilabel" in self.fields:
+            example["label"] = _multi_hot(objects, len(self.classes))
+        if "objects" in self.fields:
+            example |= _objects(objects, image_size(record["image"]))
+        if "rle" in self.fields:
+            example["rle"] = [bytes(rle) for rle in objects["rle"]]
+        if "keypoints" in self.fields:
+            count = len(objects["keypoints"])
+            points = np.asarray(objects["keypoints"], np.float32)
+            example["keypoints"] = points.reshape(count, -1, 3)
+        if "segmentation" in self.fields:
+            example["segmentation"] = record["segmentation"]
+        if "captions" in self.fields:
+            example["captions"] = [_text(caption) for caption in record["captions"]]
+        return example
+
+
+def _data_dir(data_dir: str | None) -> pathlib.Path:
+    folder = data_dir or os.environ.get("TFDS_DATA_DIR") or "~/tensorflow_datasets"
+    return pathlib.Path(folder).expanduser()
+
+
+def _find(dataset: str, data_dir: pathlib.Path) -> str:
+    """The folder of the newest prepared version; embedded data sets are prepared on the way."""
+    folder = _newest(dataset, data_dir)
+    if folder is None and dataset.split("/")[0] in EMBEDDED:
+        from vision_jax.data import prepare
+
+        prepare.prepare(dataset, str(data_dir))
+        folder = _newest(dataset, data_dir)
+    if folder is None:
+        raise UserError(
+            f"data set {dataset!r} is not prepared in {data_dir}; "
+            f"run: python -m vision_jax.data.prepare {dataset} --data_dir {data_dir}"
+        )
+    info = json.loads((folder / "dataset_info.json").read_text())
+    if info.get("fileFormat", "tfrecord") != "array_record":
+        raise UserError(
+            f"data set {dataset!r} in {folder} is not in array_record format; "
+            f"run: mv {folder} {folder}.old && "
+            f"python -m vision_jax.data.convert {folder}.old {folder}"
+        )
+    return str(folder)
+
+
+def _newest(dataset: str, data_dir: pathlib.Path) -> pathlib.Path | None:
+    name, _, version = dataset.partition(":")
+    found = [
+        path.parent
+        for path in (data_dir / name).glob(f"{version or '*'}/dataset_info.json")
+        if _VERSION.fullmatch(path.parent.name)
+    ]
+    return max(found, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
+
+
+def _feature(field: str, label_key: str) -> str:
+    """The feature that a field needs."""
+    paths = {"label": label_key, "multilabel": "objects/label", "objects": "objects/bbox"}
+    paths |= {"rle": "objects/rle", "keypoints": "objects/keypoints"}
+    return paths.get(field, field)
+
+
+def _objects(objects: dict, size: tuple[int, int]) -> dict:
+    """TFDS's bbox is (ymin, xmin, ymax, xmax) over the image's size."""
+    height, width = size
+    boxes = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
+    example = {
+        "boxes": boxes * np.asarray([width, height, width, height], np.float32),
+        "labels": np.asarray(objects["label"], np.int32),
+    }
+    for key, feature, dtype in (
+        ("difficult", "is_difficult", bool),
+        ("crowd", "is_crowd", bool),
+        ("area", "area", np.float32),
+    ):
+        if feature in objects:
+            example[key] = np.asarray(objects[feature], dtype)
+    return example
+
+
+def _multi_hot(objects: dict, classes: int) -> np.ndarray:
+    labels = np.asarray(objects["label"], np.int32)
+    if "is_difficult" in objects:
+        labels = labels[~np.asarray(objects["is_difficult"], bool)]
+    hot = np.zeros(classes, np.float32)
+    hot[labels] = 1
+    return hot
+
+
+def _text(value: Any) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value)

@@ -1,0 +1,191 @@
+"""Step → this process's share of the global batch: order, decoding, transforms, stacking.
+
+Everything is a pure function of the step, so a run resumes by seeking. Global stream position
+g = step · batch_size + row; process p of P holds the contiguous rows
+[p · batch_size / P, (p + 1) · batch_size / P) of each global batch, so the global batches do not
+depend on P, and neither do they on threads or workers.
+"""
+
+import dataclasses
+import functools
+import threading
+from typing import Any
+
+import numpy as np
+from absl import logging
+
+from vision_jax.config import UserError
+from vision_jax.data.decode import RecordError, decode_image
+
+_ENDLESS = 2**40  # batches: the library below wants a length
+_TRIES = 16  # records tried in the place of one that cannot be read
+# The second word of a random stream's seed, after the data seed.
+_ORDER, _TRAIN, _EVAL = range(3)
+_order_lock = threading.Lock()
+
+
+def order(data_seed: int, epoch: int, count: int) -> np.ndarray:
+    """The records 0..count-1 in the order of an epoch, (count,) int64.
+
+    The stable argsort of raw draws: numpy promises these, but not its shuffle, for all versions.
+    """
+    with _order_lock:  # threads that enter an epoch together sort once
+        return _order(data_seed, epoch, count)
+
+
+@functools.lru_cache(maxsize=4)
+def _order(data_seed: int, epoch: int, count: int) -> np.ndarray:
+    draws = np.random.PCG64([data_seed, _ORDER, epoch]).random_raw(count)
+    return np.argsort(draws, kind="stable")
+
+
+def load(source: Any, transforms: tuple, i: int, rng: np.random.Generator) -> dict:
+    """Example i, decoded and transformed.
+
+    Raises:
+      RecordError: it cannot be read, decoded or transformed; the message names it.
+    """
+    try:
+        example = source[i]
+        if isinstance(example["image"], bytes):
+            example = {**example, "image": decode_image(example["image"])}
+        for transform in transforms:
+            example = transform(example, rng)
+    except ValueError as error:
+        raise RecordError(f"{source.describe(i)}: {error}") from error
+    return example
+
+
+@dataclasses.dataclass(frozen=True)
+class Stream:
+    """`stream[step]` is a dict of this process's rows: image, label, valid, index, id, and the
+    number of records `skipped`. Picklable, and safe in threads.
+
+    Attributes:
+      source, transforms: see `pipeline.Train`.
+      batch_size: of the global batch.
+      process_index, process_count: which share.
+      data_seed: of order and transforms; None is evaluation: in order, once.
+      skip: leave out records that cannot be read, instead of raising RecordError.
+      arrays: the whole source in memory, or None to read and decode.
+    """
+
+    source: Any
+    transforms: tuple
+    batch_size: int
+    process_index: int = 0
+    process_count: int = 1
+    data_seed: int | None = None
+    skip: bool = False
+    arrays: dict[str, np.ndarray] | None = None
+
+    def __len__(self) -> int:
+        if self.data_seed is None:
+            return -(-len(self.source) // self.batch_size)
+        return _ENDLESS
+
+    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+        rows = self.batch_size // self.process_count
+        index = np.arange(rows, dtype=np.int32) + np.int32(self.process_index * rows)
+        positions = index.astype(np.int64) + step * self.batch_size
+        read = self._decode if self.arrays is None else self._gather
+        return {"index": index, **read(positions)}
+
+    def _records(self, positions: np.ndarray) -> np.ndarray:
+        """The record at each stream position; -1 beyond the end of an evaluation."""
+        count = len(self.source)
+        if self.data_seed is None:
+            return np.where(positions < count, positions, -1)
+        epochs, places = np.divmod(positions, count)
+        records = np.empty_like(positions)
+        for epoch in np.unique(epochs):
+            here = epochs == epoch
+            records[here] = order(self.data_seed, int(epoch), count)[places[here]]
+        return records
+
+    def _gather(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        records = self._records(positions)
+        valid = records >= 0
+        image = np.take(self.arrays["image"], records, axis=0)
+        label = np.take(self.arrays["label"], records, axis=0)
+        if not valid.all():
+            image[~valid], label[~valid] = 0, -1
+        ids = records.astype(np.int32)
+        return {"image": image, "label": label, "valid": valid, "id": ids, "skipped": np.int32(0)}
+
+    def _decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        records = self._records(positions)
+        examples, skipped = [], 0
+        for row, position in enumerate(positions):
+            example = None
+            if records[row] >= 0:
+                example, records[row], bad = self._read(int(position))
+                skipped += bad
+            examples.append(example)
+        if all(example is None for example in examples):
+            # Nothing but padding: the shapes come from elsewhere.
+            model = self._read_any()
+        else:
+            model = next(example for example in examples if example is not None)
+        self._check_shapes(examples, records, model)
+        stacked = {
+            key: _stack([None if e is None else e[key] for e in examples], model[key])
+            for key in ("image", "label")
+            if key in model
+        }
+        valid = np.asarray([example is not None for example in examples])
+        ids = records.astype(np.int32)
+        return {**stacked, "valid": valid, "id": ids, "skipped": np.int32(skipped)}
+
+    def _read(self, position: int) -> tuple[dict | None, int, int]:
+        """The example at a position, its record, and how many were skipped for it.
+
+        In training the next records of the stream stand in for one that cannot be read, with the
+        draws of its position; in evaluation there is then no example.
+        """
+        training = self.data_seed is not None
+        tries = _TRIES if training and self.skip else 1
+        records = self._records(np.arange(position, position + tries))
+        for bad, record in enumerate(records):
+            seed = [self.data_seed, _TRAIN] if training else [0, _EVAL]
+            rng = np.random.Generator(np.random.PCG64([*seed, position]))
+            try:
+                return load(self.source, self.transforms, int(record), rng), int(record), bad
+            except RecordError as error:
+                if not self.skip:
+                    raise
+                logging.warning("skipped: %s", error)
+        if training:
+            raise UserError(
+                f"{tries} records in a row cannot be read, the last: "
+                f"{self.source.describe(int(records[-1]))}"
+            )
+        return None, int(records[0]), 1
+
+    def _read_any(self) -> dict:
+        for position in range(min(_TRIES, len(self.source))):
+            example = self._read(position)[0]
+            if example is not None:
+                return example
+        raise UserError(f"none of the first records can be read, e.g. {self.source.describe(0)}")
+
+    def _check_shapes(self, examples: list, records: np.ndarray, model: dict) -> None:
+        shape = model["image"].shape
+        for example, record in zip(examples, records, strict=True):
+            if example is not None and example["image"].shape != shape:
+                raise UserError(
+                    f"{self.source.describe(int(record))} is {example['image'].shape}, another "
+                    f"image of the batch {shape}; add a transform that gives one size"
+                )
+
+
+def _stack(values: list, model: Any) -> np.ndarray:
+    """Rows (b, ...); None becomes zeros, or -1 where the values are class numbers."""
+    model = np.asarray(model)
+    if model.ndim == 0:
+        return np.asarray([-1 if value is None else value for value in values], np.int32)
+    stacked = np.zeros((len(values), *model.shape), model.dtype)
+    for row, value in enumerate(values):
+        if value is not None:
+            stacked[row] = value
+    return stacked
