@@ -82,6 +82,17 @@ def test_damage_is_said_and_a_missing_newline_is_not_damage(tmp_path):
         assert (tmp_path / "metrics.jsonl").read_bytes().endswith(b"\n")
 
 
+@pytest.mark.parametrize(("evaluated", "count"), [(True, 4), (False, 3)])
+def test_an_evaluation_that_will_be_repeated_is_cut_off(tmp_path, evaluated, count):
+    with Log(tmp_path, stream=io.StringIO()) as log:
+        log.metrics(1, {"train/loss": 1.0})
+        log.metrics(1, {"eval/top1": 0.1})
+        log.metrics(2, {"train/loss": 0.5})
+        log.metrics(2, {"eval/top1": 0.2})
+    Log(tmp_path, resumed=2, evaluated=evaluated, stream=io.StringIO()).close()
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == count
+
+
 def test_a_new_run_starts_metrics_anew(tmp_path):
     run(tmp_path, 5)
     run(tmp_path, 2)

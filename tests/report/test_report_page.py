@@ -47,7 +47,8 @@ def folder(tmp_path):
             log.metrics(step, {"train/loss": 2 / step, "train/lr": 0.1})
         log.metrics(5, {"eval/top1": 0.875, "eval/loss": 0.5, "baseline/linear": 0.3})
         log.timing(5, {"images_per_second": 1234.0, "compile_seconds": 9.5})
-    (folder / "config.json").write_text(json.dumps({"expect": EXPECT, "task": {"x": "<tag>"}}))
+    config = {"tree": {"expect": EXPECT}, "settings": {"task.x": "<tag>"}}
+    (folder / "config.json").write_text(json.dumps(config))
     (folder / "versions.json").write_text(json.dumps(report.versions()))
     matrix = np.array([[3, 1], [0, 4]])
     report.save_arrays(folder, "confusion", {"matrix": matrix, "classes": ["cat", "dog"]})
@@ -100,6 +101,13 @@ def test_a_run_killed_before_its_first_row_has_a_page(tmp_path):
     (tmp_path / "config.json").write_text(json.dumps({"expect": EXPECT}))
     page = Page(report.write_report(tmp_path).read_text())
     assert "no steps yet" in page.words and "not measured" in page.words
+
+
+def test_given_weights_that_were_only_evaluated_are_a_parity_run(tmp_path):
+    tree = {"expect": EXPECT, "init": {"weights": "resnet50.npz"}}
+    (tmp_path / "config.json").write_text(json.dumps({"tree": tree}))
+    (tmp_path / "evaluation.json").write_text(json.dumps({"metrics": {"eval/top1": 0.9}}))
+    assert "parity: " in Page(report.write_report(tmp_path).read_text()).words
 
 
 def test_user_errors_are_one_line(tmp_path):

@@ -7,7 +7,8 @@ A metric is a frozen dataclass of one of two kinds, told apart by its class attr
   int32, rows with `batch.valid` False left out); the caller sums increments over devices and adds
   them on the host.
 * `gathers = True`: every row is needed. `empty()` is a list and `collect(state, outputs, batch)`
-  returns it with this batch's valid rows added; it runs on the host over numpy arrays.
+  returns it with this batch's valid rows added; it runs on the host over numpy arrays. Only the
+  outputs that its attribute `outputs` names are sent there.
 
 Both end in `result(state) -> {name: value}`: a float is logged as `eval/<name>`, an array goes to
 the report. So a result does not depend on the batch size, the padding or the number of devices.

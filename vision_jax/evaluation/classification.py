@@ -128,6 +128,7 @@ class MultiLabel:
     num_classes: int
     interpolation: str = "none"
     gathers: ClassVar[bool] = True
+    outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __post_init__(self):
         if self.interpolation not in ("none", "11-point"):

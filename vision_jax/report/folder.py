@@ -4,7 +4,7 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -44,23 +44,17 @@ def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
     return [row for row, _ in _whole_rows(path.read_bytes())] if path.exists() else []
 
 
-def keep_rows(path: pathlib.Path, last_step: int | None) -> str | None:
-    """Cuts a .jsonl file back to whole rows with `step` ≤ `last_step`, in place and atomically.
-
-    Args:
-      path: need not exist.
-      last_step: None keeps every whole row.
+def keep_rows(path: pathlib.Path, keep: Callable[[dict[str, Any]], bool]) -> str | None:
+    """Cuts a .jsonl file back to the whole rows that `keep` accepts, in place and atomically.
 
     Returns:
-      One line on damage that was cut away; None if there was none.
+      One line on damage that was cut away; None if there was none, or no file.
     """
     if not path.exists():
         return None
     content = path.read_bytes()
     rows = list(_whole_rows(content))
-    kept = b"".join(
-        line + b"\n" for row, line in rows if last_step is None or row["step"] <= last_step
-    )
+    kept = b"".join(line + b"\n" for row, line in rows if keep(row))
     if kept != content:
         write_atomically(path, kept)
     if len(rows) == len(content.splitlines()):

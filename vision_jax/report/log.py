@@ -22,8 +22,8 @@ class Log:
     """Writes a run folder's metrics.jsonl, timing.jsonl and events, and progress lines.
 
     metrics.jsonl holds the step and deterministic values only: a run that was killed and resumed
-    ends with the same bytes as one that was not. For that, write the rows of a step before its
-    checkpoint, and `flush` before that is committed. Whatever depends on the clock goes to
+    ends with the same bytes as one that was not. For that, write the training row of a step before
+    its checkpoint, and `flush` before that is committed. Whatever depends on the clock goes to
     timing.jsonl, which keeps what killed attempts did as well.
     """
 
@@ -32,6 +32,7 @@ class Log:
         folder: str | os.PathLike | None,
         *,
         resumed: int | None = None,
+        evaluated: bool = True,
         total_steps: int = 0,
         batch_size: int = 0,
         interval: float = 5.0,
@@ -43,6 +44,8 @@ class Log:
           folder: made if missing; None writes nothing (processes other than the first).
           resumed: the step of the restored checkpoint: later rows of metrics.jsonl are cut off.
             None starts it anew.
+          evaluated: whether that checkpoint was made after its step's evaluation. If not, rows of
+            the step with an `eval/` value are cut off too, since they will be written again.
           total_steps: where the run ends; 0 if unknown.
           batch_size: images per step over all devices, for the rate.
           interval: seconds between plain progress lines, at least; the first comes after it.
@@ -60,9 +63,16 @@ class Log:
             return
         folder = pathlib.Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
-        last_steps = {"metrics.jsonl": -1 if resumed is None else resumed, "timing.jsonl": None}
-        for name, last_step in last_steps.items():
-            damage = keep_rows(folder / name, last_step)
+
+        def survives(row: dict[str, Any]) -> bool:
+            if resumed is None or row["step"] > resumed:
+                return False
+            again = row["step"] == resumed and not evaluated
+            return not (again and any(name.startswith("eval/") for name in row))
+
+        keeps = {"metrics.jsonl": survives, "timing.jsonl": lambda row: True}
+        for name, keep in keeps.items():
+            damage = keep_rows(folder / name, keep)
             if damage:
                 self.say(damage)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND

@@ -57,10 +57,13 @@ def write_report(folder: str | os.PathLike) -> pathlib.Path:
     folder = pathlib.Path(folder)
     rows = read_rows(folder / "metrics.jsonl")
     config, made_with = _json(folder / "config.json"), _json(folder / "versions.json")
+    evaluation = _json(folder / "evaluation.json").get("metrics")
+    if evaluation and not rows:  # given weights, never trained here
+        rows = [{"step": 0, **evaluation}]
     if not rows and not config:
         raise UserError(f"no run in {folder}: neither metrics.jsonl nor config.json is there")
     timing = read_rows(folder / "timing.jsonl")
-    comparison = compare(config, made_with, rows)
+    comparison = compare(config.get("tree", config), made_with, rows)
     page = _Page(folder / "report")
     page.add(_headline(folder, rows, made_with))
     page.add(_cards(last_values(rows)))
@@ -72,7 +75,7 @@ def write_report(folder: str | os.PathLike) -> pathlib.Path:
     page.add(_table("Speed", [(_spaced(k), _number(v)) for k, v in rates(timing).items()]))
     page.add(_made_with(made_with))
     if config:
-        text = html.escape(json.dumps(config, indent=1, sort_keys=True))
+        text = html.escape(json.dumps(config.get("settings", config), indent=1))
         page.add(f"<h2>Config</h2><details><summary>all settings</summary><pre>{text}</pre>")
         page.add("</details>")
     return page.write(folder.resolve().name)
