@@ -115,8 +115,8 @@ class MultiLabel:
     """Any number of classes per image: mean sigmoid loss, average precision per class, their mean.
 
     Labels are (b, c) in [0, 1]; above one half is a positive. `loss` is the mean over images of
-    the sum over classes, in nats. `ap` (c,) float64 is NaN for a class without positives, which `map`, the mean,
-    leaves out. NaN logits rank last.
+    the sum over classes, in nats. `ap` (c,) float64 is NaN for a class without positives, which
+    `map`, the mean, leaves out. NaN logits rank last.
 
     Fields:
       num_classes: c.

@@ -54,7 +54,7 @@ def compare(
     """The comparison that the config's `expect` asks for; None if it asks for none.
 
     Args:
-      config: the config's tree. `expect` holds `metric` (with or without 'eval/'), `value`, `source`.
+      config: its tree. `expect` holds `metric` (with or without 'eval/'), `value`, `source`.
       made_with: versions.json, whose command tells a smoke run (`F.py:smoke`).
       rows: of metrics.jsonl. Given weights without a row of training are a parity run.
     """
