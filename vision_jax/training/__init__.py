@@ -3,6 +3,8 @@
 The loop itself is `vision_jax.run`.
 """
 
+from vision_jax.training.checkpoint import Checkpoints, Restored, check_meta, restore_params
+from vision_jax.training.multiprocess import Interrupt
 from vision_jax.training.optimizer import AdamW, Ema, Optimizer, RmsProp, Sgd, Update
 from vision_jax.training.parallel import Parallel
 from vision_jax.training.schedule import (
@@ -19,23 +21,28 @@ from vision_jax.training.step import Evaluated, make_eval_step, make_train_step
 
 __all__ = [
     "AdamW",
+    "Checkpoints",
     "Constant",
     "Cosine",
     "Ema",
     "Evaluated",
     "Exponential",
+    "Interrupt",
     "Optimizer",
     "Parallel",
     "PlateauState",
     "Polynomial",
     "ReduceOnPlateau",
+    "Restored",
     "RmsProp",
     "Sgd",
     "Step",
     "TrainState",
     "Update",
     "WarmUp",
+    "check_meta",
     "create",
     "make_eval_step",
     "make_train_step",
+    "restore_params",
 ]

@@ -1,0 +1,310 @@
+"""Checkpoints: what is saved, when it may be trusted, and what of it another run can use.
+
+A checkpoint holds logical host arrays by path ('params/trunk/conv1/kernel'), so it knows nothing of
+devices: `Parallel.get_state` gives them, `Parallel.put_state` takes them, whatever the mapping and
+the number of devices and processes. Beside them lies JSON: the caller's `meta`, and each array's
+type and CRC-32, without which a flipped byte would be read as a wrong number.
+
+A save is a folder that gets its name when it is complete, so a kill at any moment leaves the
+checkpoints before it untouched. Saves run in the background; what was saved less than about a
+second before a kill may be lost.
+"""
+
+import logging
+import math
+import pathlib
+import zlib
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.experimental import multihost_utils
+
+from vision_jax.config import UserError
+from vision_jax.training import paths
+from vision_jax.training.storage import Storage
+
+Tree = Any
+Meta = dict[str, Any]
+_LOG = logging.getLogger(__name__)
+
+
+class Checkpoints:
+    """The checkpoints of one run: the newest `keep`, and the best by a metric."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path | str,
+        keep: int = 2,
+        best_metric: str | None = None,
+        best_mode: str = "max",
+        read_only: bool = False,
+    ):
+        """
+        Args:
+          folder: made if it is missing, unless `read_only`.
+          keep: newest checkpoints to keep.
+          best_metric: name in `metrics` of `save`; the best one by it is kept besides.
+          best_mode: 'max' or 'min'.
+          read_only: leave what lies there alone, as another process may be training into it.
+        """
+        if best_mode not in ("max", "min"):
+            raise UserError(f"best_mode={best_mode!r} is neither 'max' nor 'min'")
+        self._folder = _existing(folder) if read_only else pathlib.Path(folder).resolve()
+        self._best, self._read_only = (best_metric, best_mode), read_only
+        self._storage = Storage(self._folder, keep, best_metric, best_mode, read_only)
+
+    def steps(self) -> list[int]:
+        """Steps with a finished checkpoint, ascending."""
+        return self._storage.steps()
+
+    def latest_step(self) -> int | None:
+        """The newest step, or None."""
+        return max(self.steps(), default=None)
+
+    def best_step(self) -> int | None:
+        """The step that is best by the metric; None if none was saved with it."""
+        return self._storage.best_step()
+
+    def save(
+        self, step: int, state: Tree, meta: Meta, metrics: Mapping[str, float] | None = None
+    ) -> None:
+        """Begins to save; returns once the arrays may change. Waits for an earlier save first.
+
+        Args:
+          step: not saved before.
+          state: host arrays, from `Parallel.get_state`; nobody may write into them any more.
+          meta: what JSON can hold.
+          metrics: the evaluation of this very state, if there was one.
+        """
+        flat = {path: np.asarray(leaf) for path, leaf in paths.flatten(state).items()}
+        record = {"meta": meta, "arrays": _describe(flat), "best": self._best}
+        value = (metrics or {}).get(self._best[0], math.nan)
+        self._storage.write(step, flat, record, float(value) if math.isfinite(value) else None)
+
+    def wait(self) -> None:
+        """Returns when what was saved is on disk; raises what went wrong with it."""
+        self._storage.wait()
+
+    def close(self) -> None:
+        """Waits, then ends background threads."""
+        self._storage.close()
+
+    def restore(
+        self,
+        like: Tree,
+        step: int | None = None,
+        check: Callable[[Meta], None] | None = None,
+    ) -> tuple[Tree, Meta] | None:
+        """The newest readable checkpoint as (state, meta); None if there is no checkpoint.
+
+        One that is damaged is reported in one line, put aside as 'damaged-<step>', and the next
+        older one is tried. (So training can save the same step again.)
+
+        Args:
+          like: a state with the structure and shapes wanted, of arrays or ShapeDtypeStructs.
+          step: this one and no other.
+          check: called with `meta` before arrays are read; raises UserError to refuse it.
+
+        Raises:
+          UserError: every checkpoint is damaged, or one does not fit `like`.
+        """
+        steps = self.steps()[::-1] if step is None else [step]
+        for candidate in steps:
+            try:
+                found = self._read(candidate, like, check)
+            except UserError:
+                raise
+            except Exception as error:  # Orbax and tensorstore raise all kinds on bad files
+                found, reason = None, _one_line(error)
+            if _all_processes(found is not None):
+                return found
+            reason = reason if found is None else "another process cannot read it"
+            _LOG.warning("checkpoint %s of %s is damaged: %s", candidate, self._folder, reason)
+            self._put_aside(candidate)
+        if steps:
+            raise UserError(
+                f"no readable checkpoint in {str(self._folder)!r} (tried steps "
+                f"{', '.join(map(str, steps))}); move the folder away to begin anew"
+            )
+        return None
+
+    def _read(self, step: int, like: Tree, check: Callable | None) -> tuple[Tree, Meta]:
+        record = self._storage.read_record(step)
+        if check is not None:
+            check(record["meta"])
+        wanted, stored = paths.flatten(like), record["arrays"]
+        for path in [*wanted, *stored]:
+            have = stored[path]["shape"] if path in stored else None
+            want = list(np.shape(wanted[path])) if path in wanted else None
+            if have != want:
+                raise UserError(
+                    f"checkpoint {step} in {str(self._folder)!r} does not fit: {path} is "
+                    f"{_shape(have)} there, but {_shape(want)} in this run"
+                )
+        flat = _verified(self._storage, step, stored)
+        return paths.like(like, flat), record["meta"]
+
+    def _put_aside(self, step: int) -> None:
+        if self._read_only:
+            return
+        if jax.process_index() == 0:
+            number, target = 1, self._folder / f"damaged-{step}"
+            while target.exists():
+                number += 1
+                target = self._folder / f"damaged-{step}-{number}"
+            self._storage.folder_of(step).rename(target)
+        _all_processes(True)  # nobody looks before it is done
+        self._storage.reload()
+
+
+def check_meta(saved: Meta, current: Mapping[str, Any], folder: pathlib.Path | str) -> None:
+    """Refuses to go on from another run's checkpoint.
+
+    Args:
+      saved: a checkpoint's meta.
+      current: the settings that must be the same, such as seed and batch size.
+      folder: for the message.
+
+    Raises:
+      UserError: naming the first setting that differs.
+    """
+    for key, value in current.items():
+        if saved.get(key) != value:
+            raise UserError(
+                f"checkpoint in {str(folder)!r} was written with {key}={saved.get(key)!r}, this "
+                f"run has {value!r}; use another --workdir, or the old value"
+            )
+
+
+class Restored(NamedTuple):
+    """What a network took from another run's checkpoint, by path."""
+
+    variables: dict[str, Tree]  # the wanted ones, with what was restored in their place
+    step: int
+    restored: tuple[str, ...]
+    missing: tuple[str, ...]  # wanted, not stored
+    mismatched: dict[str, tuple[tuple, tuple]]  # {path: (stored shape, wanted shape)}
+    unused: tuple[str, ...]  # stored, not wanted
+
+
+def restore_params(
+    folder: pathlib.Path | str,
+    wanted: dict[str, Tree],
+    step: int | None = None,
+    averaged: bool = True,
+) -> Restored:
+    """Parameters and collections out of another run, as far as they fit.
+
+    Optimizer state is not read. What is missing or has another shape (a changed head) stays as in
+    `wanted` and is listed.
+
+    Args:
+      folder: a folder of checkpoints.
+      wanted: host variables: {'params': ..., 'batch_stats': ...}.
+      step: which checkpoint; None is the best by its run's metric, or the newest without one.
+      averaged: take the averaged variables where the run kept them.
+
+    Raises:
+      UserError: no checkpoint, or a damaged one.
+    """
+    storage = Storage(_existing(folder), 1, None, "max", read_only=True)
+    try:
+        step = _best_of_its_run(storage, folder) if step is None else step
+        stored = storage.read_record(step)["arrays"]
+        averaged = averaged and any(path.startswith("ema/") for path in stored)
+        stored = {_as_variable(path, averaged): (path, d) for path, d in stored.items()}
+        stored.pop(None, None)
+        want = paths.flatten(wanted)
+        have = {path: tuple(d["shape"]) for path, (_, d) in stored.items()}
+        fitting = [path for path in want if have.get(path) == np.shape(want[path])]
+        read = _verified(storage, step, dict(stored[path] for path in fitting))
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(
+            f"checkpoint {step} in {str(folder)!r} cannot be read: {_one_line(error)}"
+        ) from error
+    finally:
+        storage.close()
+    new = {path: read[stored[path][0]].astype(want[path].dtype) for path in fitting}
+    return Restored(
+        variables=paths.like(wanted, want | new),
+        step=step,
+        restored=tuple(fitting),
+        missing=tuple(path for path in want if path not in have),
+        mismatched={
+            path: (have[path], np.shape(x))
+            for path, x in want.items()
+            if path in have and path not in new
+        },
+        unused=tuple(path for path in have if path not in want),
+    )
+
+
+def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, Meta]:
+    """Per array its shape, type and CRC-32."""
+    return {
+        path: {"shape": list(x.shape), "dtype": x.dtype.name, "crc32": _crc32(x)}
+        for path, x in flat.items()
+    }
+
+
+def _crc32(x: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+
+
+def _verified(storage: Storage, step: int, described: Mapping[str, Meta]) -> dict[str, np.ndarray]:
+    """Reads these arrays and compares their bytes with what was saved."""
+    wanted = {p: jax.ShapeDtypeStruct(d["shape"], d["dtype"]) for p, d in described.items()}
+    flat = storage.read_arrays(step, wanted) if wanted else {}
+    for path, saved in described.items():
+        if flat[path].dtype.name != saved["dtype"] or _crc32(flat[path]) != saved["crc32"]:
+            raise ValueError(f"the bytes of {path} are not those that were saved (CRC-32 differs)")
+    return flat
+
+
+def _best_of_its_run(storage: Storage, folder: pathlib.Path | str) -> int:
+    """The best step by the metric that the run itself kept the best of, or else the newest."""
+    newest = max(storage.steps(), default=None)
+    if newest is None:
+        raise UserError(f"no checkpoints in {str(folder)!r}")
+    metric, mode = storage.read_record(newest)["best"]
+    if metric is None:
+        return newest
+    by_metric = Storage(_existing(folder), 1, metric, mode, read_only=True)
+    best = by_metric.best_step()
+    by_metric.close()
+    return newest if best is None else best
+
+
+def _existing(folder: pathlib.Path | str) -> pathlib.Path:
+    path = pathlib.Path(folder).resolve()
+    if not path.is_dir():
+        raise UserError(f"no checkpoints in {str(folder)!r}: there is no such folder")
+    return path
+
+
+def _as_variable(path: str, averaged: bool) -> str | None:
+    """A saved state's path as that of a variable; None for what is none."""
+    kind, _, rest = path.partition("/")
+    if averaged:
+        return rest if kind == "ema" else None
+    return {"params": path, "collections": rest}.get(kind)
+
+
+def _all_processes(fine: bool) -> bool:
+    """Whether it holds in every process."""
+    if jax.process_count() == 1:
+        return fine
+    return bool(np.all(multihost_utils.process_allgather(np.array(fine))))
+
+
+def _one_line(error: Exception, length: int = 160) -> str:
+    text = " ".join(f"{type(error).__name__}: {error}".split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def _shape(shape: list[int] | None) -> str:
+    return "absent" if shape is None else str(tuple(shape))
