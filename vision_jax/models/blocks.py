@@ -225,7 +225,7 @@ class ConvNorm(nn.Module):
 
 
 def norm(
-    kind: Norm,
+    kind: str,
     name: str,
     dtype: str = "float32",
     eps: float = 1e-5,

@@ -1,0 +1,172 @@
+"""Every network against what its reference computed, from the stored golden files.
+
+The files are those below the folder named by VISION_JAX_GOLDENS (default tests/golden). A file's
+name chooses the network; a file of a network that we do not have is skipped by name. Tolerances:
+in float32 ten times the reference's own float32 error, in float64 1e-9 of the largest magnitude.
+"""
+
+import dataclasses
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import linen as nn
+
+from vision_jax import models, weights
+
+sys.path.insert(0, str(Path(__file__).parent / "golden"))
+from seeded import Golden, subsample, uniform
+
+FOLDER = Path(os.environ.get("VISION_JAX_GOLDENS", Path(__file__).parent / "golden"))
+FILES = sorted(p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval"))
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """How to run a network like its reference: `outputs` maps the reference's names to ours."""
+
+    model: Callable[[], nn.Module]
+    outputs: dict[str, str] = dataclasses.field(default_factory=lambda: {"out": "logits"})
+
+
+CASES = {
+    "resnet18": Case(models.ResNet18),
+    "resnet34": Case(models.ResNet34),
+    "resnet50": Case(models.ResNet50),
+    "resnet101": Case(models.ResNet101),
+    "resnet152": Case(models.ResNet152),
+    **{f"cifar_resnet{d}": Case(lambda d=d: models.CifarResNet(d)) for d in (20, 32, 44, 56, 110)},
+}
+
+
+@pytest.mark.golden
+@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+def test_network_equals_its_reference(path):
+    if path.stem not in CASES:
+        pytest.skip(f"no network for {path.name}")
+    golden, case = Golden(path), CASES[path.stem]
+    assert _parameters(golden, case) == golden.meta["param_count"]
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            _check(golden, case, dtype)
+
+
+def _parameters(golden, case):
+    shape = golden.meta["eval"]["inputs"]["x"]["shape"]
+    image = jax.ShapeDtypeStruct([shape[i] for i in (0, 2, 3, 1)], jnp.float32)
+    variables = jax.eval_shape(case.model().init, jax.random.key(0), image)
+    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+
+
+def _check(golden, case, dtype):
+    model = case.model()
+    variables = weights.from_reference(golden.state_dict(), model)
+    variables = jax.tree.map(lambda a: jnp.asarray(a, dtype), variables)
+    phases = [phase for phase in ("eval", "train") if phase in golden.meta]
+    inputs = {phase: golden.inputs(phase) for phase in phases}
+    for arrays in inputs.values():
+        arrays["x"] = jnp.asarray(arrays["x"].transpose(0, 2, 3, 1), dtype)
+    results = jax.jit(lambda v, i: _run(model, case, golden.meta, v, i))(variables, inputs)
+    for name, info in golden.meta["outputs"].items():
+        phase, _, key = name.partition("/")
+        ours = np.asarray(_named(results[phase]["outputs"], case, key))
+        assert list(ours.shape) == info["shape"], name
+        error = np.abs(subsample(ours, info["stride"]) - golden[name]).max()
+        assert error <= _tolerance(info, dtype), f"{name}: {error}"
+    if "train" in phases:
+        _check_losses(golden, results["train"]["losses"], dtype)
+        gradients = weights.to_reference(results["train"]["gradients"], model)
+        _check_gradients(golden, gradients, dtype)
+        buffers = weights.to_reference({"params": {}, **results["train"]["buffers"]}, model)
+        if dtype is np.float64 and "buffer_names" in golden.meta["train"]:
+            _check_buffers(golden, buffers)
+
+
+def _run(model, case, meta, variables, inputs):
+    """Both phases as one program, so that it is compiled once."""
+    results = {"eval": {"outputs": model.apply(variables, inputs["eval"]["x"])}}
+    if "train" not in inputs:
+        return results
+    x, y = inputs["train"]["x"], inputs["train"]["y"]
+
+    def total(params):
+        outputs, buffers = model.apply(
+            {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
+        )
+        parts = {k: _cross_entropy(_named(outputs, case, k), y) for k in case.outputs}
+        shares = meta["train"].get("loss_weights") or dict.fromkeys(parts, 1.0)
+        loss = sum(shares[k] * parts[k] for k in parts)
+        return loss, (outputs, buffers, {**parts, "total": loss})
+
+    gradients, (outputs, buffers, losses) = jax.grad(total, has_aux=True)(variables["params"])
+    results["train"] = {
+        "outputs": outputs,
+        "losses": losses,
+        "gradients": gradients,
+        "buffers": buffers,
+    }
+    return results
+
+
+def _named(outputs, case, name):
+    """Our output for the reference's name; 'aux_logits.1' is an item of a tuple."""
+    key, _, item = case.outputs[name].partition(".")
+    return outputs[key][int(item)] if item else outputs[key]
+
+
+def _cross_entropy(logits, labels):
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+
+
+def _tolerance(info, dtype):
+    return 10 * info["float32_max_abs_diff"] if dtype is np.float32 else 1e-9 * info["absmax"]
+
+
+def _check_losses(golden, losses, dtype):
+    train = golden.meta["train"]
+    for name, value in train["losses"].items():
+        tolerance = 1e-9 * abs(value)
+        if dtype is np.float32:
+            # A loss moves by at most twice what its logits move; its own recorded error may be
+            # zero by luck.
+            noise = max(
+                info["float32_max_abs_diff"]
+                for key, info in golden.meta["outputs"].items()
+                if key.startswith("train/")
+            )
+            tolerance = 10 * max(abs(train["losses_float32"][name] - value), noise)
+        assert abs(float(losses[name]) - value) <= tolerance, name
+
+
+def _check_gradients(golden, gradients, dtype):
+    """Norms and dot products, each relative to its gradient's norm.
+
+    Gradients that are nothing but rounding (a bias under a batch norm) count as no smaller than
+    1e-4 of the largest.
+    """
+    names = golden.meta["train"]["grad_names"]
+    norms, dots = golden["train/grad_norm"], golden["train/grad_dot"]
+    scale = np.maximum(norms, 1e-4 * norms.max())
+    tolerance = 1e-9
+    if dtype is np.float32:
+        tolerance = 10 * (np.abs(golden["train/grad_norm_float32"] - norms) / scale).max()
+    for i, name in enumerate(names):
+        g = gradients[name].astype(np.float64)
+        probe = uniform(g.shape, golden.meta["seed"], "grad/" + name).astype(np.float64)
+        norm_error = abs(np.sqrt((g * g).sum()) - norms[i]) / scale[i]
+        dot_error = abs((g * probe).sum() - dots[i]) / scale[i]
+        assert max(norm_error, dot_error) <= tolerance, (name, norm_error, dot_error)
+
+
+def _check_buffers(golden, buffers):
+    names = golden.meta["train"]["buffer_names"]
+    for i, name in enumerate(names):
+        value = buffers[name]
+        norm, total = golden["train/buffer_norm"][i], golden["train/buffer_sum"][i]
+        assert abs(np.sqrt((value * value).sum()) - norm) <= 1e-9 * norm, name
+        assert abs(value.sum() - total) <= 1e-9 * max(abs(total), norm), name

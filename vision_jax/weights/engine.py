@@ -1,0 +1,219 @@
+"""Foreign state dicts to variables and back, by tables of rows.
+
+A table lists, for one kind of network and one source of weights, which of the reference's layers
+is which of ours. The engine does the rest: layouts, buffers, and one error for all that does not
+match.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from vision_jax.config import UserError
+
+State = Mapping[str, np.ndarray]  # the reference's names and layouts
+Tree = dict[str, Any]  # nested dicts of arrays
+
+
+@dataclasses.dataclass(frozen=True)
+class Row:
+    """One layer.
+
+    Fields:
+      reference: its name in the reference, 'layer1.0.conv1'.
+      path: its place among our parameters, 'trunk/conv2_1/conv1/conv'.
+      kind: a key of `KINDS`.
+      flat: (c, h, w) where a linear layer reads a flattened map: the reference flattens it in that
+        order, we in (h, w, c).
+    """
+
+    reference: str
+    path: str
+    kind: str
+    flat: tuple[int, int, int] | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """`rows(model)` for one source; `model` is read for its fields only."""
+
+    source: str
+    rows: Callable[[Any], Iterator[Row]]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Part:
+    """One array of a kind of layer; `axes` is the transposition from the reference to ours."""
+
+    reference: str
+    collection: str
+    name: str
+    axes: tuple[int, ...] | None = None
+
+
+_BIAS = _Part("bias", "params", "bias")
+_SCALE = _Part("weight", "params", "scale")
+_OIHW = _Part("weight", "params", "kernel", (2, 3, 1, 0))
+KINDS: dict[str, tuple[_Part, ...]] = {
+    "conv": (_OIHW,),
+    "conv_bias": (_OIHW, _BIAS),
+    "conv_transpose": (_Part("weight", "params", "kernel", (2, 3, 0, 1)),),
+    "conv_transpose_bias": (_Part("weight", "params", "kernel", (2, 3, 0, 1)), _BIAS),
+    "dense": (_Part("weight", "params", "kernel", (1, 0)),),
+    "dense_bias": (_Part("weight", "params", "kernel", (1, 0)), _BIAS),
+    "norm": (
+        _SCALE,
+        _BIAS,
+        _Part("running_mean", "batch_stats", "mean"),
+        _Part("running_var", "batch_stats", "var"),
+    ),
+    "affine": (_SCALE, _BIAS),  # layer, group and instance norms
+}
+_IGNORED = "num_batches_tracked"  # a counter that only a cumulative average would need
+
+
+def from_reference(state: State, model: Any, tables: Iterable[Table]) -> Tree:
+    """Our variables, {'params': …, 'batch_stats': …}, from a reference's state dict.
+
+    Args:
+      state: arrays by the reference's names, in its layouts (OIHW, ...).
+      model: the network that they are for.
+      tables: the sources to try; the one whose names fit is taken.
+
+    Raises:
+      UserError: no table fits; names what is missing and what is unknown for the closest one.
+    """
+    given = {name for name in state if name.rpartition(".")[2] != _IGNORED}
+    fits = []
+    for table in tables:
+        leaves = list(_leaves(table.rows(model)))
+        wanted = {leaf.reference for leaf in leaves}
+        if wanted == given:
+            variables: Tree = {}
+            for leaf in leaves:
+                _put(variables, leaf.path, leaf.to_ours(np.asarray(state[leaf.reference])))
+            return variables
+        fits.append((len(wanted ^ given), table.source, wanted))
+    _, source, wanted = min(fits)
+    raise UserError(
+        f"weights do not fit {type(model).__name__} as {source} names it: "
+        f"missing {_some(wanted - given)}; unknown {_some(given - wanted)}"
+    )
+
+
+def to_reference(tree: Tree, model: Any, tables: Iterable[Table], source: str | None) -> dict:
+    """The reference's names and layouts for variables, or for parameters or gradients alone.
+
+    Args:
+      tree: variables (with the key 'params'), or what lies under 'params'.
+      model: the network that they are of.
+      tables: the sources known.
+      source: which of them to write as; None takes the first.
+
+    Raises:
+      UserError: an unknown source, or arrays that the table does not know.
+    """
+    tables = list(tables)
+    names = [table.source for table in tables]
+    if source is not None and source not in names:
+        raise UserError(f"no weights table of {source!r} - known: {', '.join(names)}")
+    table = tables[names.index(source) if source else 0]
+    left = _flatten(tree if "params" in tree else {"params": tree})
+    state = {}
+    for leaf in _leaves(table.rows(model)):
+        if leaf.path in left:
+            state[leaf.reference] = leaf.to_reference(np.asarray(left.pop(leaf.path)))
+    if left:
+        raise UserError(f"{table.source} has no name for {_some('/'.join(p) for p in left)}")
+    return state
+
+
+@dataclasses.dataclass(frozen=True)
+class Restored:
+    """What `restore` did: paths of arrays, 'params/head/fc/kernel'."""
+
+    restored: tuple[str, ...]
+    reshaped: tuple[str, ...]  # in both, with different shapes: kept as initialised
+    missing: tuple[str, ...]  # not in the weights: kept as initialised
+    unused: tuple[str, ...]  # in the weights only
+
+    def __str__(self) -> str:
+        parts = [f"restored {len(self.restored)} arrays"]
+        for name in ("reshaped", "missing", "unused"):
+            if getattr(self, name):
+                parts.append(f"{name}: {', '.join(getattr(self, name))}")
+        return "; ".join(parts)
+
+
+def restore(variables: Tree, weights: Tree) -> tuple[Tree, Restored]:
+    """`variables` with every array that `weights` has in the same place and shape.
+
+    For a pretrained trunk under a new head: what could not be restored keeps its initial value and
+    is listed.
+    """
+    ours, theirs = _flatten(variables), _flatten(weights)
+    result: Tree = {}
+    restored, reshaped, missing = [], [], []
+    for path, value in ours.items():
+        name = "/".join(path)
+        if path not in theirs:
+            missing.append(name)
+        elif np.shape(theirs[path]) != np.shape(value):
+            reshaped.append(name)
+        else:
+            restored.append(name)
+            value = np.asarray(theirs[path]).astype(value.dtype)
+        _put(result, path, value)
+    unused = ["/".join(path) for path in theirs if path not in ours]
+    return result, Restored(*map(tuple, (restored, reshaped, missing, unused)))
+
+
+@dataclasses.dataclass(frozen=True)
+class _Leaf:
+    """One array on both sides."""
+
+    reference: str
+    path: tuple[str, ...]
+    axes: tuple[int, ...] | None
+    flat: tuple[int, int, int] | None
+
+    def to_ours(self, value: np.ndarray) -> np.ndarray:
+        if self.flat:
+            value = value.reshape(-1, *self.flat).transpose(0, 2, 3, 1).reshape(value.shape)
+        return value if self.axes is None else value.transpose(self.axes)
+
+    def to_reference(self, value: np.ndarray) -> np.ndarray:
+        if self.axes is not None:
+            value = value.transpose(np.argsort(self.axes))
+        if self.flat:
+            c, h, w = self.flat
+            value = value.reshape(-1, h, w, c).transpose(0, 3, 1, 2).reshape(value.shape)
+        return value
+
+
+def _leaves(rows: Iterable[Row]) -> Iterator[_Leaf]:
+    for row in rows:
+        for part in KINDS[row.kind]:
+            path = (part.collection, *row.path.split("/"), part.name)
+            flat = row.flat if part.axes == (1, 0) else None
+            yield _Leaf(f"{row.reference}.{part.reference}", path, part.axes, flat)
+
+
+def _flatten(tree: Tree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
+    if not isinstance(tree, Mapping):
+        return {path: tree}
+    return {p: v for key in tree for p, v in _flatten(tree[key], (*path, key)).items()}
+
+
+def _put(tree: Tree, path: tuple[str, ...], value: Any) -> None:
+    for key in path[:-1]:
+        tree = tree.setdefault(key, {})
+    tree[path[-1]] = value
+
+
+def _some(names: Iterable[str], most: int = 12) -> str:
+    names = sorted(names)
+    more = f" and {len(names) - most} more" if len(names) > most else ""
+    return f"{len(names)} ({', '.join(names[:most])}{more})" if names else "nothing"
