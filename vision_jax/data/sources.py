@@ -11,6 +11,7 @@ import json
 import os
 import pathlib
 import re
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import numpy as np
@@ -75,15 +76,15 @@ class TFDS:
     cache_mb: int = 1024
 
     def __post_init__(self):
+        if {"label", "multilabel"} <= set(self.fields):
+            raise UserError("source fields: choose one of 'label' and 'multilabel'")
         for field in self.fields:
             if field not in FIELDS:
                 raise UserError(f"source field {field!r} is unknown{suggest(field, FIELDS)}")
-        if {"label", "multilabel"} <= set(self.fields):
-            raise UserError("source fields: choose one of 'label' and 'multilabel'")
-        missing = [f for f in self.fields if _feature(f, self.label_key) not in self._paths]
-        if missing:
-            known = ", ".join(sorted(self._paths))
-            raise UserError(f"data set {self.name!r} has no {missing[0]!r} - it has: {known}")
+            feature = _feature(field, self.label_key)
+            if feature not in self._paths:
+                known = ", ".join(sorted(self._paths))
+                raise UserError(f"data set {self.name!r} has no {feature!r} - it has: {known}")
         _ = self._records  # a wrong split is reported now, not when training starts
 
     def __getstate__(self) -> dict:
@@ -95,7 +96,7 @@ class TFDS:
 
     def __getitem__(self, i: int) -> dict:
         try:
-            return self._example(self._record(i))
+            return self._example(self._features(i, self._wanted))
         except ValueError as error:
             raise RecordError(f"{self.describe(i)}: {error}") from error
 
@@ -111,12 +112,11 @@ class TFDS:
     def describe(self, i: int) -> str:
         """'imagenet2012 train record 7 (n01440764_10026.JPEG)'; the file where it is known."""
         text = f"{self.name} {self.split} record {i}"
+        known = [key for key in _FILE_NAMES if key in self._builder.info.features]
         try:
-            record = self._record(i)
+            return f"{text} ({_text(self._features(i, (known[0],))[known[0]])})" if known else text
         except RecordError:
             return text
-        files = [record[key] for key in _FILE_NAMES if key in record]
-        return f"{text} ({_text(files[0])})" if files else text
 
     def arrays(self) -> dict[str, np.ndarray] | None:
         """All images decoded, where they have one size, fit into `cache_mb` and only the label is
@@ -145,13 +145,12 @@ class TFDS:
 
     @functools.cached_property
     def _records(self) -> Any:
+        """Random access to the undecoded records."""
         import tensorflow_datasets as tfds
 
-        images = [key for key in ("image", "segmentation") if key in self._builder.info.features]
+        undecoded = tfds.decode.DeserializeMethod.RAW_BYTES
         try:
-            return self._builder.as_data_source(
-                self.split, decoders={key: tfds.decode.SkipDecoding() for key in images}
-            )
+            return self._builder.as_data_source(self.split, deserialize_method=undecoded)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"data set {self.name!r}, split {self.split!r}: {reason}") from error
@@ -167,16 +166,38 @@ class TFDS:
     def _image_shape(self) -> tuple:
         return tuple(self._builder.info.features["image"].shape)
 
-    def _record(self, i: int) -> dict:
+    @property
+    def _wanted(self) -> tuple[str, ...]:
+        """The features that `fields` need; the others are not parsed, which takes time."""
+        needed = [_feature(field, self.label_key).split("/")[0] for field in self.fields]
+        return ("image", *dict.fromkeys(needed))
+
+    def _features(self, i: int, keys: tuple[str, ...]) -> dict:
+        """Features of record i as TFDS gives them, images still encoded."""
+        if keys not in self._parsers:
+            self._parsers[keys] = self._parser(keys)
         try:
             record = self._records[i]
-        except Exception as error:  # array_record raises several kinds, by what is broken
-            raise RecordError(
-                f"{self.name} {self.split} record {i}: the record cannot be read ({error})"
-            ) from error
-        if record is None:
-            raise RecordError(f"{self.name} {self.split} record {i}: the record is empty")
-        return record
+            if not record:  # what array_record gives beyond the end of a file that was cut short
+                raise ValueError("it is empty")
+            return self._parsers[keys](record)
+        except Exception as error:  # array_record and the parser raise kinds of their own
+            text = f"{self.name} {self.split} record {i}: the record cannot be read ({error})"
+            raise RecordError(text) from error
+
+    @functools.cached_property
+    def _parsers(self) -> dict[tuple[str, ...], Callable[[bytes], dict]]:
+        return {}
+
+    def _parser(self, keys: tuple[str, ...]) -> Callable[[bytes], dict]:
+        import tensorflow_datasets as tfds
+
+        features = {key: self._builder.info.features[key] for key in keys}
+        images = [key for key in keys if isinstance(features[key], tfds.features.Image)]
+        return functools.partial(
+            tfds.features.FeaturesDict(features).deserialize_example_np,
+            decoders={key: tfds.decode.SkipDecoding() for key in images},
+        )
 
     def _example(self, record: dict) -> dict:
         example = {"image": record["image"]}
@@ -195,9 +216,9 @@ class TFDS:
         if "rle" in self.fields:
             example["rle"] = [bytes(rle) for rle in objects["rle"]]
         if "keypoints" in self.fields:
-            count = len(objects["keypoints"])
+            shape = self._builder.info.features["objects"]["keypoints"].shape
             points = np.asarray(objects["keypoints"], np.float32)
-            example["keypoints"] = points.reshape(count, -1, 3)
+            example["keypoints"] = points.reshape(-1, *shape)
         if "segmentation" in self.fields:
             example["segmentation"] = record["segmentation"]
         if "captions" in self.fields:
