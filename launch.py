@@ -70,13 +70,18 @@ def main(argv: list[str]) -> int:
         config = config_lib.load(flags.config)
         for path, value in overrides.items():
             config_lib.override(config, path, value)
-        from vision_jax import sweep
+        from vision_jax import run
 
-        return sweep.launch(flags, config, overrides)
+        return run.launch(flags, config, overrides)
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return error.code
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    code = main(sys.argv[1:])
+    if code and "jax" in sys.modules:
+        from vision_jax.training import multiprocess
+
+        multiprocess.leave(code)  # the others of a run in several processes must not wait
+    sys.exit(code)

@@ -5,6 +5,7 @@ While it runs, `Log` writes metrics.jsonl, timing.jsonl, TensorBoard events and 
 that they work after a crash too.
 """
 
+from vision_jax.report.closing import last_lines, save_evaluation, watcher
 from vision_jax.report.folder import load_arrays, read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
 from vision_jax.report.log import Log
@@ -17,11 +18,14 @@ __all__ = [
     "Gallery",
     "Log",
     "SweepRow",
+    "last_lines",
     "load_arrays",
     "read_rows",
     "save_arrays",
+    "save_evaluation",
     "shows",
     "versions",
+    "watcher",
     "write_report",
     "write_sweep",
 ]

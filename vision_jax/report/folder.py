@@ -96,6 +96,13 @@ def load_arrays(folder: str | os.PathLike, name: str) -> dict[str, np.ndarray] |
         raise UserError(f"{path} is damaged ({error}); delete it and evaluate again") from error
 
 
+def _stays(row: Mapping[str, Any], last_step: int | None, evaluated: bool) -> bool:
+    if last_step is None or row["step"] < last_step:
+        return True
+    again = not evaluated and any(name.startswith("eval/") for name in row)
+    return row["step"] == last_step and not again
+
+
 def _plain(name: str, value: Any) -> int | float | str | bool | None:
     if isinstance(value, (str, bool)) or value is None:
         return value

@@ -1,7 +1,7 @@
 """Image classification: one label per image (softmax) or any number of them (sigmoid)."""
 
 import dataclasses
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -49,6 +49,9 @@ class Classification:
     multilabel: bool = False
     aux_weight: float = 0.3
 
+    # Outputs that a run's pictures are made from.
+    shown: ClassVar[tuple] = ("logits",)
+
     def __post_init__(self):
         if self.smoothing_form not in ("uniform", "others"):
             raise UserError(f"smoothing_form {self.smoothing_form!r}: use 'uniform' or 'others'")
@@ -56,9 +59,15 @@ class Classification:
             raise UserError("smoothing is for softmax classification; set it to 0 with multilabel")
 
     def init(self, key: Key[Array, ""], batch: Batch) -> dict[str, Any]:
-        """Fresh variables (`params` and collections) for images shaped like the batch's."""
-        image = self.normalize(batch.image[:1])
-        return jax.jit(self.model.init)(key, image.reshape(-1, *image.shape[-3:]))
+        """Fresh variables (`params` and collections) for images shaped like the batch's.
+
+        Args:
+          key: all of the initialisation derives from it.
+          batch: arrays, or only their shapes.
+        """
+        # One row is enough, and so little is computed that the device does not matter.
+        image = jnp.zeros((1, *batch.image.shape[-3:]))
+        return jax.jit(self.model.init)(key, image)
 
     def normalize(self, image: Array) -> Float[Array, "*b h w c"]:
         """uint8 or 0..255 float pixels → what the network sees."""
@@ -132,6 +141,26 @@ class Classification:
         logs = activation(logits.astype(jnp.float32)).reshape(count, crops, -1)
         mean = jax.nn.logsumexp(logs, axis=1) - jnp.log(crops)
         return {"logits": _logit(mean) if self.multilabel else mean}
+
+    def describe(self, outputs: dict[str, Array], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+        """Each image's answer in JSON's types, with a `text` of one line for its picture.
+
+        Args:
+          outputs: `logits` (b, k) from `predict`.
+          classes: their names; numbers stand in where names are missing.
+        """
+        logits = jnp.asarray(outputs["logits"], jnp.float32)
+        scores = jax.nn.sigmoid(logits) if self.multilabel else jax.nn.softmax(logits)
+        best, which = jax.lax.top_k(scores, min(5, scores.shape[-1]))
+        answers = []
+        for values, labels in zip(best.tolist(), which.tolist(), strict=True):
+            names = [classes[i] if i < len(classes) else str(i) for i in labels]
+            top = [
+                {"class": name, "label": label, "probability": round(value, 6)}
+                for name, label, value in zip(names, labels, values, strict=True)
+            ]
+            answers.append({"text": f"{names[0]} {values[0]:.0%}", "top": top})
+        return answers
 
     def _labels(self, batch: Batch, classes: int, lam: Array | None) -> Float[Array, "b k"]:
         label = batch.targets.label

@@ -4,6 +4,8 @@ The loop itself is `vision_jax.run`.
 """
 
 from vision_jax.training.checkpoint import Checkpoints, Restored, check_meta, restore_params
+from vision_jax.training.evaluate import Evaluator
+from vision_jax.training.experiment import Expect, Experiment, Init
 from vision_jax.training.multiprocess import Interrupt
 from vision_jax.training.optimizer import AdamW, Ema, Optimizer, RmsProp, Sgd, Update
 from vision_jax.training.parallel import Parallel
@@ -16,6 +18,7 @@ from vision_jax.training.schedule import (
     Step,
     WarmUp,
 )
+from vision_jax.training.stages import Stage
 from vision_jax.training.state import PlateauState, TrainState, create
 from vision_jax.training.step import Evaluated, make_eval_step, make_train_step
 
@@ -26,7 +29,11 @@ __all__ = [
     "Cosine",
     "Ema",
     "Evaluated",
+    "Evaluator",
+    "Expect",
+    "Experiment",
     "Exponential",
+    "Init",
     "Interrupt",
     "Optimizer",
     "Parallel",
@@ -36,6 +43,7 @@ __all__ = [
     "Restored",
     "RmsProp",
     "Sgd",
+    "Stage",
     "Step",
     "TrainState",
     "Update",

@@ -15,8 +15,8 @@ class Init:
     Attributes:
       weights: None for a fresh initialisation; a foreign file (`.safetensors`, ...) in a
         reference's names; a run folder, whose best checkpoint is taken; or `stage:NAME`.
-      skip: pattern (`re.search` on the parameter's path) of what stays freshly initialised; what
-        does not fit in shape must be named here, so that a changed head is never a surprise.
+      skip: pattern of whole paths, such as 'head/.*', of what stays freshly initialised. A head of
+        another size does so by itself; anything else that does not fit must be named here.
     """
 
     weights: str | None = None
@@ -53,8 +53,9 @@ class Experiment:
       keep: newest checkpoints kept, beside the best one.
       best, best_mode: the metric that decides which is best, 'max' or 'min'.
       init: where the first variables come from.
-      stages: runs in sequence, in the order of their names; each maps config keys to new values.
-      fit: instead of gradient steps, a part with `fit(task, variables, batches) → variables`.
+      stages: runs in sequence instead of one (`Stage`).
+      fit: instead of gradient steps, a part with `fit(task, variables, batches) → variables`,
+        such as `tasks.RidgeHead`; it passes over the training set once.
       baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
       deterministic: scatter-free forms and repeatable kernels on GPU and TPU (the CPU always is).
       debug_nans: stop at the operation that makes the first NaN; slow.
@@ -80,7 +81,7 @@ class Experiment:
     best: str = "eval/top1"
     best_mode: str = "max"
     init: Init = dataclasses.field(default_factory=Init)
-    stages: dict = dataclasses.field(default_factory=dict)
+    stages: tuple = ()
     fit: Any = None
     baselines: dict = dataclasses.field(default_factory=dict)
     deterministic: bool = False
@@ -100,6 +101,7 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
+        """Updates from beginning to end."""
         return self.steps or math.ceil(
             self.epochs * self.train.num_examples / self.train.batch_size
         )
@@ -111,6 +113,7 @@ class Experiment:
         return step == self.total_steps or step % (self.eval_every or self.steps_per_epoch) == 0
 
     def is_checkpoint_step(self, step: int) -> bool:
+        """Whether step's state is saved."""
         if step == self.total_steps:
             return True
         if self.checkpoint_every:

@@ -3,12 +3,21 @@
 import json
 import os
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, leaves
+from vision_jax.config import UserError
 from vision_jax.training.experiment import FREE_KEYS
+
+
+def name(spec: str) -> str:
+    """The default folder name of 'experiments/x.py:a=1,b': 'x-a1-b'."""
+    file, _, argument = spec.partition(":")
+    parts = pathlib.PurePath(file).with_suffix("").parts
+    stem = "-".join(p for p in parts if p not in ("experiments", "/", ".", ".."))
+    return "-".join(filter(None, [stem, *argument.replace("=", "").split(",")]))
 
 
 def open_folder(folder: pathlib.Path, config: ConfigDict) -> None:
@@ -23,15 +32,13 @@ def open_folder(folder: pathlib.Path, config: ConfigDict) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"run folder {str(folder)!r} cannot be made: {error.strerror}") from error
-    file = folder / "config.json"
-    new = settings(config)
+    file, tree = folder / "config.json", json.loads(config.to_json())
     if file.exists():
-        old = json.loads(file.read_text())["settings"]
-        absent = "nothing"
+        old, new = dict(_flat(json.loads(file.read_text()))), dict(_flat(tree))
         changed = [
-            f"{key} {old.get(key, absent)!r} -> {new.get(key, absent)!r}"
+            f"{key} {old.get(key)!r} -> {new.get(key)!r}"
             for key in sorted({*old, *new})
-            if old.get(key, absent) != new.get(key, absent) and key not in FREE_KEYS
+            if old.get(key) != new.get(key) and key not in FREE_KEYS
         ]
         if changed:
             more = f" and {len(changed) - 2} more" if len(changed) > 2 else ""
@@ -39,18 +46,30 @@ def open_folder(folder: pathlib.Path, config: ConfigDict) -> None:
                 f"run folder {str(folder)!r} holds a run with another config: "
                 f"{', '.join(changed[:2])}{more}; choose another --workdir"
             )
-    write_json(file, {"settings": new, "tree": json.loads(config.to_json())})
+    write_json(file, tree)
 
 
-def settings(config: ConfigDict) -> dict[str, Any]:
-    """All settings as {path: value}, in JSON's types."""
-    return json.loads(json.dumps(dict(leaves(config)), sort_keys=True))
+def finish(folder: pathlib.Path, step: int, metrics: dict[str, float]) -> None:
+    """Marks the run as done; written last, so that it means that all else is there."""
+    write_json(folder / "DONE", {"step": step, "metrics": metrics})
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
     """What the run left when it was done ({'step', 'metrics'}), or None."""
     file = folder / "DONE"
     return json.loads(file.read_text()) if file.exists() else None
+
+
+def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(path, value) of every setting, paths as flags name them."""
+    if isinstance(tree, dict):
+        for key, value in tree.items():
+            yield from _flat(value, f"{path}.{key}" if path else key)
+    elif isinstance(tree, list) and any(isinstance(item, dict) for item in tree):
+        for number, item in enumerate(tree):
+            yield from _flat(item, f"{path}[{number}]")
+    else:
+        yield path, tree
 
 
 def write_json(file: pathlib.Path, value: Any) -> None:

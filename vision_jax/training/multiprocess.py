@@ -105,7 +105,7 @@ def check_same(what: str, text: str) -> None:
 class Interrupt:
     """SIGTERM and Ctrl-C as a question that the loop asks: `with Interrupt() as interrupt`.
 
-    The first signal only makes `requested` true, so that the state can be saved; a second one kills.
+    The first signal makes `requested` true, so that the state can be saved; a second one kills.
     In a run of several processes a signal to any of them is a preemption notice that JAX passes
     on, and all learn of it at the same step.
 

@@ -1,0 +1,59 @@
+"""ResNet-50 v1.5 on ImageNet, the recipe of torchvision's first weights.
+
+paper    He et al., "Deep Residual Learning for Image Recognition", 2015, table 4 (v1: 24.7 % error
+         with one crop); the stride sits in the 3×3 layer (v1.5), as in torchvision.
+expect   76.13 % top-1 (torchvision, ResNet50_Weights.IMAGENET1K_V1)
+cost     90 epochs of 1.28 M images, 4.1 G multiply-adds forward each
+run      python launch.py --config experiments/resnet50.py --workdir runs/r50
+smoke    python launch.py --config experiments/resnet50.py:smoke
+
+`version=v1` as argument puts the stride into the first 1×1 layer, as in the paper.
+"""
+
+from experiments import embedded
+from vision_jax import data, models, tasks
+from vision_jax.config import arguments, node
+from vision_jax.evaluation import Loss, TopK
+from vision_jax.training import Expect, Experiment, optimizer, schedule
+
+BATCH = 256
+
+
+def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET1K_V1"):
+    """The siblings of other depths pass theirs, with the number that they should reach."""
+    given = arguments(arg, smoke=False, version="v1.5")
+    config = node(
+        Experiment,
+        task=node(
+            tasks.Classification,
+            model=node(
+                models.Classifier,
+                trunk=node(models.ResNet, depth=depth, version=given.version),
+                head=node(models.PoolHead, num_classes=1000),
+            ),
+            augment=(node(tasks.augment.Flip),),
+        ),
+        train=node(
+            data.Train,
+            source=node(data.TFDS, name="imagenet2012", split="train"),
+            transforms=(node(data.RandomResizedCrop, size=224),),
+            batch_size=BATCH,
+        ),
+        eval=node(
+            data.Eval,
+            source=node(data.TFDS, name="imagenet2012", split="validation"),
+            transforms=(node(data.Resize, size=256), node(data.CenterCrop, size=224)),
+            batch_size=BATCH,
+        ),
+        metrics={"top": node(TopK), "loss": node(Loss)},
+        optimizer=node(
+            optimizer.Optimizer,
+            rule=node(optimizer.Sgd, momentum=0.9),
+            schedule=node(schedule.Step, value=0.1 * BATCH / 256, boundaries=(30, 60)),
+            decay=1e-4,
+        ),
+        epochs=90.0,
+        log_every=100,
+        expect=node(Expect, metric="eval/top1", value=top1, source=f"torchvision {weights}"),
+    )
+    return embedded.smoke(config, size=64) if given.smoke else config

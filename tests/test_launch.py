@@ -1,0 +1,141 @@
+"""`launch.py` as a user runs it: mistakes are one line, and every experiment's smoke runs."""
+
+import json
+import pathlib
+import runpy
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+
+ROOT = pathlib.Path(__file__).parent.parent
+EXPERIMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("experiments", "experiments/sweeps")
+    for path in (ROOT / folder).glob("*.py")
+    if "def get_config" in path.read_text()
+)
+QUICK = "experiments/quickstart.py"
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(ROOT)
+    shared = tmp_path_factory.getbasetemp().parent / "datasets"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+
+
+def fails(capsys, *argv: str) -> str:
+    """Runs a command that must be refused; returns the one line that it prints."""
+    assert launch.main(list(argv)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["--config", "experiments/resnet5.py"], "not found - did you mean experiments/resnet50.py?"),
+        (["--config", QUICK, "--config.sed=3"], "unknown config key 'sed' - did you mean seed?"),
+        (["--config", QUICK, "seed=3"], "did you mean --config.seed=3 ?"),
+        (["--config", QUICK, "--config.seed"], "has no value - write --config.seed=VALUE"),
+        (["--config", QUICK, "--config.seed=None"], "None is not allowed"),
+        (["--config", QUICK, "--config.seed=x"], "'seed' takes an int, not 'x'"),
+        (["--config", QUICK, "--config.init.weights=no.safetensors"], "no such file"),
+        (["--config", QUICK, "--config.steps=5"], "set exactly one of them"),
+        (["--config", QUICK, "--config.train.batch_size=10"], "not divisible by 8 devices"),
+        (["--config", QUICK, "--config.parallel=smap"], "did you mean"),
+        (["--config", f"{QUICK}:smok"], "unknown config argument 'smok' - did you mean smoke?"),
+        (["--config", QUICK, "--mode", "trian"], "did you mean train?"),
+        (["--config", QUICK, "--workdr", "x"], "unexpected argument '--workdr'"),
+        (["--workdir", "x"], "--config"),
+        (["--config", QUICK, "--mode", "predict"], "needs --input"),
+        (["--config", QUICK, "--mode", "predict", "--input", "no.png"], "no such image or folder"),
+        (["--config", QUICK, "--sweep"], "has no sweep(add) function"),
+        (["--config", "experiments/resnet50.py"], "python -m vision_jax.data.prepare imagenet2012"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line(capsys, tmp_path, argv, message):
+    if "--workdir" not in argv:
+        argv = [*argv, "--workdir", str(tmp_path / "run")]
+    assert message in fails(capsys, *argv)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS)
+def test_smoke(file, tmp_path, capsys):
+    assert launch.main(["--config", f"{file}:smoke", "--workdir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "report" / "index.html") in out
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows if "train/loss" in row]
+    assert steps == [1, 2, 3, 4]
+    assert all(np.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
+    assert any(name.startswith("eval/") for name in rows[-1])
+    assert (tmp_path / "DONE").exists()
+
+
+def test_a_lab_record_names_its_own_command():
+    for file in EXPERIMENTS:
+        text = runpy.run_path(file)["__doc__"]
+        assert f"--config {file}" in text, f"{file}: no command in its docstring"
+
+
+def test_look_modes_after_a_run(tmp_path, capsys):
+    run = ["--config", f"{QUICK}:smoke", "--workdir", str(tmp_path / "run")]
+    assert launch.main(run) == 0
+    assert launch.main(run) == 0
+    assert "finished already; report:" in capsys.readouterr().out
+
+    assert launch.main([*run, "--mode", "evaluate"]) == 0
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())["metrics"]
+    trained = json.loads((tmp_path / "run" / "DONE").read_text())["metrics"]
+    assert measured["eval/loss"] == trained["eval/loss"]
+
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(pixels).save(images / name)
+    (images / "notes.txt").write_text("not an image")
+    assert launch.main([*run, "--mode", "predict", "--input", str(images)]) == 0
+    answers = json.loads((tmp_path / "run" / "predictions" / "predictions.json").read_text())
+    assert [pathlib.Path(a["file"]).name for a in answers["predictions"]] == ["a.png", "b.jpg"]
+    for answer in answers["predictions"]:
+        assert abs(sum(c["probability"] for c in answer["top"]) - 1) < 0.9
+        assert Image.open(answer["picture"]).size[0] >= 32
+
+    assert launch.main([*run, "--mode", "inspect"]) == 0
+    for name in ("train", "eval"):
+        assert np.asarray(Image.open(tmp_path / "run" / "inspect" / f"{name}.png")).std() > 5
+
+    other = [*run, "--config.seed=7"]
+    assert "holds a run with another config: seed 0 -> 7" in fails(capsys, *other)
+
+
+def test_summary_needs_no_data(capsys):
+    assert launch.main(["--config", "experiments/resnet50.py", "--mode", "summary"]) == 0
+    out = capsys.readouterr().out
+    assert "25,557,032" in out
+
+
+def test_training_and_evaluation_without_tensorflow(tmp_path):
+    """Both modes in a process in which importing TensorFlow fails."""
+    code = (
+        "import sys; sys.modules['tensorflow'] = None\n"
+        "import launch\n"
+        f"run = ['--config', '{QUICK}:smoke', '--workdir', {str(tmp_path)!r}]\n"
+        "assert launch.main(run) == 0\n"
+        "assert launch.main([*run, '--mode', 'evaluate']) == 0\n"
+        "assert sys.modules['tensorflow'] is None\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr

@@ -1,0 +1,163 @@
+"""The modes that only look: evaluate, predict, inspect, summary.
+
+Each is `mode(config, workdir, given)`, where `given` is the flag `--input`.
+"""
+
+import contextlib
+import pathlib
+from collections.abc import Callable
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from vision_jax import models, visualize
+from vision_jax.config import UserError, build
+from vision_jax.data.decode import decode_image
+from vision_jax.structs import Batch
+from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+PICTURED = 32  # images on an inspection's panel
+
+
+def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> dict:
+    """Measures the run's best checkpoint (or `init.weights`) on the evaluation set.
+
+    Prints the numbers and writes them to evaluation.json.
+
+    Raises:
+      UserError: nothing to evaluate, or no evaluation set.
+    """
+    experiment: Experiment = build(config)
+    if experiment.eval is None:
+        raise UserError("this experiment has no evaluation set (its `eval` is None)")
+    parallel = Parallel(experiment.parallel)
+    evaluator = Evaluator(experiment.task, experiment.eval, experiment.metrics, parallel)
+    variables, origin = initial.trained(experiment, workdir)
+    results = evaluator(parallel.put_state(variables))
+    numbers = {f"eval/{k}": float(v) for k, v in results.items() if np.ndim(v) == 0}
+    if jax.process_index() == 0:
+        workdir.mkdir(parents=True, exist_ok=True)
+        folder.write_json(workdir / "evaluation.json", {"weights": origin, "metrics": numbers})
+        print(f"evaluated {origin} on {experiment.eval.num_examples} images")
+        for name, value in sorted(numbers.items()):
+            print(f"{name} {value:.6g}")
+    return numbers
+
+
+def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> list[dict]:
+    """Answers for an image or a folder of images: predictions.json and annotated PNGs.
+
+    Raises:
+      UserError: no `--input`, one that does not exist, holds no image, or cannot be decoded.
+    """
+    files = _image_files(given)
+    experiment: Experiment = build(config)
+    variables, origin = initial.trained(experiment, workdir)
+    forward = jax.jit(experiment.task.predict)
+    target = workdir / "predictions"
+    target.mkdir(parents=True, exist_ok=True)
+    answers = []
+    for file in files:
+        image = _read(file, experiment.train.element().image.shape[-1])
+        example = {"image": image, "label": -1}
+        for transform in experiment.eval.transforms if experiment.eval else ():
+            example = transform(example, np.random.default_rng(0))
+        fed = np.asarray(example["image"])[None]
+        batch = Batch(image=fed, valid=np.ones(1, bool), index=np.zeros(1, np.int32))
+        outputs = jax.device_get(forward(variables, batch))
+        (answer,) = experiment.task.describe(outputs, experiment.train.classes)
+        picture = target / f"{file.stem}.png"
+        drawn = visualize.panel([image], [answer["text"]], side=max(224, min(image.shape[:2])))
+        Image.fromarray(drawn).save(picture)
+        answers.append({"file": str(file), "picture": str(picture), **answer})
+        print(f"{file}: {answer['text']}")
+    folder.write_json(target / "predictions.json", {"weights": origin, "predictions": answers})
+    print(f"written: {target / 'predictions.json'} and {len(answers)} pictures beside it")
+    return answers
+
+
+def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
+    """Pictures of what the network is fed, augmentation and all, in training and evaluation."""
+    experiment: Experiment = build(config)
+    target = workdir / "inspect"
+    target.mkdir(parents=True, exist_ok=True)
+    key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
+    with contextlib.closing(experiment.train.batches(0, experiment.data_seed)) as batches:
+        batch = next(batches)
+    image, lam = jax.jit(experiment.task.prepare)(batch, key)
+    _picture(target / "train.png", experiment, np.asarray(image), batch, lam)
+    if experiment.eval is not None:
+        with contextlib.closing(experiment.eval.batches()) as batches:
+            batch = next(iter(batches))
+        image = np.asarray(jax.jit(experiment.task.normalize)(batch.image))
+        image = image if image.ndim == 4 else image[:, 0]
+        _picture(target / "eval.png", experiment, image, batch, None)
+
+
+def summary(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
+    """Prints the network's table: output shape, parameters, multiply-adds, activation bytes.
+
+    The input is as the experiment feeds it; `--input 224x224x3` gives another. No data set is
+    needed where a transform says the size.
+    """
+    shape = _input_shape(config, given)
+    model = build(config.task).model
+    print(models.summary.table(models.summary.summarize(model, shape)))
+
+
+MODES: dict[str, Callable] = {
+    "evaluate": evaluate,
+    "predict": predict,
+    "inspect": inspect,
+    "summary": summary,
+}
+
+
+def _picture(file: pathlib.Path, experiment: Experiment, image, batch: Batch, lam) -> None:
+    """A panel of normalised images, as colours again, with their labels and mixing weights."""
+    task, classes = experiment.task, experiment.train.classes
+    shown = (image * np.asarray(task.std) + np.asarray(task.mean)).clip(0, 1)[:PICTURED]
+    captions = []
+    for row in range(len(shown)):
+        label = np.asarray(batch.targets.label[row])
+        named = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
+        text = ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)
+        captions.append(text if lam is None else f"{text} λ={float(lam[row]):.2f}")
+    Image.fromarray(visualize.panel(list(shown), captions)).save(file)
+    print(f"written: {file}")
+
+
+def _input_shape(config: ConfigDict, given: str | None) -> tuple[int, int, int]:
+    if given is not None:
+        sides = given.split("x")
+        if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
+            raise UserError(f"--input {given!r}: write height, width and channels as 224x224x3")
+        return tuple(map(int, sides))
+    for transform in reversed(config.train.transforms):
+        if "size" in transform:
+            return (transform.size, transform.size, 3)
+    return build(config.train).element().image.shape[-3:]
+
+
+def _image_files(given: str | None) -> list[pathlib.Path]:
+    if given is None:
+        raise UserError("--mode predict needs --input IMAGE or --input FOLDER")
+    path = pathlib.Path(given)
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
+        if not files:
+            raise UserError(f"--input {given!r} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        return files
+    if not path.is_file():
+        raise UserError(f"--input {given!r}: no such image or folder")
+    return [path]
+
+
+def _read(file: pathlib.Path, channels: int) -> np.ndarray:
+    try:
+        return decode_image(file.read_bytes(), channels)
+    except (ValueError, OSError) as error:
+        raise UserError(f"--input {str(file)!r}: {error}") from error

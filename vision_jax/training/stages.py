@@ -1,0 +1,57 @@
+"""Stages: ordinary runs in sequence, each from what an earlier one left."""
+
+import copy
+import dataclasses
+import pathlib
+from typing import Any
+
+from ml_collections import ConfigDict
+
+from vision_jax.config import UserError, leaves, override, suggest
+
+PREFIX = "stage:"
+
+
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """One run of a staged experiment: the experiment's config with some settings changed.
+
+    Attributes:
+      name: of its run folder, inside the experiment's.
+      changes: (path, value) pairs as for `--config.path=value`. A text value 'stage:NAME', or
+        'stage:NAME/FILE', becomes the run folder of an earlier stage, or a file in it: so
+        `('init.weights', 'stage:frozen')` starts from that stage's best checkpoint.
+    """
+
+    name: str
+    changes: tuple = ()
+
+
+def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict, pathlib.Path]]:
+    """The stages as (config, run folder), in order.
+
+    Raises:
+      UserError: two stages of one name, or a reference to a stage that is not an earlier one.
+    """
+    runs: list[tuple[ConfigDict, pathlib.Path]] = []
+    earlier: list[str] = []
+    for stage in config.stages:
+        if stage.name in earlier:
+            raise UserError(f"two stages are named {stage.name!r}; rename one")
+        own = copy.deepcopy(config)
+        override(own, "stages", ())
+        for path, value in stage.changes:
+            override(own, path, value)
+        for path, value in list(leaves(own)):
+            if isinstance(value, str) and value.startswith(PREFIX):
+                override(own, path, _resolve(value, earlier, workdir))
+        runs.append((own, workdir / stage.name))
+        earlier.append(stage.name)
+    return runs
+
+
+def _resolve(value: Any, earlier: list[str], workdir: pathlib.Path) -> str:
+    name, _, rest = value.removeprefix(PREFIX).partition("/")
+    if name not in earlier:
+        raise UserError(f"{value!r}: no earlier stage {name!r}{suggest(name, earlier)}")
+    return str(workdir / name / rest)
