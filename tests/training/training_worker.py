@@ -10,10 +10,13 @@ import sys
 import time
 
 os.environ["JAX_PLATFORMS"] = "cpu"
+if __name__ == "__main__":
+    os.environ.pop("XLA_FLAGS", None)  # of the tests that start this
 if len(sys.argv) > 2:
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2]), str(pathlib.Path(__file__).parent)]
 
+# ruff: noqa: E402
 import jax
 import numpy as np
 from training_toy import Toy, make_batch
@@ -35,6 +38,11 @@ from vision_jax.training import (
 OPTIMIZER, EMA, SEED = Optimizer(Sgd(), Constant(0.05)), Ema(0.9), np.uint32(3)
 
 
+def update():
+    """The toy's update, the same in every process."""
+    return OPTIMIZER.build(Toy().init()["params"], 100, 10)
+
+
 def local_rows(step):
     """This process's contiguous rows of the step's global batch."""
     size = 16 // jax.process_count()
@@ -46,10 +54,9 @@ def train(folder, steps, how="shard_map", every=2, keep=3, interrupt=None, slow=
     """Resumes or begins; returns the state on the host."""
     task, parallel = Toy(), Parallel(how)
     parallel.check(16)
-    update = OPTIMIZER.build(task.init()["params"], 100, 10)
-    step = parallel.compile(make_train_step(task, update, parallel.axis, ema=EMA))
+    step = parallel.compile(make_train_step(task, update(), parallel.axis, ema=EMA))
     checkpoints = Checkpoints(folder, keep)
-    state = create(task.init(), update, ema=True)
+    state = create(task.init(), update(), ema=True)
     found = checkpoints.restore(state)
     state = found[0] if found else state
     count = int(state.step)
@@ -64,10 +71,9 @@ def train(folder, steps, how="shard_map", every=2, keep=3, interrupt=None, slow=
         if count % every == 0 and not (interrupt and interrupt.requested()):
             checkpoints.save(count, parallel.get_state(state), {"seed": 3})
         time.sleep(slow)
+    checkpoints.wait()
     if count not in checkpoints.steps():
-        checkpoints.wait()
-        if count not in checkpoints.steps():
-            checkpoints.save(count, parallel.get_state(state), {"seed": 3})
+        checkpoints.save(count, parallel.get_state(state), {"seed": 3})
     checkpoints.close()
     print(f"end {count}", flush=True)
     return parallel.get_state(state)

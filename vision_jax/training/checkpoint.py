@@ -10,6 +10,7 @@ checkpoints before it untouched. Saves run in the background; what was saved les
 second before a kill may be lost.
 """
 
+import json
 import logging
 import math
 import pathlib
@@ -79,7 +80,7 @@ class Checkpoints:
           metrics: the evaluation of this very state, if there was one.
         """
         flat = {path: np.asarray(leaf) for path, leaf in paths.flatten(state).items()}
-        record = {"meta": meta, "arrays": _describe(flat), "best": self._best}
+        record = _sealed({"meta": meta, "arrays": _describe(flat), "best": self._best})
         value = (metrics or {}).get(self._best[0], math.nan)
         self._storage.write(step, flat, record, float(value) if math.isfinite(value) else None)
 
@@ -131,7 +132,7 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: Tree, check: Callable | None) -> tuple[Tree, Meta]:
-        record = self._storage.read_record(step)
+        record = _unsealed(self._storage, step)
         if check is not None:
             check(record["meta"])
         wanted, stored = paths.flatten(like), record["arrays"]
@@ -212,7 +213,7 @@ def restore_params(
     storage = Storage(_existing(folder), 1, None, "max", read_only=True)
     try:
         step = _best_of_its_run(storage, folder) if step is None else step
-        stored = storage.read_record(step)["arrays"]
+        stored = _unsealed(storage, step)["arrays"]
         averaged = averaged and any(path.startswith("ema/") for path in stored)
         stored = {_as_variable(path, averaged): (path, d) for path, d in stored.items()}
         stored.pop(None, None)
@@ -255,6 +256,21 @@ def _crc32(x: np.ndarray) -> int:
     return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
 
 
+def _sealed(record: Meta) -> Meta:
+    """The record with its own checksum, as it will be read back."""
+    text = json.dumps(record, sort_keys=True)
+    return {"record": json.loads(text), "crc32": zlib.crc32(text.encode())}
+
+
+def _unsealed(storage: Storage, step: int) -> Meta:
+    """The record, if it is what was written."""
+    sealed = storage.read_record(step)
+    text = json.dumps(sealed["record"], sort_keys=True)
+    if zlib.crc32(text.encode()) != sealed["crc32"]:
+        raise ValueError("the record is not the one that was saved (CRC-32 differs)")
+    return sealed["record"]
+
+
 def _verified(storage: Storage, step: int, described: Mapping[str, Meta]) -> dict[str, np.ndarray]:
     """Reads these arrays and compares their bytes with what was saved."""
     wanted = {p: jax.ShapeDtypeStruct(d["shape"], d["dtype"]) for p, d in described.items()}
@@ -270,7 +286,7 @@ def _best_of_its_run(storage: Storage, folder: pathlib.Path | str) -> int:
     newest = max(storage.steps(), default=None)
     if newest is None:
         raise UserError(f"no checkpoints in {str(folder)!r}")
-    metric, mode = storage.read_record(newest)["best"]
+    metric, mode = _unsealed(storage, newest)["best"]
     if metric is None:
         return newest
     by_metric = Storage(_existing(folder), 1, metric, mode, read_only=True)

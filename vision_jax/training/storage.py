@@ -3,9 +3,12 @@
 What is written is settled in `checkpoint`.
 """
 
+import contextlib
 import logging
 import pathlib
-from collections.abc import Mapping
+import sys
+import time
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -16,6 +19,7 @@ from vision_jax.training import paths
 
 Tree = Any
 _ARRAYS, _RECORD = "state", "meta"
+_LATE_S = 0.3  # reads that outlive an error end within milliseconds
 
 
 class Storage:
@@ -62,7 +66,8 @@ class Storage:
         item = paths.nest(wanted)
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
         args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
-        restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
+        with _quiet_late_reads():
+            restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
         return {path: np.asarray(x) for path, x in paths.flatten(restored[_ARRAYS]).items()}
 
     def folder_of(self, step: int) -> pathlib.Path:
@@ -114,6 +119,28 @@ def _options(
 
 def _name_format() -> ocp.path.step.NameFormat:
     return ocp.path.step.standard_name_format(step_format_fixed_length=8)
+
+
+@contextlib.contextmanager
+def _quiet_late_reads() -> Iterator[None]:
+    """Where one array cannot be read, Orbax leaves while reads of others are under way.
+
+    These then complain, each with a traceback on stderr, that nobody is waiting for them.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: Any) -> None:
+        if "Event loop is closed" not in str(unraisable.exc_value):
+            before(unraisable)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    except Exception:
+        time.sleep(_LATE_S)
+        raise
+    finally:
+        sys.unraisablehook = before
 
 
 def _silence_orbax() -> None:
