@@ -53,16 +53,27 @@ class Entry:
 
 _TORCH = ("torch",)
 _TF = ("tensorflow",)
+_PIPELINES = {
+    "ours": Variant(f"{WORK}.input_pipeline:ours"),
+    "tf.data": Variant(f"{WORK}.input_pipeline:tf_data", _TF),
+}
 
 ENTRIES = (
     Entry(
         "JPEG to 224 crop, one core",
         "images",
-        {
-            "ours": Variant(f"{WORK}.input_pipeline:ours"),
-            "tf.data": Variant(f"{WORK}.input_pipeline:tf_data", _TF),
-        },
-        {"files": 128, "images": 1024},
+        _PIPELINES,
+        {"files": 128, "images": 1024, "antialias": False},
+        {"files": 16, "images": 64},
+        clock="cpu",
+        cores=1,
+        bar=0.85,
+    ),
+    Entry(
+        "JPEG to 224 crop, antialiased, one core",
+        "images",
+        _PIPELINES,
+        {"files": 128, "images": 1024, "antialias": True},
         {"files": 16, "images": 64},
         clock="cpu",
         cores=1,
@@ -71,11 +82,8 @@ ENTRIES = (
     Entry(
         "JPEG to 224 crop, all cores",
         "images",
-        {
-            "ours": Variant(f"{WORK}.input_pipeline:ours"),
-            "tf.data": Variant(f"{WORK}.input_pipeline:tf_data", _TF),
-        },
-        {"files": 128, "images": 2048},
+        _PIPELINES,
+        {"files": 128, "images": 2048, "antialias": False},
         {"files": 16, "images": 64},
     ),
     Entry(

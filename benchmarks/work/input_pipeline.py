@@ -1,7 +1,7 @@
 """JPEG files → shuffled batches of random-resized 224 crops, uint8, as for ImageNet training.
 
 The files are 500×375 with spectra like photographs' (about 80 kB each). Both sides read the same
-ones, and normalise later, on the device.
+ones, resize bilinearly with or without antialiasing alike, and normalise later, on the device.
 """
 
 import dataclasses
@@ -17,15 +17,15 @@ BATCH = 64
 SIZE = 224
 
 
-def ours(shared: pathlib.Path, files: int, images: int) -> Work:
+def ours(shared: pathlib.Path, files: int, images: int, antialias: bool) -> Work:
     from vision_jax import data
 
     source = Files(tuple(write_jpegs(shared, files)))
-    train = data.Train(source, (data.RandomResizedCrop(SIZE),), BATCH)
+    train = data.Train(source, (data.RandomResizedCrop(SIZE, antialias=antialias),), BATCH)
     return _work(lambda: train.batches(0, data_seed=0), images, lambda batch: batch.image)
 
 
-def tf_data(shared: pathlib.Path, files: int, images: int) -> Work:
+def tf_data(shared: pathlib.Path, files: int, images: int, antialias: bool) -> Work:
     import tensorflow as tf
 
     def crop(path, label):
@@ -40,7 +40,7 @@ def tf_data(shared: pathlib.Path, files: int, images: int) -> Work:
         )
         window = tf.concat([begin[:2], size[:2]], 0)
         image = tf.image.decode_and_crop_jpeg(content, window, channels=3)
-        image = tf.image.resize(image, (SIZE, SIZE))
+        image = tf.image.resize(image, (SIZE, SIZE), antialias=antialias)
         return tf.cast(tf.round(image), tf.uint8), label
 
     paths = write_jpegs(shared, files)
