@@ -81,9 +81,11 @@ def test_the_page_holds_everything_in_itself(folder):
     assert classes.index("dog") < classes.index("cat")
 
 
-def test_a_finished_run_says_nothing_of_being_unfinished(folder):
-    (folder / "DONE").write_text("{}")
-    assert "not finished" not in report.write_report(folder).read_text()
+def test_a_finished_run_shows_what_its_end_added(folder):
+    (folder / "DONE").write_text(json.dumps({"metrics": {"baseline/chance": 0.125}}))
+    page = Page(report.write_report(folder).read_text())
+    assert "not finished" not in page.words
+    assert "0.125 baseline/chance" in page.words
 
 
 @pytest.mark.parametrize("lost", ["config.json", "versions.json", "timing.jsonl", "arrays"])

@@ -66,7 +66,8 @@ def write_report(folder: str | os.PathLike) -> pathlib.Path:
     comparison = compare(config.get("tree", config), made_with, rows)
     page = _Page(folder / "report")
     page.add(_headline(folder, rows, made_with))
-    page.add(_cards(last_values(rows)))
+    # The end of a run adds numbers that belong to no step, such as its baselines.
+    page.add(_cards({**last_values(rows), **_json(folder / "DONE").get("metrics", {})}))
     page.add(_comparison(comparison))
     _add_curves(page, rows, comparison)
     _add_predictions(page, load_arrays(folder, "predictions"))
