@@ -13,12 +13,10 @@ class Variant:
     Attributes:
       target: 'module:function'; the function takes the entry's settings and returns a `Work`.
       needs: packages without which it is left out.
-      environment: environment variables of its process.
     """
 
     target: str
     needs: tuple[str, ...] = ()
-    environment: tuple[tuple[str, str], ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)

@@ -18,6 +18,8 @@ import numpy as np
 from benchmarks.entries import Entry, Variant
 
 ROOT = pathlib.Path(__file__).parent.parent
+# A GPU is shared with the peer's process; TensorFlow is kept from chatting.
+_ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
 _SETTLE_SECONDS = 0.3  # thread pools keep spinning for a moment after their work
 
 
@@ -95,7 +97,7 @@ class _Worker:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps({"name": name, **task})],
             cwd=ROOT,
-            env={**os.environ, **dict(variant.environment)},
+            env={**_ENVIRONMENT, **os.environ},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -163,6 +163,14 @@ def test_curves_that_end_alike_share_an_axis():
     assert last_values(rows)["train/top1"] == 0.2
 
 
+def test_terms_of_a_loss_stand_beside_it_unless_there_is_one():
+    one = [{"step": s, "train/loss": 2.0, "train/loss/class": 2.0} for s in (1, 2)]
+    assert {k: list(v) for k, v in groups(one).items()} == {"loss": ["train/loss"]}
+    two = [{**row, "train/loss/box": 1.0, "eval/loss": 3.0} for row in one]
+    names = ["train/loss", "train/loss/class", "train/loss/box", "eval/loss"]
+    assert {k: list(v) for k, v in groups(two).items()} == {"loss": names}
+
+
 def test_rates_count_every_attempt():
     timing = [
         {"step": 1, "seconds": 50.0, "images_per_second": 0.0, "host_peak_bytes": 3_000_000},

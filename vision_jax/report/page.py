@@ -151,7 +151,8 @@ def _add_curves(page: _Page, rows: Sequence[Mapping], comparison: Comparison | N
             target = (comparison.paper, "paper")
         alt = f"{title} over steps: {', '.join(series)}"
         image = visualize.curves(series, title, target=target)
-        figures.append(f"<figure>{page.picture('curve_' + title, image, alt)}</figure>")
+        name = f"curve_{title.replace('/', '_')}"
+        figures.append(f"<figure>{page.picture(name, image, alt)}</figure>")
     if figures:
         page.add(f'<h2>Curves</h2><div class="pictures">{"".join(figures)}</div>')
 
@@ -183,7 +184,7 @@ def _add_predictions(page: _Page, arrays: Mapping[str, np.ndarray] | None) -> No
         return
     label, predicted = arrays["label"], arrays["predicted"]
     answers = (label, predicted, arrays["confidence"], arrays["classes"])
-    image = visualize.predictions(arrays["image"], *answers, min(8, len(label)), side=124)
+    image = visualize.predictions(arrays["image"], *answers, min(8, len(label)))
     wrong = int((label != predicted).sum())
     alt = f"{len(label)} images with the network's answers, {wrong} of them wrong"
     caption = (

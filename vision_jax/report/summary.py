@@ -87,11 +87,11 @@ def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def groups(
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Curves that belong on one axis: those whose names end alike, `train/loss` with `eval/loss`.
+    """Curves that belong on one axis: `train/loss` with its terms `train/loss/…` and `eval/loss`.
 
     Returns:
-      title → name → (steps, values). The loss comes first, then evaluation, then the rest; a group
-      in which every curve is a single point is left out.
+      title → name → (steps, values). The loss comes first, then evaluation, then the rest. A group
+      in which every curve is a single point is left out, and so is a loss's only term.
     """
     series: dict[str, list[tuple[int, float]]] = {}
     for row in rows:
@@ -103,7 +103,11 @@ def groups(
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
         curve = (np.array(steps), np.array(values))
-        grouped.setdefault(name.rpartition("/")[2], {})[name] = curve
+        whole = name.rpartition("/")[0]
+        if whole in series and sum(other.startswith(f"{whole}/") for other in series) == 1:
+            continue
+        title = whole if whole in series else name
+        grouped.setdefault(title.partition("/")[2] or title, {})[name] = curve
 
     def rank(title: str) -> int:
         evaluated = any(name.startswith("eval/") for name in grouped[title])
