@@ -23,7 +23,7 @@ def get_config(arg=""):
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(models.CifarResNet, depth=8, width=16),
+                trunk=node(models.ResNetCifar, blocks=1),
                 head=node(models.PoolHead, num_classes=8),
             ),
             mean=(0.5, 0.5, 0.5),

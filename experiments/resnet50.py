@@ -14,6 +14,7 @@ from experiments import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Loss, TopK
+from vision_jax.models.resnet import DEPTHS
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 BATCH = 256
@@ -22,13 +23,16 @@ BATCH = 256
 def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET1K_V1"):
     """The siblings of other depths pass theirs, with the number that they should reach."""
     given = arguments(arg, smoke=False, version="v1.5")
+    stages, block = DEPTHS[depth]
+    if given.smoke:
+        stages = (1, 1, 1, 1)
     config = node(
         Experiment,
         task=node(
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(models.ResNet, depth=depth, version=given.version),
+                trunk=node(models.ResNet, stages=stages, block=block, version=given.version),
                 head=node(models.PoolHead, num_classes=1000),
             ),
             augment=(node(tasks.augment.Flip),),

@@ -12,7 +12,7 @@ holds 5,000 images out while it tunes; here all 50,000 train and the test set is
 
 from experiments import embedded
 from vision_jax import data, models, tasks
-from vision_jax.config import arguments, node
+from vision_jax.config import UserError, arguments, node
 from vision_jax.evaluation import Confusion, Loss, TopK
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
@@ -22,6 +22,8 @@ MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)  # of the trainin
 
 def get_config(arg=""):
     given = arguments(arg, depth=20, plain=False, smoke=False)
+    if given.depth % 6 != 2 or given.depth < 8:
+        raise UserError(f"depth={given.depth}: these nets have 6n + 2 layers, e.g. 20, 32 or 56")
     rate = node(schedule.Step, value=0.1, boundaries=(32_000, 48_000), unit="steps")
     if given.depth >= 110:
         rate = node(schedule.WarmUp, then=rate, length=400, unit="steps", start=0.01)
@@ -31,7 +33,9 @@ def get_config(arg=""):
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(models.CifarResNet, depth=given.depth, residual=not given.plain),
+                trunk=node(
+                    models.ResNetCifar, blocks=(given.depth - 2) // 6, residual=not given.plain
+                ),
                 head=node(models.PoolHead, num_classes=10),
             ),
             mean=MEAN,

@@ -1,5 +1,6 @@
 """A run that is killed and resumed ends with the same bits as one that was left alone."""
 
+import functools
 import json
 import os
 import pathlib
@@ -8,8 +9,12 @@ import subprocess
 import sys
 import time
 
+import jax
 import numpy as np
 import pytest
+
+from vision_jax.config import build, load, override
+from vision_jax.training import Checkpoints, initial
 
 ROOT = pathlib.Path(__file__).parent.parent
 STEPS = 24
@@ -55,15 +60,23 @@ def wait_for_step(folder: pathlib.Path, step: int, process: subprocess.Popen) ->
     raise AssertionError(f"step {step} was not reached")
 
 
-def bits(folder: pathlib.Path) -> tuple[bytes, bytes]:
-    """metrics.jsonl, and the last checkpoint's checksums."""
-    from vision_jax.training import Checkpoints
+@functools.cache
+def empty_state():
+    """A state of the experiment, for its structure."""
+    config = load(COMMAND[3])
+    for override_ in COMMAND[4:]:
+        override(config, *override_.removeprefix("--config.").split("="))
+    return initial.state(build(config))[1]
 
+
+def bits(folder: pathlib.Path) -> tuple[bytes, list[bytes]]:
+    """metrics.jsonl, and every array of the last checkpoint, optimizer and all."""
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    assert checkpoints.latest_step() == STEPS
-    state = checkpoints.arrays(STEPS)
-    flat = b"".join(np.asarray(state[path]).tobytes() for path in sorted(state))
-    return (folder / "metrics.jsonl").read_bytes(), flat
+    state, _ = checkpoints.restore(empty_state(), STEPS)
+    checkpoints.close()
+    assert int(state.step) == STEPS
+    arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+    return (folder / "metrics.jsonl").read_bytes(), arrays
 
 
 @pytest.fixture(scope="module")

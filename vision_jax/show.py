@@ -56,7 +56,8 @@ def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     files = _image_files(given)
     experiment: Experiment = build(config)
     variables, origin = initial.trained(experiment, workdir)
-    forward = jax.jit(experiment.task.predict)
+    task = experiment.task
+    forward = jax.jit(lambda v, batch: {k: task.predict(v, batch)[k] for k in task.shown})
     target = workdir / "predictions"
     target.mkdir(parents=True, exist_ok=True)
     answers = []
@@ -67,8 +68,7 @@ def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
             example = transform(example, np.random.default_rng(0))
         fed = np.asarray(example["image"])[None]
         batch = Batch(image=fed, valid=np.ones(1, bool), index=np.zeros(1, np.int32))
-        outputs = jax.device_get(forward(variables, batch))
-        (answer,) = experiment.task.describe(outputs, experiment.train.classes)
+        (answer,) = task.describe(forward(variables, batch), experiment.train.classes)
         picture = target / f"{file.stem}.png"
         drawn = visualize.panel([image], [answer["text"]], side=max(224, min(image.shape[:2])))
         Image.fromarray(drawn).save(picture)
