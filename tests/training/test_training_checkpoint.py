@@ -145,7 +145,7 @@ def test_a_damaged_newest_checkpoint_falls_back(copy, caplog, how):
     (record,) = (r for r in caplog.records if r.name.startswith("vision_jax"))
     message = record.getMessage()
     assert "checkpoint 2 of" in message and "\n" not in message and len(message) < 400
-    if how in ("flipped", "record"):
+    if how == "record":
         assert "CRC-32" in message
     # The damaged one is out of the way: the same step can be saved again.
     assert (copy / "damaged-2").is_dir() and checkpoints.steps() == [1]
@@ -160,19 +160,18 @@ def flip(file, position):
     file.write_bytes(bytes(data))
 
 
-def test_no_flipped_byte_anywhere_gives_wrong_numbers(two, tmp_path):
+def test_no_flipped_byte_anywhere_gives_wrong_numbers(two, tmp_path, caplog):
+    """Some bytes in any file, and some in the arrays, where Orbax itself would notice few."""
     rng = random.Random(0)
-    fell = 0
-    for trial in range(25):
+    for trial in range(30):
         folder = pathlib.Path(shutil.copytree(two, tmp_path / str(trial)))
         files = [f for f in (folder / "00000002").rglob("*") if f.is_file() and f.stat().st_size]
-        file = rng.choice(sorted(files))
+        file = rng.choice(sorted(files)) if trial % 2 else data_files(folder, 2)[0]
         flip(file, rng.randrange(file.stat().st_size))
         state, meta = Checkpoints(folder, read_only=True).restore(state_of(0))
         assert_equal(state, state_of(int(state.step)))
         assert meta == {"seed": 5}
-        fell += int(state.step) == 1
-    assert fell > 3
+    assert sum("bytes of" in record.getMessage() for record in caplog.records) > 3
 
 
 def test_when_all_are_damaged_nothing_begins_anew_silently(copy):

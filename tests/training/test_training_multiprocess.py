@@ -84,7 +84,8 @@ def test_one_process_two_and_one_again_train_as_one(tmp_path, how):
     assert int(Checkpoints(tmp_path / "run").restore(like)[0].step) == 4
     again = training_worker.train(tmp_path / "run", 6, how)
     for a, b in zip(jax.tree.leaves(again), jax.tree.leaves(straight), strict=True):
-        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6)
+        # Values reach 4, where float32 is spaced by 5e-7: relative to an array's largest.
+        np.testing.assert_allclose(a, b, rtol=0, atol=1e-6 * max(1, np.abs(b).max()))
 
 
 def test_processes_end_together(tmp_path):

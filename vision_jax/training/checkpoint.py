@@ -10,11 +10,9 @@ checkpoints before it untouched. Saves run in the background; what was saved les
 second before a kill may be lost.
 """
 
-import json
 import logging
 import math
 import pathlib
-import zlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -80,9 +78,8 @@ class Checkpoints:
           metrics: the evaluation of this very state, if there was one.
         """
         flat = {path: np.asarray(leaf) for path, leaf in paths.flatten(state).items()}
-        record = _sealed({"meta": meta, "arrays": _describe(flat), "best": self._best})
         value = (metrics or {}).get(self._best[0], math.nan)
-        self._storage.write(step, flat, record, float(value) if math.isfinite(value) else None)
+        self._storage.write(step, flat, meta, float(value) if math.isfinite(value) else None)
 
     def wait(self) -> None:
         """Returns when what was saved is on disk; raises what went wrong with it."""
@@ -132,7 +129,7 @@ class Checkpoints:
         return None
 
     def _read(self, step: int, like: Tree, check: Callable | None) -> tuple[Tree, Meta]:
-        record = _unsealed(self._storage, step)
+        record = self._storage.read_record(step)
         if check is not None:
             check(record["meta"])
         wanted, stored = paths.flatten(like), record["arrays"]
@@ -144,7 +141,7 @@ class Checkpoints:
                     f"checkpoint {step} in {str(self._folder)!r} does not fit: {path} is "
                     f"{_shape(have)} there, but {_shape(want)} in this run"
                 )
-        flat = _verified(self._storage, step, stored)
+        flat = self._storage.read_arrays(step, stored)
         return paths.like(like, flat), record["meta"]
 
     def _put_aside(self, step: int) -> None:
@@ -213,14 +210,14 @@ def restore_params(
     storage = Storage(_existing(folder), 1, None, "max", read_only=True)
     try:
         step = _best_of_its_run(storage, folder) if step is None else step
-        stored = _unsealed(storage, step)["arrays"]
+        stored = storage.read_record(step)["arrays"]
         averaged = averaged and any(path.startswith("ema/") for path in stored)
         stored = {_as_variable(path, averaged): (path, d) for path, d in stored.items()}
         stored.pop(None, None)
         want = paths.flatten(wanted)
         have = {path: tuple(d["shape"]) for path, (_, d) in stored.items()}
         fitting = [path for path in want if have.get(path) == np.shape(want[path])]
-        read = _verified(storage, step, dict(stored[path] for path in fitting))
+        read = storage.read_arrays(step, dict(stored[path] for path in fitting))
     except UserError:
         raise
     except Exception as error:
@@ -244,49 +241,12 @@ def restore_params(
     )
 
 
-def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, Meta]:
-    """Per array its shape, type and CRC-32."""
-    return {
-        path: {"shape": list(x.shape), "dtype": x.dtype.name, "crc32": _crc32(x)}
-        for path, x in flat.items()
-    }
-
-
-def _crc32(x: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
-
-
-def _sealed(record: Meta) -> Meta:
-    """The record with its own checksum, as it will be read back."""
-    text = json.dumps(record, sort_keys=True)
-    return {"record": json.loads(text), "crc32": zlib.crc32(text.encode())}
-
-
-def _unsealed(storage: Storage, step: int) -> Meta:
-    """The record, if it is what was written."""
-    sealed = storage.read_record(step)
-    text = json.dumps(sealed["record"], sort_keys=True)
-    if zlib.crc32(text.encode()) != sealed["crc32"]:
-        raise ValueError("the record is not the one that was saved (CRC-32 differs)")
-    return sealed["record"]
-
-
-def _verified(storage: Storage, step: int, described: Mapping[str, Meta]) -> dict[str, np.ndarray]:
-    """Reads these arrays and compares their bytes with what was saved."""
-    wanted = {p: jax.ShapeDtypeStruct(d["shape"], d["dtype"]) for p, d in described.items()}
-    flat = storage.read_arrays(step, wanted) if wanted else {}
-    for path, saved in described.items():
-        if flat[path].dtype.name != saved["dtype"] or _crc32(flat[path]) != saved["crc32"]:
-            raise ValueError(f"the bytes of {path} are not those that were saved (CRC-32 differs)")
-    return flat
-
-
 def _best_of_its_run(storage: Storage, folder: pathlib.Path | str) -> int:
     """The best step by the metric that the run itself kept the best of, or else the newest."""
     newest = max(storage.steps(), default=None)
     if newest is None:
         raise UserError(f"no checkpoints in {str(folder)!r}")
-    metric, mode = _unsealed(storage, newest)["best"]
+    metric, mode = storage.read_record(newest)["best"]
     if metric is None:
         return newest
     by_metric = Storage(_existing(folder), 1, metric, mode, read_only=True)

@@ -1,13 +1,15 @@
-"""Orbax, and nothing that imports it: folders of arrays and JSON, written whole or not at all.
+"""Folders of arrays and JSON, written whole or not at all and believed only with their checksums.
 
-What is written is settled in `checkpoint`.
+Orbax lives in this module alone; what is written, and what to do about damage, is `checkpoint`'s.
 """
 
 import contextlib
+import json
 import logging
 import pathlib
 import sys
 import time
+import zlib
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -30,7 +32,7 @@ class Storage:
     ):
         """See `checkpoint.Checkpoints`."""
         _silence_orbax()
-        self._folder, self._metric = folder, metric
+        self._folder, self._best = folder, [metric, mode]
         self._manager = ocp.CheckpointManager(
             folder, options=_options(keep, metric, mode, read_only)
         )
@@ -41,34 +43,49 @@ class Storage:
 
     def best_step(self) -> int | None:
         """The best by the metric among those saved with it."""
-        return self._manager.best_step() if self._metric else None
+        return self._manager.best_step() if self._best[0] else None
 
     def write(
-        self, step: int, arrays: Mapping[str, np.ndarray], record: dict, value: float | None
+        self, step: int, arrays: Mapping[str, np.ndarray], meta: Any, value: float | None
     ) -> None:
-        """Begins to write {path: array}, the record and the metric's value, where known."""
+        """Begins to write {path: array}, the caller's JSON and the metric's value, where known."""
+        record = {"meta": meta, "arrays": _describe(arrays), "best": self._best}
         items = {
             _ARRAYS: ocp.args.PyTreeSave(paths.nest(arrays)),
-            _RECORD: ocp.args.JsonSave(record),
+            _RECORD: ocp.args.JsonSave(_sealed(record)),
         }
-        metrics = None if value is None else {self._metric: value}
+        metrics = None if value is None else {self._best[0]: value}
         self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items))
 
-    def read_record(self, step: int) -> dict:
-        """The JSON record."""
+    def read_record(self, step: int) -> dict[str, Any]:
+        """'meta' as given; 'arrays': {path: its shape, type, CRC-32}; 'best': metric and mode."""
         args = ocp.args.Composite(**{_RECORD: ocp.args.JsonRestore()})
-        return self._manager.restore(step, args=args)[_RECORD]
+        sealed = self._manager.restore(step, args=args)[_RECORD]
+        if _sealed(sealed["record"]) != sealed:
+            raise ValueError("the record is not the one that was saved (CRC-32 differs)")
+        return sealed["record"]
 
-    def read_arrays(
-        self, step: int, wanted: Mapping[str, jax.ShapeDtypeStruct]
-    ) -> dict[str, np.ndarray]:
-        """The arrays of these paths, which may be a part of what is stored."""
-        item = paths.nest(wanted)
+    def read_arrays(self, step: int, described: Mapping[str, dict]) -> dict[str, np.ndarray]:
+        """Some of the arrays by path, their bytes compared with what was saved.
+
+        Args:
+          step: of a complete folder.
+          described: the wanted part of the record's 'arrays'.
+        """
+        if not described:
+            return {}
+        item = paths.nest(
+            {p: jax.ShapeDtypeStruct(d["shape"], d["dtype"]) for p, d in described.items()}
+        )
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
         args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
         with _quiet_late_reads():
             restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
-        return {path: np.asarray(x) for path, x in paths.flatten(restored[_ARRAYS]).items()}
+        flat = {path: np.asarray(x) for path, x in paths.flatten(restored[_ARRAYS]).items()}
+        for path, found in _describe(flat).items():
+            if found != described[path]:
+                raise ValueError(f"the bytes of {path} are not those saved (CRC-32 differs)")
+        return flat
 
     def folder_of(self, step: int) -> pathlib.Path:
         """Where a step lies."""
@@ -85,6 +102,24 @@ class Storage:
     def close(self) -> None:
         """Waits and ends the background threads."""
         self._manager.close()
+
+
+def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, dict]:
+    """Per array its shape, type and CRC-32."""
+    return {
+        path: {"shape": list(x.shape), "dtype": x.dtype.name, "crc32": _crc32(x)}
+        for path, x in flat.items()
+    }
+
+
+def _crc32(x: np.ndarray) -> int:
+    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+
+
+def _sealed(record: dict) -> dict:
+    """The record with its own checksum, as it will be read back."""
+    text = json.dumps(record, sort_keys=True)
+    return {"record": json.loads(text), "crc32": zlib.crc32(text.encode())}
 
 
 def _options(
