@@ -2,5 +2,6 @@
 
 from vision_jax.tasks import augment
 from vision_jax.tasks.classification import Classification
+from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
 
-__all__ = ["Classification", "augment"]
+__all__ = ["Classification", "Fit", "LogisticHead", "RidgeHead", "SvmHead", "augment"]

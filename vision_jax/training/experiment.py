@@ -54,8 +54,9 @@ class Experiment:
       best, best_mode: the metric that decides which is best, 'max' or 'min'.
       init: where the first variables come from.
       stages: runs in sequence instead of one (`Stage`).
-      fit: instead of gradient steps, a part with `fit(task, variables, batches) → variables`,
-        such as `tasks.RidgeHead`; it passes over the training set once.
+      fit: instead of gradient steps, a part with `fit(task, variables, batches, steps) →
+        variables`, such as `tasks.RidgeHead`; it passes over the training set once, which counts
+        as one step, and needs no optimizer, `steps` or `epochs`.
       baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
       deterministic: scatter-free forms and repeatable kernels on GPU and TPU (the CPU always is).
       debug_nans: stop at the operation that makes the first NaN; slow.
@@ -93,6 +94,8 @@ class Experiment:
             raise UserError(
                 f"steps={self.steps} and epochs={self.epochs}: set exactly one of them above 0"
             )
+        if self.optimizer is None and self.fit is None:
+            raise UserError("optimizer is None: only an experiment with a `fit` needs none")
 
     @property
     def steps_per_epoch(self) -> int:
@@ -101,7 +104,9 @@ class Experiment:
 
     @property
     def total_steps(self) -> int:
-        """Updates from beginning to end."""
+        """Updates from beginning to end; a `fit` is one."""
+        if self.fit is not None:
+            return 1
         return self.steps or math.ceil(
             self.epochs * self.train.num_examples / self.train.batch_size
         )

@@ -5,7 +5,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from vision_jax import weights
 from vision_jax.config import UserError
@@ -34,9 +36,12 @@ def check(init: Mapping[str, Any] | Init) -> None:
 def state(experiment: Experiment) -> tuple[Update, TrainState, list[str]]:
     """The update rule, the state before the first step, and what to tell about its weights."""
     start, lines = variables(experiment)
-    update = experiment.optimizer.build(
-        start["params"], experiment.total_steps, experiment.steps_per_epoch
-    )
+    if experiment.fit is None:
+        update = experiment.optimizer.build(
+            start["params"], experiment.total_steps, experiment.steps_per_epoch
+        )
+    else:  # no gradient steps: nothing is trained by them, and no optimizer state kept
+        update = Update(optax.identity(), jnp.zeros_like, frozenset())
     return update, create(start, update, experiment.ema is not None), lines
 
 

@@ -1,13 +1,22 @@
-"""Stages: ordinary runs in sequence, each from what an earlier one left."""
+"""Stages: ordinary runs in sequence, each from what an earlier one left.
 
+A stage, like any run, may be a fit in place of gradient steps.
+"""
+
+import contextlib
 import copy
 import dataclasses
 import pathlib
 from typing import Any
 
+import jax
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, leaves, override, suggest
+from vision_jax.data import Eval
+from vision_jax.training.experiment import Experiment
+from vision_jax.training.parallel import Parallel
+from vision_jax.training.state import TrainState
 
 PREFIX = "stage:"
 
@@ -48,6 +57,42 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict,
         runs.append((own, workdir / stage.name))
         earlier.append(stage.name)
     return runs
+
+
+def fit(experiment: Experiment, state: TrainState) -> TrainState:
+    """The state after the experiment's `fit`, which counts as the run's one step.
+
+    It sees each image of the training set once, in order, prepared as for training; on all devices.
+
+    Args:
+      experiment: with a `fit`.
+      state: on the host, from `initial.state`; nothing in it is changed.
+
+    Raises:
+      UserError: the batch size does not divide over the devices, or the fit's own.
+    """
+    parallel = Parallel("jit")
+    parallel.check(experiment.train.batch_size)
+    train = experiment.train
+    once = Eval(
+        train.source,
+        train.transforms,
+        train.batch_size,
+        train.threads,
+        train.workers,
+        train.on_error,
+        train.max_skipped,
+    )
+    with contextlib.closing(once.batches(jax.process_index(), jax.process_count())) as batches:
+        variables = experiment.fit.fit(
+            experiment.task,
+            parallel.put_state(state.variables),
+            map(parallel.put_batch, batches),
+            once.steps,
+        )
+    variables = parallel.get_state(parallel.put_state(variables))
+    collections = {name: tree for name, tree in variables.items() if name != "params"}
+    return state.replace(step=state.step + 1, params=variables["params"], collections=collections)
 
 
 def _resolve(value: Any, earlier: list[str], workdir: pathlib.Path) -> str:
