@@ -117,11 +117,13 @@ def test_look_modes_after_a_run(tmp_path, capsys):
     assert [pathlib.Path(a["file"]).name for a in answers["predictions"]] == ["a.png", "b.jpg"]
     for answer in answers["predictions"]:
         assert abs(sum(c["probability"] for c in answer["top"]) - 1) < 0.9
-        assert Image.open(answer["picture"]).size[0] >= 32
+        with Image.open(answer["picture"]) as picture:
+            assert picture.size[0] >= 32
 
     assert launch.main([*run, "--mode", "inspect"]) == 0
     for name in ("train", "eval"):
-        assert np.asarray(Image.open(tmp_path / "run" / "inspect" / f"{name}.png")).std() > 5
+        with Image.open(tmp_path / "run" / "inspect" / f"{name}.png") as picture:
+            assert np.asarray(picture).std() > 5
 
     other = [*run, "--config.seed=7"]
     assert "holds a run with another config: seed 0 -> 7" in fails(capsys, *other)

@@ -72,9 +72,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     parallel = Parallel(experiment.parallel)
     parallel.check(experiment.train.batch_size, experiment.accumulate)
     folder.open_folder(workdir, config)
-    done = folder.finished(workdir)
-    if done:
-        print(f"finished already; report: {workdir / 'report' / 'index.html'}")
+    if done := folder.finished(workdir):
+        print(f"finished already; report: {report.write_report(workdir)}")
         return done["metrics"]
     with jax.debug_nans(experiment.debug_nans), Run(experiment, workdir, parallel) as run:
         run.loop()
@@ -157,13 +156,13 @@ class Run:
                 self.log.say(f"{batches.skipped} training records could not be read")
 
     def finish(self) -> dict[str, float]:
-        """Waits for the last checkpoint, writes the report, marks the run as done."""
+        """Waits for the last checkpoint, marks the run as done, writes the report."""
         self.checkpoints.wait()
         self.metrics |= baselines.scores(self.experiment)
         self.log.close()
         if self.leads:
-            page = report.write_report(self.workdir)
             folder.finish(self.workdir, self.step, self.metrics)
+            page = report.write_report(self.workdir)
             seconds = time.monotonic() - self.began
             print(report.last_lines(self.workdir, page, self.metrics, seconds))
         return self.metrics

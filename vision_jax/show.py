@@ -8,13 +8,15 @@ import pathlib
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 from PIL import Image
 
-from vision_jax import models, visualize
+from vision_jax import visualize
 from vision_jax.config import UserError, build
 from vision_jax.data.decode import decode_image
+from vision_jax.models.summary import summarize
 from vision_jax.structs import Batch
 from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
 
@@ -105,7 +107,7 @@ def summary(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     """
     shape = _input_shape(config, given)
     model = build(config.task).model
-    print(models.summary.table(models.summary.summarize(model, shape)))
+    print(summarize(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
 
 
 MODES: dict[str, Callable] = {
