@@ -131,7 +131,7 @@ class BatchNorm(nn.Module):
         if train and self.mode != "frozen":
             batch_mean, batch_var, count = self._statistics(x, mean.value.dtype)
             if not self.is_initializing():
-                unbiased = batch_var * (count / jnp.maximum(count - 1, 1))
+                unbiased = batch_var * (count / max(count - 1, 1))
                 mean.value = self._running(mean.value, batch_mean)
                 var.value = self._running(var.value, unbiased)
         else:
@@ -142,14 +142,24 @@ class BatchNorm(nn.Module):
         return y.astype(compute_dtype(self.dtype, scale))
 
     def _statistics(self, x, dtype):
-        """Mean, biased variance and count; one pass over `x`, which is what is fast."""
+        """Mean, biased variance and count.
+
+        One pass over `x`, which is what is fast; taking one pixel as the origin keeps the
+        difference of squares from cancelling where the mean is large. Devices hold equal shares,
+        so the batch's variance is the mean of theirs and of their means' spread.
+        """
         x = x.astype(dtype)
-        sums = x.sum((0, 1, 2)), lax.square(x).sum((0, 1, 2))
-        count = jnp.asarray(x.size // x.shape[-1], dtype)
+        origin = lax.stop_gradient(x[0, 0, 0])
+        centred = x - channelwise(origin)
+        shift = centred.mean((0, 1, 2))
+        var = jnp.maximum(lax.square(centred).mean((0, 1, 2)) - lax.square(shift), 0)
+        mean, count = origin + shift, x.size // x.shape[-1]
         if self.mode == "sync" and _is_bound(DEVICE_AXIS):
-            sums, count = lax.psum((sums, count), DEVICE_AXIS)
-        mean = sums[0] / count
-        return mean, jnp.maximum(sums[1] / count - lax.square(mean), 0), count
+            own = mean
+            mean = lax.pmean(own, DEVICE_AXIS)
+            var = lax.pmean(var + lax.square(own - mean), DEVICE_AXIS)
+            count *= lax.axis_size(DEVICE_AXIS)
+        return mean, var, count
 
     def _running(self, old, new):
         return self.momentum * old + (1 - self.momentum) * lax.stop_gradient(new)

@@ -4,16 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 from vision_jax.weights.engine import Row
+from vision_jax.weights.torchvision import conv_norm
 
 
 def resnet_cifar(model: Any) -> Iterator[Row]:
     """resnet20 to resnet1202, without the 'module.' that data-parallel training prefixes."""
-    yield Row("conv1", "trunk/conv1/conv", "conv")
-    yield Row("bn1", "trunk/conv1/norm", "norm")
+    yield from conv_norm("conv1", "bn1", "trunk/conv1")
     for stage in (1, 2, 3):
         for i in range(model.trunk.blocks):
             for k in (1, 2):
                 theirs, ours = f"layer{stage}.{i}", f"trunk/stage{stage}_{i + 1}/conv{k}"
-                yield Row(f"{theirs}.conv{k}", f"{ours}/conv", "conv")
-                yield Row(f"{theirs}.bn{k}", f"{ours}/norm", "norm")
+                yield from conv_norm(f"{theirs}.conv{k}", f"{theirs}.bn{k}", ours)
     yield Row("linear", "head/fc", "dense_bias")

@@ -37,10 +37,14 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """`rows(model)` for one source; `model` is read for its fields only."""
+    """`rows(model)` for one source; `model` is read for its fields only.
+
+    `applies` says which variants of the network the source has.
+    """
 
     source: str
     rows: Callable[[Any], Iterator[Row]]
+    applies: Callable[[Any], bool] = lambda model: True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +55,7 @@ class _Part:
     collection: str
     name: str
     axes: tuple[int, ...] | None = None
+    pointwise: bool = False  # the reference has a 1x1 convolution where we have a linear layer
 
 
 _BIAS = _Part("bias", "params", "bias")
@@ -63,6 +68,7 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     "conv_transpose_bias": (_Part("weight", "params", "kernel", (2, 3, 0, 1)), _BIAS),
     "dense": (_Part("weight", "params", "kernel", (1, 0)),),
     "dense_bias": (_Part("weight", "params", "kernel", (1, 0)), _BIAS),
+    "dense_pointwise": (_Part("weight", "params", "kernel", (1, 0), pointwise=True), _BIAS),
     "norm": (
         _SCALE,
         _BIAS,
@@ -178,8 +184,11 @@ class _Leaf:
     path: tuple[str, ...]
     axes: tuple[int, ...] | None
     flat: tuple[int, int, int] | None
+    pointwise: bool
 
     def to_ours(self, value: np.ndarray) -> np.ndarray:
+        if self.pointwise:
+            value = value.reshape(value.shape[:2])
         if self.flat:
             value = value.reshape(-1, *self.flat).transpose(0, 2, 3, 1).reshape(value.shape)
         return value if self.axes is None else value.transpose(self.axes)
@@ -190,7 +199,7 @@ class _Leaf:
         if self.flat:
             c, h, w = self.flat
             value = value.reshape(-1, h, w, c).transpose(0, 3, 1, 2).reshape(value.shape)
-        return value
+        return value[:, :, None, None] if self.pointwise else value
 
 
 def _leaves(rows: Iterable[Row]) -> Iterator[_Leaf]:
@@ -198,7 +207,8 @@ def _leaves(rows: Iterable[Row]) -> Iterator[_Leaf]:
         for part in KINDS[row.kind]:
             path = (part.collection, *row.path.split("/"), part.name)
             flat = row.flat if part.axes == (1, 0) else None
-            yield _Leaf(f"{row.reference}.{part.reference}", path, part.axes, flat)
+            reference = f"{row.reference}.{part.reference}"
+            yield _Leaf(reference, path, part.axes, flat, part.pointwise)
 
 
 def _flatten(tree: Tree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

@@ -3,23 +3,37 @@
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.weights import akamaster, torchvision
+from vision_jax.weights import akamaster, timm, torchvision
 from vision_jax.weights.engine import Table
 
 TABLES: dict[str, tuple[Table, ...]] = {
-    "ResNet": (Table("torchvision", torchvision.resnet),),
+    "AlexNetTrunk": (Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),),
+    "GoogLeNetTrunk": (Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),),
+    "InceptionV3Trunk": (Table("torchvision", torchvision.inception_v3),),
+    "MobileNetV1Trunk": (Table("timm", timm.mobilenet_v1),),
+    "MobileNetV2Trunk": (Table("torchvision", torchvision.mobilenet_v2),),
+    "ResNet": (
+        Table("torchvision", torchvision.resnet, torchvision.has_resnet),
+        Table("timm", timm.resnet),
+    ),
     "ResNetCifar": (Table("akamaster", akamaster.resnet_cifar),),
+    "ResNetV2": (Table("timm", timm.resnet_v2, timm.has_resnet_v2),),
+    "VGG": (Table("torchvision", torchvision.vgg, torchvision.has_vgg),),
 }
 
 
 def tables_for(model: Any) -> tuple[Table, ...]:
-    """The tables of a network.
+    """The tables of a network, in the order in which they are tried.
 
     Raises:
       UserError: there are none.
     """
+    name = type(getattr(model, "trunk", model)).__name__
     for part in (model, getattr(model, "trunk", None)):
         if type(part).__name__ in TABLES:
-            return TABLES[type(part).__name__]
-    name = type(getattr(model, "trunk", model)).__name__
+            name = type(part).__name__
+            found = tuple(table for table in TABLES[name] if table.applies(model))
+            if found:
+                return found
+            raise UserError(f"no weights table for this variant of {name}")
     raise UserError(f"no weights table for {name} - known: {', '.join(sorted(TABLES))}")

@@ -1,0 +1,40 @@
+"""Normalisations without parameters, on NHWC images."""
+
+import jax.numpy as jnp
+from jax import lax
+from jaxtyping import Array, Float
+
+
+def local_response_norm(
+    x: Float[Array, "b h w c"],
+    size: int = 5,
+    alpha: float = 1e-4,
+    beta: float = 0.75,
+    k: float = 2.0,
+    mean: bool = True,
+) -> Float[Array, "b h w c"]:
+    """x / (k + alpha * s)^beta, s the squares of `size` neighbouring channels.
+
+    Krizhevsky et al. 2012, section 3.3. Channel i has size // 2 neighbours before it and
+    (size - 1) // 2 after it.
+
+    Args:
+      x: images.
+      size: channels in the window.
+      alpha: see the formula.
+      beta: see the formula.
+      k: see the formula.
+      mean: s is the mean over the window, zeros beyond the borders counted (torch, Caffe), or the
+        sum (the paper's text, TensorFlow).
+    """
+    c = x.shape[-1]
+    squares = jnp.pad(lax.square(x), ((0, 0), (0, 0), (0, 0), (size // 2, (size - 1) // 2)))
+    total = sum(squares[..., i : i + c] for i in range(size))
+    return x * (k + (alpha / size if mean else alpha) * total) ** -beta
+
+
+def l2_normalize(x: Float[Array, "*d c"], eps: float = 1e-12) -> Float[Array, "*d c"]:
+    """x over its Euclidean norm along the last axis, which counts as no less than `eps`."""
+    squared = lax.square(x).sum(-1, keepdims=True)
+    # The root's gradient at 0 is infinite; the bound takes it out of the way.
+    return x * lax.rsqrt(jnp.maximum(squared, eps**2))
