@@ -70,7 +70,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     initial.check(config.init)
     experiment: Experiment = build(config)
     parallel = Parallel(experiment.parallel)
-    parallel.check(experiment.train.batch_size, experiment.accumulate)
+    parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norm)
     folder.open_folder(workdir, config)
     if done := folder.finished(workdir):
         print(f"finished already; report: {report.write_report(workdir)}")

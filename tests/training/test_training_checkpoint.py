@@ -327,3 +327,15 @@ def test_many_kills_at_random_times(tmp_path):
         assert int(found[0].step) >= last
         last = int(found[0].step)
     assert last > 25
+
+
+def test_a_step_that_is_saved_again_is_replaced(tmp_path):
+    checkpoints = Checkpoints(tmp_path, best_metric="a")
+    checkpoints.save(3, state_of(1), {"evaluated": False})
+    checkpoints.save(3, state_of(2), {"evaluated": True}, {"a": 1.0})
+    checkpoints.wait()
+    state, meta = checkpoints.restore(state_of(0))
+    assert meta == {"evaluated": True}
+    assert checkpoints.best_step() == 3
+    assert_equal(state, state_of(2))
+    checkpoints.close()

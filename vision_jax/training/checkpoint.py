@@ -72,7 +72,8 @@ class Checkpoints:
         """Begins to save; returns once the arrays may change. Waits for an earlier save first.
 
         Args:
-          step: not saved before.
+          step: saved before, it is replaced: a run that was stopped before an evaluation saves
+            that step again after it.
           state: host arrays, from `Parallel.get_state`; nobody may write into them any more.
           meta: what JSON can hold.
           metrics: the evaluation of this very state, if there was one.

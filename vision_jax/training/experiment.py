@@ -98,6 +98,11 @@ class Experiment:
             raise UserError("optimizer is None: only an experiment with a `fit` needs none")
 
     @property
+    def norm(self) -> str:
+        """How the model's trunk normalises; 'none' for a model without the setting."""
+        return getattr(getattr(self.task.model, "trunk", None), "norm", "none")
+
+    @property
     def steps_per_epoch(self) -> int:
         """Steps that see about the whole training set once (at least 1)."""
         return max(1, round(self.train.num_examples / self.train.batch_size))

@@ -1,0 +1,174 @@
+"""Chains of stages, with a fit among them, through the conductor: values, kills, mistakes."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+
+from vision_jax import data, models, run, tasks
+from vision_jax.config import UserError, build, node
+from vision_jax.evaluation import TopK
+from vision_jax.training import (
+    Checkpoints,
+    Constant,
+    Experiment,
+    Optimizer,
+    Sgd,
+    Stage,
+    initial,
+    stages,
+)
+
+FIT = node(tasks.RidgeHead, features="features", penalty=0.1)
+
+
+def experiment(train="train[:96]", **changes):
+    """A tiny net on digits; two steps where nothing else is said."""
+    return node(
+        Experiment,
+        task=node(
+            tasks.Classification,
+            model=node(
+                models.Classifier,
+                trunk=node(models.ResNetCifar, blocks=1, width=4),
+                head=node(models.PoolHead, num_classes=10),
+            ),
+            mean=(0.5,),
+            std=(0.25,),
+        ),
+        train=node(data.Train, source=node(data.Digits, split=train), batch_size=32),
+        eval=node(data.Eval, source=node(data.Digits, split="validation[:40]"), batch_size=32),
+        metrics={"top": node(TopK, ks=(1,))},
+        optimizer=node(Optimizer, rule=node(Sgd), schedule=node(Constant, value=0.01)),
+        steps=2,
+        log_every=1,
+        **changes,
+    )
+
+
+def chain(**changes):
+    return experiment(
+        stages=(
+            node(Stage, name="net"),
+            node(Stage, name="head", changes=(("init.weights", "stage:net"), ("fit", FIT))),
+        ),
+        **changes,
+    )
+
+
+def restored(folder, step):
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    assert checkpoints.latest_step() == step
+    fresh = initial.state(build(experiment(fit=FIT)))[1]
+    state, meta = checkpoints.restore(fresh) if step == 1 else (None, None)
+    checkpoints.close()
+    return state, meta
+
+
+def test_a_fit_sees_every_image_once():
+    """96 + 3 images in batches of 32: the last batch is padded, not filled with others."""
+    parts = build(experiment(train="train[:99]", fit=FIT))
+    _, state, _ = initial.state(parts)
+    fitted = stages.fit(parts, state)
+    assert int(fitted.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, fitted.collections, state.collections)
+    jax.tree.map(np.testing.assert_array_equal, fitted.params["trunk"], state.params["trunk"])
+    whole = data.Eval(parts.train.source, batch_size=104)
+    expected = parts.fit.fit(parts.task, state.variables, whole.batches(), 1)
+    for name in ("kernel", "bias"):
+        np.testing.assert_allclose(
+            fitted.params["head"]["fc"][name], expected["params"]["head"]["fc"][name], atol=1e-4
+        )
+
+
+def test_a_fit_needs_no_optimizer():
+    config = experiment(fit=FIT)
+    config.optimizer, config.steps = None, 0
+    parts = build(config)
+    assert parts.total_steps == 1
+    _, state, _ = initial.state(parts)
+    assert not jax.tree.leaves(state.opt_state)
+    with pytest.raises(UserError, match="optimizer is None"):
+        config.fit, config.steps = None, 2
+        build(config)
+
+
+def test_a_net_then_a_fitted_head(tmp_path):
+    metrics = run.train(chain(), tmp_path)
+    assert (
+        metrics["eval/top1"]
+        == json.loads((tmp_path / "head" / "DONE").read_text())["metrics"]["eval/top1"]
+    )
+    assert (tmp_path / "head" / "report" / "index.html").exists()
+    state, meta = restored(tmp_path / "head", 1)
+    assert meta["evaluated"] and meta["metrics"]["eval/top1"] == metrics["eval/top1"]
+
+    config = experiment(fit=FIT)
+    config.init.weights = str(tmp_path / "net")
+    parts = build(config)
+    _, start, _ = initial.state(parts)
+    expected = stages.fit(parts, start)
+    jax.tree.map(np.testing.assert_array_equal, state.params, expected.params)
+    rows = [json.loads(r) for r in (tmp_path / "head" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1]
+
+
+@pytest.mark.parametrize("where", ["before", "after"])
+def test_a_chain_killed_around_its_fit_goes_on(tmp_path, monkeypatch, where):
+    """The net is not trained again, nor is a fit that was saved done again."""
+    whole = run.train(chain(), tmp_path / "whole")
+    calls = []
+
+    def fit(experiment, state):
+        calls.append(1)
+        if where == "before":
+            raise KeyboardInterrupt
+        return real(experiment, state)
+
+    def finish(*arguments):
+        if arguments[0].name == "head":
+            raise KeyboardInterrupt
+        return done(*arguments)
+
+    real, done = stages.fit, run.folder.finish
+    monkeypatch.setattr(run.stages, "fit", fit)
+    monkeypatch.setattr(run.folder, "finish", finish)
+    with pytest.raises(KeyboardInterrupt):
+        run.train(chain(), tmp_path / "killed")
+    assert (tmp_path / "killed" / "net" / "DONE").exists()
+    assert not (tmp_path / "killed" / "head" / "DONE").exists()
+    times = (tmp_path / "killed" / "net" / "DONE").stat().st_mtime_ns
+    monkeypatch.setattr(run.stages, "fit", real if where == "before" else fit)
+    monkeypatch.setattr(run.folder, "finish", done)
+    assert run.train(chain(), tmp_path / "killed") == whole
+    assert (tmp_path / "killed" / "net" / "DONE").stat().st_mtime_ns == times
+    assert len(calls) == 1
+    for name in ("metrics.jsonl",):
+        a, b = (tmp_path / folder / "head" / name for folder in ("whole", "killed"))
+        assert a.read_bytes() == b.read_bytes()
+
+
+def test_a_batch_that_does_not_divide_is_one_line():
+    config = experiment(fit=FIT)
+    config.train.batch_size = 20
+    parts = build(config)
+    with pytest.raises(UserError, match="not divisible by 8 devices"):
+        stages.fit(parts, initial.state(parts)[1])
+
+
+def test_a_stage_may_refer_only_to_earlier_ones(tmp_path):
+    config = experiment(
+        stages=(
+            node(Stage, name="one", changes=(("init.weights", "stage:tow"),)),
+            node(Stage, name="two"),
+        )
+    )
+    with pytest.raises(UserError, match="no earlier stage 'tow'"):
+        stages.resolve(config, tmp_path)
+    config = experiment(stages=(node(Stage, name="one"), node(Stage, name="one")))
+    with pytest.raises(UserError, match="two stages are named 'one'"):
+        stages.resolve(config, tmp_path)
+    first, second = stages.resolve(chain(), tmp_path)
+    assert first[1] == tmp_path / "net" and first[0].init.weights is None
+    assert second[0].init.weights == str(tmp_path / "net") and not second[0].stages
