@@ -48,14 +48,20 @@ class Storage:
     def write(
         self, step: int, arrays: Mapping[str, np.ndarray], meta: Any, value: float | None
     ) -> None:
-        """Begins to write {path: array}, the caller's JSON and the metric's value, where known."""
+        """Begins to write {path: array}, the caller's JSON and the metric's value, where known.
+
+        What lies there for the same step is replaced.
+        """
+        self._manager.wait_until_finished()
+        if step in self._manager.all_steps():
+            self._manager.delete(step)
         record = {"meta": meta, "arrays": _describe(arrays), "best": self._best}
         items = {
             _ARRAYS: ocp.args.PyTreeSave(paths.nest(arrays)),
             _RECORD: ocp.args.JsonSave(_sealed(record)),
         }
         metrics = None if value is None else {self._best[0]: value}
-        self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items))
+        self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items), force=True)
 
     def read_record(self, step: int) -> dict[str, Any]:
         """'meta' as given; 'arrays': {path: its shape, type, CRC-32}; 'best': metric and mode."""
