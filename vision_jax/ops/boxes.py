@@ -113,7 +113,7 @@ def ciou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#
     difference = _angle(a) - _angle(b)
     penalty = (4 / math.pi**2) * difference * difference
     shared = iou(a, b)
-    weight = lax.stop_gradient(_ratio(penalty, 1 - shared + penalty))
+    weight = lax.stop_gradient(penalty / (1 - shared + penalty + 1e-7))
     return diou(a, b) - weight * penalty
 
 
