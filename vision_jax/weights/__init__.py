@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 import safetensors
 import safetensors.numpy
@@ -10,16 +11,19 @@ import safetensors.numpy
 from vision_jax.config import UserError
 from vision_jax.weights import engine
 from vision_jax.weights.engine import Restored, State, Tree, restore
+from vision_jax.weights.pth import read_pth
 from vision_jax.weights.tables import tables_for
 
 __all__ = ["Restored", "from_reference", "load", "read_state", "restore", "to_reference"]
+
+TORCH_SUFFIXES = (".pth", ".pt", ".th")
 
 
 def load(path: str | Path, model: Any) -> Tree:
     """The variables of `model`, {'params': …, 'batch_stats': …}, from a reference's file.
 
     Args:
-      path: a `.safetensors` file with the reference's own parameter names.
+      path: a `.safetensors`, `.pth`, `.pt` or `.th` file with the reference's own parameter names.
       model: the network; the class of its trunk chooses the table.
 
     Raises:
@@ -34,18 +38,23 @@ def load(path: str | Path, model: Any) -> Tree:
 def read_state(path: str | Path) -> dict[str, np.ndarray]:
     """The state dict in a file, in the reference's names and layouts.
 
+    Values of less than 32 bits (float16, bfloat16) come as float32.
+
     Raises:
       UserError: the file is missing or cannot be read.
     """
     path = Path(path)
     if not path.is_file():
         raise UserError("no such weights file")
-    if path.suffix != ".safetensors":
-        raise UserError(f"weights in a {path.suffix or 'nameless'} file; .safetensors is read")
-    try:
-        return safetensors.numpy.load_file(path)
-    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
-        raise UserError(f"not a readable safetensors file: {error}") from error
+    if path.suffix == ".safetensors":
+        state = _read_safetensors(path)
+    elif path.suffix in TORCH_SUFFIXES:
+        state = read_pth(path)
+    else:
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES))
+        raise UserError(f"weights in a {path.suffix or 'nameless'} file - known: {known}")
+    half = (np.dtype("float16"), np.dtype(ml_dtypes.bfloat16))
+    return {k: v.astype(np.float32) if v.dtype in half else v for k, v in state.items()}
 
 
 def from_reference(state: State, model: Any) -> Tree:
@@ -66,3 +75,10 @@ def to_reference(tree: Tree, model: Any, source: str | None = None) -> dict[str,
       source: 'torchvision', 'timm', …; None takes the model's first table.
     """
     return engine.to_reference(tree, model, tables_for(model), source)
+
+
+def _read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    try:
+        return safetensors.numpy.load_file(path)
+    except (safetensors.SafetensorError, OSError, ValueError, KeyError) as error:
+        raise UserError(f"not a readable safetensors file: {error}") from error
