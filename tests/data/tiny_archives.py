@@ -16,9 +16,17 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import scipy.io
+from PIL import Image
+
+from vision_jax.data import coco_json
 
 SYNSETS = ("n01440764", "n01443537")  # tench, goldfish
-COCO_NAMES = [f"thing {k}" for k in range(80)]
+PALETTE = [0, 0, 0, 128, 0, 0, 0, 128, 0] + [9] * 759  # of 256 colours, as VOC's
+# A triangle and a square; and a crowd, as COCO writes it: run lengths down the columns.
+POLYGONS = [[8, 6, 24, 6, 16, 18], [2, 2, 5, 2, 5, 5, 2, 5]]
+CROWD = {"size": [24, 32], "counts": [24 * 4 + 3, 10, 24 * 32 - 24 * 4 - 13]}
+CAPTIONS = ["a thing on a plain", "nothing much, naïvely put"]
 
 
 def images(count, height, width, channels=3, seed=0):
@@ -48,7 +56,7 @@ def zip_of(files, path):
 
 
 def write_all(folder: Path) -> None:
-    for write in (write_cifar, write_mnist, write_imagenet, write_voc, write_coco):
+    for write in (write_cifar, write_mnist, write_imagenet, write_voc, write_sbd, write_coco):
         write(folder)
 
 
@@ -124,11 +132,48 @@ def write_voc(folder):
                 files[f"{root}/JPEGImages/{stem}.jpg"] = jpeg(50, 100, seed=number)
                 if (year, split) != ("2012", "test"):
                     files[f"{root}/Annotations/{stem}.xml"] = annotation(objects)
+                if year == "2012" and split != "test":
+                    files[f"{root}/ImageSets/Segmentation/{split}.txt"] = f"{stem}\n".encode()
+                    files[f"{root}/SegmentationClass/{stem}.png"] = voc_mask(number)
+            if archive == "VOCtrainval_11-May-2012.tar":  # pictures that only SBD labels
+                for stem in ("2008_sbd_a", "2008_sbd_b"):
+                    files[f"{root}/JPEGImages/{stem}.jpg"] = jpeg(50, 100, seed=9)
             tar_of(files, path=folder / archive)
 
 
+def voc_labels(number):
+    """(50, 100) labels: background, one rectangle of class `number` + 1, a void row."""
+    labels = np.zeros((50, 100), np.uint8)
+    labels[10:30, 20:60] = number + 1
+    labels[30] = 255
+    return labels
+
+
+def voc_mask(number):
+    """Such labels as VOC stores them: a PNG with a palette."""
+    image = Image.fromarray(voc_labels(number))
+    image.putpalette(PALETTE)
+    buffer = io.BytesIO()
+    image.save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def write_sbd(folder):
+    """Two pictures of its own, and VOC's training and validation pictures, labelled otherwise."""
+    files, root = {}, "benchmark_RELEASE/dataset"
+    lists = {"train": ["2008_sbd_a", "2012_train"], "val": ["2008_sbd_b", "2012_val"]}
+    for number, stem in enumerate([*lists["train"], *lists["val"]]):
+        buffer = io.BytesIO()
+        segmentation = {"Segmentation": voc_labels(number + 5), "Boundaries": np.zeros(1)}
+        scipy.io.savemat(buffer, {"GTcls": segmentation}, do_compression=True)
+        files[f"{root}/cls/{stem}.mat"] = buffer.getvalue()
+    for name, stems in lists.items():
+        files[f"{root}/{name}.txt"] = ("\n".join(stems) + "\n").encode()
+    tar_of(files, "w:gz", folder / "benchmark.tgz")
+
+
 def write_coco(folder):
-    categories = [{"id": k + 1, "name": name} for k, name in enumerate(COCO_NAMES)]
+    categories = [{"id": k, "name": name} for k, name in coco_json.CATEGORIES.items()]
     for year, tests in (("2014", ("test2014", "test2015")), ("2017", ("test2017",))):
         instances = {}
         for split in (f"train{year}", f"val{year}"):
@@ -143,18 +188,24 @@ def write_coco(folder):
                     "bbox": [8, 6, 16, 12],
                     "area": 150.5,
                     "iscrowd": 0,
+                    "segmentation": POLYGONS,
                 },
                 {
                     "id": 2,
                     "image_id": 7,
-                    "category_id": 80,
+                    "category_id": 90,
                     "bbox": [0, 0, 32, 24],
                     "area": 700,
                     "iscrowd": 1,
+                    "segmentation": CROWD,
                 },
             ]
             document = {"images": listed, "annotations": objects, "categories": categories}
             instances[f"annotations/instances_{split}.json"] = json.dumps(document).encode()
+            people = {"annotations": [{**objects[0], "keypoints": list(range(51))}]}
+            instances[f"annotations/person_keypoints_{split}.json"] = json.dumps(people).encode()
+            said = {"annotations": [{"image_id": 7, "caption": text} for text in CAPTIONS]}
+            instances[f"annotations/captions_{split}.json"] = json.dumps(said).encode()
             zip_of(
                 {f"{split}/{i['file_name']}": jpeg(seed=i["id"]) for i in listed},
                 folder / f"{split}.zip",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import flags
+from absl import flags, logging
 
 from vision_jax.config import UserError, suggest
 from vision_jax.data.decode import RecordError
@@ -36,9 +36,14 @@ class Train:
         the next good one of the stream in its place, logs its name and counts it.
       max_skipped: share of skipped records among those read so far, beyond which 'skip' stops too
         (eight are always tolerated).
+      max_boxes: objects per image, for sources with boxes; those beyond are cut off, counted and
+        logged once.
+      degenerate: what an object does whose box is not finite, has no extent or lies off the image:
+        'raise' stops with the image's name (`on_error` may skip the image); 'drop' leaves the
+        object out, counted and logged once.
 
     Raises:
-      UserError: a batch size below 1, or another `on_error`.
+      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
     """
 
     source: Any
@@ -48,6 +53,8 @@ class Train:
     workers: int = 0
     on_error: str = "raise"
     max_skipped: float = 0.01
+    max_boxes: int = 100
+    degenerate: str = "raise"
 
     def __post_init__(self):
         _check(self)
@@ -85,12 +92,13 @@ class Eval:
     """Every example exactly once, in the source's order; the last batch is padded.
 
     Attributes:
-      source, transforms, batch_size, threads, workers, max_skipped: as of `Train`.
+      source, transforms, batch_size, threads, workers, max_skipped, max_boxes, degenerate: as of
+        `Train`.
       on_error: 'raise' stops at a record that cannot be read, with its name; 'skip' makes it a row
         of zeros that is not valid, logs its name and counts it.
 
     Raises:
-      UserError: a batch size below 1, or another `on_error`.
+      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
     """
 
     source: Any
@@ -100,6 +108,8 @@ class Eval:
     workers: int = 0
     on_error: str = "raise"
     max_skipped: float = 0.01
+    max_boxes: int = 100
+    degenerate: str = "raise"
 
     def __post_init__(self):
         _check(self)
@@ -136,10 +146,13 @@ class Batches(Iterator[Batch]):
 
     Attributes:
       skipped: records that could not be read so far, in this process.
+      dropped: objects left out so far because their boxes are degenerate.
+      cut: objects left out so far because there were more than max_boxes.
     """
 
     def __init__(self, pipeline: Train | Eval, stream: Stream, start: int):
-        self.skipped = 0
+        self.skipped = self.dropped = self.cut = 0
+        self._max_boxes = pipeline.max_boxes
         self._max_skipped = pipeline.max_skipped
         self._rows = 0
         self._left = len(stream) - start
@@ -169,6 +182,12 @@ class Batches(Iterator[Batch]):
 
     def _count(self, element: dict[str, np.ndarray]) -> None:
         self.skipped += int(element["skipped"])
+        if element["dropped"] and not self.dropped:
+            logging.warning("objects with degenerate boxes are left out")
+        self.dropped += int(element["dropped"])
+        if element["cut"] and not self.cut:
+            logging.warning("images have more than max_boxes=%d objects: cut", self._max_boxes)
+        self.cut += int(element["cut"])
         self._rows += len(element["valid"])
         if self.skipped > max(_FEW, self._max_skipped * self._rows):
             self.close()
@@ -181,9 +200,12 @@ class Batches(Iterator[Batch]):
 def _check(pipeline: Train | Eval) -> None:
     if pipeline.batch_size < 1:
         raise UserError(f"batch_size={pipeline.batch_size} must be at least 1")
-    actions = ("raise", "skip")
-    if pipeline.on_error not in actions:
-        raise UserError(f"on_error={pipeline.on_error!r}{suggest(pipeline.on_error, actions)}")
+    if pipeline.max_boxes < 1:
+        raise UserError(f"max_boxes={pipeline.max_boxes} must be at least 1")
+    for name, actions in (("on_error", ("raise", "skip")), ("degenerate", ("raise", "drop"))):
+        value = getattr(pipeline, name)
+        if value not in actions:
+            raise UserError(f"{name}={value!r}{suggest(value, actions)}")
 
 
 def _stream(
@@ -202,6 +224,8 @@ def _stream(
         data_seed,
         pipeline.on_error == "skip",
         _arrays(pipeline),
+        pipeline.max_boxes,
+        pipeline.degenerate,
     )
 
 
@@ -244,16 +268,30 @@ def _element(pipeline: Train | Eval, data_seed: int | None) -> Batch:
         {
             key: np.broadcast_to(np.zeros_like(rows[:1]), (pipeline.batch_size, *rows.shape[1:]))
             for key, rows in stream[0].items()
-            if key != "skipped"
+            if rows.ndim
         }
     )
 
 
 def _batch(element: dict[str, np.ndarray]) -> Batch:
+    targets = Targets(
+        label=element.get("label"),
+        boxes=element.get("boxes"),
+        labels=element.get("labels"),
+        valid=element.get("objects"),
+        difficult=element.get("difficult"),
+        crowd=element.get("crowd"),
+        area=element.get("area"),
+        masks=element.get("masks"),
+        keypoints=element.get("keypoints"),
+        segmentation=element.get("segmentation"),
+    )
     return Batch(
         image=element["image"],
         valid=element["valid"],
         index=element["index"],
-        targets=Targets(label=element.get("label")),
+        targets=targets,
+        size=element.get("size"),
+        scale=element.get("scale"),
         id=element["id"],
     )

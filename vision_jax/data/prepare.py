@@ -3,13 +3,15 @@
     python -m vision_jax.data.prepare NAME [--data_dir D] [--manual_dir M]
     python -m vision_jax.data.prepare --list
 
-The embedded data sets need nothing. TFDS's own need TensorFlow (requirements-prepare.txt) and
-their official archives: those that lie in the manual folder are used, others are downloaded.
+The embedded data sets need nothing; those of this project need the official archives in the manual
+folder, and no TensorFlow. TFDS's own need TensorFlow (requirements-prepare.txt) and the archives:
+those that lie in the manual folder are used, others are downloaded.
 """
 
 import argparse
 import contextlib
 import fcntl
+import importlib
 import importlib.util
 import io
 import os
@@ -54,6 +56,22 @@ OFFICIAL = {
 }
 # Behind a login: nothing can download them.
 _MANUAL_ONLY = ("imagenet2012",)
+_VOC_2012 = "VOCtrainval_11-May-2012.tar"
+# The project's own builders, and the archives that each reads.
+OWN = {
+    "voc_objects/2007": ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"),
+    "voc_objects/2012": (_VOC_2012,),
+    "voc_segmentation/2012": (_VOC_2012,),
+    "voc_segmentation/2012_aug": (_VOC_2012, "benchmark.tgz"),
+    "coco_objects/2014": ("train2014.zip", "val2014.zip", "annotations_trainval2014.zip"),
+    "coco_objects/2017": ("train2017.zip", "val2017.zip", "annotations_trainval2017.zip"),
+}
+_BUILDERS = {
+    "shapes": "shapes.Shapes",
+    "voc_objects": "voc_builders.VocObjects",
+    "voc_segmentation": "voc_builders.VocSegmentation",
+    "coco_objects": "coco_builder.CocoObjects",
+}
 
 
 def prepare(
@@ -85,14 +103,14 @@ def prepare(
     with _lock(root, name):
         if name in OFFICIAL:
             return _prepare_official(name, root, manual)
-        return _prepare_embedded(name, root)
+        return _prepare_own(name, root, manual)
 
 
 def names() -> list[str]:
     """Every name that `prepare` takes."""
     from vision_jax.data.shapes import CONFIGS  # imports TFDS
 
-    return [*(f"shapes/{config.name}" for config in CONFIGS), *OFFICIAL]
+    return [*(f"shapes/{config.name}" for config in CONFIGS), *OWN, *OFFICIAL]
 
 
 @contextlib.contextmanager
@@ -110,23 +128,35 @@ def _lock(root: Path, name: str) -> Iterator[None]:
         os.close(file)
 
 
-def _prepare_embedded(name: str, root: Path) -> str:
+def _prepare_own(name: str, root: Path, manual: Path) -> str:
     import tensorflow_datasets as tfds
 
-    from vision_jax.data.shapes import Shapes
-
-    builder = Shapes(config=name.partition("/")[2], data_dir=root)
-    if not builder.data_path.exists():
-        # Left by a process that was killed; nobody else is at it while we hold the lock.
-        for stale in builder.data_path.parent.glob("incomplete.*"):
-            shutil.rmtree(stale)
-        # Seconds of work: TFDS's banners and bars would say more than it does.
-        tfds.disable_progress_bar()
+    family, _, config = name.partition("/")
+    module, _, kind = _BUILDERS[family].partition(".")
+    found = getattr(importlib.import_module(f"vision_jax.data.{module}"), kind)
+    builder = found(config=config, data_dir=root)
+    if builder.data_path.exists():
+        return _version_folder(builder)
+    archives = OWN.get(name, ())
+    wanted = [file for file in archives if not (manual / file).is_file()]
+    if wanted:
+        raise UserError(f"{name}: put {' and '.join(wanted)} into {manual}")
+    # Left by a process that was killed; nobody else is at it while we hold the lock.
+    for stale in builder.data_path.parent.glob("incomplete.*"):
+        shutil.rmtree(stale)
+    if archives:
         try:
-            with contextlib.redirect_stdout(io.StringIO()):
-                _run(builder, root, manual=None)
-        finally:
-            tfds.enable_progress_bar()
+            _run(builder, root, manual)
+        except Exception as error:  # whatever a damaged archive raises
+            raise UserError(_explain(name, error, [], manual)) from error
+        return _version_folder(builder)
+    # Seconds of work: TFDS's banners and bars would say more than it does.
+    tfds.disable_progress_bar()
+    try:
+        with contextlib.redirect_stdout(io.StringIO()):
+            _run(builder, root, manual=None)
+    finally:
+        tfds.enable_progress_bar()
     return _version_folder(builder)
 
 
@@ -231,12 +261,14 @@ def _descriptions() -> Iterator[str]:
     from vision_jax.data.shapes import CONFIGS
 
     for config in CONFIGS:
-        yield f"{'shapes/' + config.name:14} embedded: {config.description}"
+        yield f"{'shapes/' + config.name:25} embedded: {config.description}"
+    for name, archives in OWN.items():
+        yield f"{name:25} put into manual_dir: {', '.join(archives)}"
     for name, archives in OFFICIAL.items():
         how = (
             "put into manual_dir" if name in _MANUAL_ONLY else "downloads, or takes from manual_dir"
         )
-        yield f"{name:14} TensorFlow; {how}: {', '.join(archives)}"
+        yield f"{name:25} TensorFlow; {how}: {', '.join(archives)}"
 
 
 if __name__ == "__main__":

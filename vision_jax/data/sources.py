@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vision_jax.config import UserError, suggest
+from vision_jax.data import records
 from vision_jax.data.decode import RecordError, decode_image, image_size
 
 FIELDS = ("label", "multilabel", "objects", "rle", "keypoints", "segmentation", "captions")
@@ -60,7 +61,7 @@ class TFDS:
       fields: what an example holds, of FIELDS. `label` is the class; `multilabel` a float32
         vector (C,) with 1 for each class that has an object which is not difficult, under the
         key `label`; `objects` gives `boxes`, `labels` and, where known, `difficult`, `crowd`,
-        `area`.
+        `area`, `truncated`, `category_ids`; `rle` instance masks, as COCO's run lengths.
       label_key: the feature that is the label, e.g. 'coarse_label' of cifar100.
       cache_mb: images of one size are held in memory, decoded, up to so many MiB.
 
@@ -81,7 +82,7 @@ class TFDS:
         for field in self.fields:
             if field not in FIELDS:
                 raise UserError(f"source field {field!r} is unknown{suggest(field, FIELDS)}")
-            feature = _feature(field, self.label_key)
+            feature = records.feature(field, self.label_key, self._inner)
             if feature not in self._paths:
                 known = ", ".join(sorted(self._paths))
                 raise UserError(f"data set {self.name!r} has no {feature!r} - it has: {known}")
@@ -107,14 +108,32 @@ class TFDS:
         label = features[self.label_key] if asked == {"label"} else None
         if label is None and "objects" in features:
             label = features["objects"]["label"]
-        return tuple(getattr(label, "names", ()))
+        names = tuple(getattr(label, "names", ()))
+        if not asked and "segmentation" in self.fields:
+            if "segmentation/classes" in features:
+                return tuple(features["segmentation/classes"].feature.names)
+            return ("background", *names)
+        return names
+
+    def image_id(self, i: int) -> int | str:
+        """What the data set's own result files call image i: COCO's number, else the file name
+        without its suffix, else i."""
+        for key in ("image/id", *_FILE_NAMES):
+            if key in self._builder.info.features:
+                value = self._features(i, (key,))[key]
+                return int(value) if key == "image/id" else pathlib.Path(records.text(value)).stem
+        return i
 
     def describe(self, i: int) -> str:
         """'imagenet2012 train record 7 (n01440764_10026.JPEG)'; the file where it is known."""
         text = f"{self.name} {self.split} record {i}"
         known = [key for key in _FILE_NAMES if key in self._builder.info.features]
         try:
-            return f"{text} ({_text(self._features(i, (known[0],))[known[0]])})" if known else text
+            return (
+                f"{text} ({records.text(self._features(i, (known[0],))[known[0]])})"
+                if known
+                else text
+            )
         except RecordError:
             return text
 
@@ -158,9 +177,13 @@ class TFDS:
     @functools.cached_property
     def _paths(self) -> set[str]:
         """Names of the features, those of objects as 'objects/bbox'."""
+        return {*self._builder.info.features, *(f"objects/{key}" for key in self._inner)}
+
+    @functools.cached_property
+    def _inner(self) -> tuple[str, ...]:
+        """Names of what each object has."""
         features = self._builder.info.features
-        inner = features["objects"].feature if "objects" in features else {}
-        return {*features, *(f"objects/{key}" for key in inner)}
+        return tuple(features["objects"].feature) if "objects" in features else ()
 
     @functools.cached_property
     def _image_shape(self) -> tuple:
@@ -169,8 +192,8 @@ class TFDS:
     @property
     def _wanted(self) -> tuple[str, ...]:
         """The features that `fields` need; the others are not parsed, which takes time."""
-        needed = [_feature(field, self.label_key).split("/")[0] for field in self.fields]
-        return ("image", *dict.fromkeys(needed))
+        needed = [records.feature(f, self.label_key, self._inner) for f in self.fields]
+        return ("image", *dict.fromkeys(name.split("/")[0] for name in needed))
 
     def _features(self, i: int, keys: tuple[str, ...]) -> dict:
         """Features of record i as TFDS gives them, images still encoded."""
@@ -193,6 +216,10 @@ class TFDS:
         import tensorflow_datasets as tfds
 
         features = {key: self._builder.info.features[key] for key in keys}
+        if "objects" in features:
+            inner = features["objects"].feature
+            needed = records.parts(self.fields, self._inner)
+            features["objects"] = tfds.features.Sequence({part: inner[part] for part in needed})
         images = [key for key in keys if isinstance(features[key], tfds.features.Image)]
         return functools.partial(
             tfds.features.FeaturesDict(features).deserialize_example_np,
@@ -210,9 +237,9 @@ class TFDS:
             example["label"] = int(record[self.label_key])
         objects = record.get("objects", {})
         if "multilabel" in self.fields:
-            example["label"] = _multi_hot(objects, len(self.classes))
+            example["label"] = records.multi_hot(objects, len(self.classes))
         if "objects" in self.fields:
-            example |= _objects(objects, image_size(record["image"]))
+            example |= records.boxes_and_labels(objects, image_size(record["image"]))
         if "rle" in self.fields:
             example["rle"] = [bytes(rle) for rle in objects["rle"]]
         if "keypoints" in self.fields:
@@ -222,7 +249,7 @@ class TFDS:
         if "segmentation" in self.fields:
             example["segmentation"] = record["segmentation"]
         if "captions" in self.fields:
-            example["captions"] = [_text(caption) for caption in record["captions"]]
+            example["captions"] = [records.text(caption) for caption in record["captions"]]
         return example
 
 
@@ -262,41 +289,3 @@ def _newest(dataset: str, data_dir: pathlib.Path) -> pathlib.Path | None:
         if _VERSION.fullmatch(path.parent.name)
     ]
     return max(found, key=lambda path: [int(n) for n in path.name.split(".")], default=None)
-
-
-def _feature(field: str, label_key: str) -> str:
-    """The feature that a field needs."""
-    paths = {"label": label_key, "multilabel": "objects/label", "objects": "objects/bbox"}
-    paths |= {"rle": "objects/rle", "keypoints": "objects/keypoints"}
-    return paths.get(field, field)
-
-
-def _objects(objects: dict, size: tuple[int, int]) -> dict:
-    """TFDS's bbox is (ymin, xmin, ymax, xmax) over the image's size."""
-    height, width = size
-    boxes = np.asarray(objects["bbox"], np.float32).reshape(-1, 4)[:, [1, 0, 3, 2]]
-    example = {
-        "boxes": boxes * np.asarray([width, height, width, height], np.float32),
-        "labels": np.asarray(objects["label"], np.int32),
-    }
-    for key, feature, dtype in (
-        ("difficult", "is_difficult", bool),
-        ("crowd", "is_crowd", bool),
-        ("area", "area", np.float32),
-    ):
-        if feature in objects:
-            example[key] = np.asarray(objects[feature], dtype)
-    return example
-
-
-def _multi_hot(objects: dict, classes: int) -> np.ndarray:
-    labels = np.asarray(objects["label"], np.int32)
-    if "is_difficult" in objects:
-        labels = labels[~np.asarray(objects["is_difficult"], bool)]
-    hot = np.zeros(classes, np.float32)
-    hot[labels] = 1
-    return hot
-
-
-def _text(value: Any) -> str:
-    return value.decode() if isinstance(value, bytes) else str(value)

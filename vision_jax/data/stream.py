@@ -15,7 +15,9 @@ import numpy as np
 from absl import logging
 
 from vision_jax.config import UserError
-from vision_jax.data.decode import RecordError, decode_image
+from vision_jax.data import padding
+from vision_jax.data.decode import RecordError
+from vision_jax.data.loading import Loader
 
 _ENDLESS = 2**40  # batches: the library below wants a length
 _TRIES = 16  # records tried in the place of one that cannot be read
@@ -39,27 +41,11 @@ def _order(data_seed: int, epoch: int, count: int) -> np.ndarray:
     return np.argsort(draws, kind="stable")
 
 
-def load(source: Any, transforms: tuple, i: int, rng: np.random.Generator) -> dict:
-    """Example i, decoded and transformed.
-
-    Raises:
-      RecordError: it cannot be read, decoded or transformed; the message names it.
-    """
-    try:
-        example = source[i]
-        if isinstance(example["image"], bytes):
-            example = {**example, "image": decode_image(example["image"])}
-        for transform in transforms:
-            example = transform(example, rng)
-    except ValueError as error:
-        raise RecordError(f"{source.describe(i)}: {error}") from error
-    return example
-
-
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """`stream[step]` is a dict of this process's rows: image, label, valid, index, id, and the
-    number of records `skipped`. Picklable, and safe in threads.
+    """`stream[step]` is a dict of this process's rows: what `padding.stack` gives, valid, index,
+    id, and the number of records `skipped` and of objects `dropped` (degenerate) and `cut` (beyond
+    max_boxes). Picklable, and safe in threads.
 
     Attributes:
       source, transforms: see `pipeline.Train`.
@@ -68,6 +54,7 @@ class Stream:
       data_seed: of order and transforms; None is evaluation: in order, once.
       skip: leave out records that cannot be read, instead of raising RecordError.
       arrays: the whole source in memory, or None to read and decode.
+      max_boxes, degenerate: see `pipeline.Train`.
     """
 
     source: Any
@@ -78,6 +65,8 @@ class Stream:
     data_seed: int | None = None
     skip: bool = False
     arrays: dict[str, np.ndarray] | None = None
+    max_boxes: int = 100
+    degenerate: str = "raise"
 
     def __len__(self) -> int:
         if self.data_seed is None:
@@ -111,7 +100,8 @@ class Stream:
         if not valid.all():
             image[~valid], label[~valid] = 0, -1
         ids = records.astype(np.int32)
-        return {"image": image, "label": label, "valid": valid, "id": ids, "skipped": np.int32(0)}
+        counts = {"skipped": np.int32(0), "dropped": np.int32(0), "cut": np.int32(0)}
+        return {"image": image, "label": label, "valid": valid, "id": ids, **counts}
 
     def _decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         records = self._records(positions)
@@ -122,20 +112,19 @@ class Stream:
                 example, records[row], bad = self._read(int(position))
                 skipped += bad
             examples.append(example)
-        if all(example is None for example in examples):
-            # Nothing but padding: the shapes come from elsewhere.
-            model = self._read_any()
-        else:
-            model = next(example for example in examples if example is not None)
+        present = [example for example in examples if example is not None]
+        # Where there is nothing but padding, the shapes come from elsewhere.
+        model = present[0] if present else self._read_any()
         self._check_shapes(examples, records, model)
-        stacked = {
-            key: _stack([None if e is None else e[key] for e in examples], model[key])
-            for key in ("image", "label")
-            if key in model
+        beyond = [max(0, len(e.get("boxes", ())) - self.max_boxes) for e in present]
+        return {
+            **padding.stack(examples, model, self.max_boxes),
+            "valid": np.asarray([example is not None for example in examples]),
+            "id": records.astype(np.int32),
+            "skipped": np.int32(skipped),
+            "dropped": np.int32(sum(e.get("dropped", 0) for e in present)),
+            "cut": np.int32(sum(beyond)),
         }
-        valid = np.asarray([example is not None for example in examples])
-        ids = records.astype(np.int32)
-        return {**stacked, "valid": valid, "id": ids, "skipped": np.int32(skipped)}
 
     def _read(self, position: int) -> tuple[dict | None, int, int]:
         """The example at a position, its record, and how many were skipped for it.
@@ -146,11 +135,13 @@ class Stream:
         training = self.data_seed is not None
         tries = _TRIES if training and self.skip else 1
         records = self._records(np.arange(position, position + tries))
+        loader = Loader(self.source, self.transforms, self.degenerate, self.data_seed or 0)
+        step = position // self.batch_size
         for bad, record in enumerate(records):
             seed = [self.data_seed, _TRAIN] if training else [0, _EVAL]
             rng = np.random.Generator(np.random.PCG64([*seed, position]))
             try:
-                return load(self.source, self.transforms, int(record), rng), int(record), bad
+                return loader(int(record), rng, step), int(record), bad
             except RecordError as error:
                 if not self.skip:
                     raise
@@ -177,15 +168,3 @@ class Stream:
                     f"{self.source.describe(int(record))} is {example['image'].shape}, another "
                     f"image of the batch {shape}; add a transform that gives one size"
                 )
-
-
-def _stack(values: list, model: Any) -> np.ndarray:
-    """Rows (b, ...); None becomes zeros, or -1 where the values are class numbers."""
-    model = np.asarray(model)
-    if model.ndim == 0:
-        return np.asarray([-1 if value is None else value for value in values], np.int32)
-    stacked = np.zeros((len(values), *model.shape), model.dtype)
-    for row, value in enumerate(values):
-        if value is not None:
-            stacked[row] = value
-    return stacked

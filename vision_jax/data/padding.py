@@ -1,0 +1,69 @@
+"""Transformed examples → arrays of fixed shape, stacked into a batch's rows."""
+
+import numpy as np
+
+from vision_jax.config import UserError
+from vision_jax.data.geometry import VOID
+
+# Fields of a batch, their dtypes, and what fills the rows and objects that are not there.
+_WHOLE = {
+    "image": (None, 0),
+    "label": (None, -1),
+    "segmentation": (np.int32, VOID),
+    "size": (np.float32, 0),
+    "scale": (np.float32, 0),
+}
+_OBJECTS = {
+    "boxes": (np.float32, 0),
+    "labels": (np.int32, -1),
+    "difficult": (bool, False),
+    "crowd": (bool, False),
+    "area": (np.float32, 0),
+    "masks": (bool, False),
+    "keypoints": (np.float32, 0),
+}
+
+
+def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str, np.ndarray]:
+    """The rows of a batch.
+
+    Args:
+      examples: transformed; None is a row of padding.
+      model: an example that tells which fields there are, and their shapes.
+      max_boxes: objects per row; those beyond are cut off.
+
+    Returns:
+      `image`, `label`, `segmentation`, `size` and `scale` where examples have them; with boxes the
+      fields of objects as (b, max_boxes, ...), and `objects` (b, max_boxes) bool, False on padding.
+
+    Raises:
+      UserError: an example lacks a field that another has.
+    """
+    fields = {**_WHOLE, **_OBJECTS}
+    names = [name for name in fields if name in model]
+    for example in examples:
+        if example is not None and [n for n in fields if n in example] != names:
+            found = ", ".join(name for name in fields if name in example)
+            raise UserError(f"an example has {found}; another of its batch {', '.join(names)}")
+    stacked = {}
+    for name in names:
+        dtype, filler = fields[name]
+        one = np.asarray(model[name])
+        if name == "label" and one.ndim == 0:
+            dtype = np.int32
+        inner = one.shape[1:] if name in _OBJECTS else one.shape
+        shape = (max_boxes, *inner) if name in _OBJECTS else inner
+        if name == "label" and one.ndim:
+            filler = 0  # a vector of classes: none
+        rows = np.full((len(examples), *shape), filler, dtype or one.dtype)
+        for row, example in enumerate(examples):
+            if example is not None and name in _OBJECTS:
+                count = min(len(example[name]), max_boxes)
+                rows[row, :count] = example[name][:count]
+            elif example is not None:
+                rows[row] = example[name]
+        stacked[name] = rows
+    if "boxes" in model:
+        counts = [0 if example is None else len(example["boxes"]) for example in examples]
+        stacked["objects"] = np.arange(max_boxes) < np.asarray(counts)[:, None]
+    return stacked
