@@ -1,50 +1,18 @@
 """Chains of stages, with a fit among them, through the conductor: values, kills, mistakes."""
 
 import json
+import shutil
 
 import jax
 import numpy as np
 import pytest
+from tiny_net import experiment
 
-from vision_jax import data, models, run, tasks
+from vision_jax import data, run, tasks
 from vision_jax.config import UserError, build, node
-from vision_jax.evaluation import TopK
-from vision_jax.training import (
-    Checkpoints,
-    Constant,
-    Experiment,
-    Optimizer,
-    Sgd,
-    Stage,
-    initial,
-    stages,
-)
+from vision_jax.training import Checkpoints, Stage, initial, stages
 
 FIT = node(tasks.RidgeHead, features="features", penalty=0.1)
-
-
-def experiment(train="train[:96]", **changes):
-    """A tiny net on digits; two steps where nothing else is said."""
-    return node(
-        Experiment,
-        task=node(
-            tasks.Classification,
-            model=node(
-                models.Classifier,
-                trunk=node(models.ResNetCifar, blocks=1, width=4),
-                head=node(models.PoolHead, num_classes=10),
-            ),
-            mean=(0.5,),
-            std=(0.25,),
-        ),
-        train=node(data.Train, source=node(data.Digits, split=train), batch_size=32),
-        eval=node(data.Eval, source=node(data.Digits, split="validation[:40]"), batch_size=32),
-        metrics={"top": node(TopK, ks=(1,))},
-        optimizer=node(Optimizer, rule=node(Sgd), schedule=node(Constant, value=0.01)),
-        steps=2,
-        log_every=1,
-        **changes,
-    )
 
 
 def chain(**changes):
@@ -57,13 +25,11 @@ def chain(**changes):
     )
 
 
-def restored(folder, step):
-    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    assert checkpoints.latest_step() == step
-    fresh = initial.state(build(experiment(fit=FIT)))[1]
-    state, meta = checkpoints.restore(fresh) if step == 1 else (None, None)
-    checkpoints.close()
-    return state, meta
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A chain that was left alone: its folder and its last metrics."""
+    folder = tmp_path_factory.mktemp("whole")
+    return folder, run.train(chain(), folder)
 
 
 def test_a_fit_sees_every_image_once():
@@ -94,31 +60,32 @@ def test_a_fit_needs_no_optimizer():
         build(config)
 
 
-def test_a_net_then_a_fitted_head(tmp_path):
-    metrics = run.train(chain(), tmp_path)
-    assert (
-        metrics["eval/top1"]
-        == json.loads((tmp_path / "head" / "DONE").read_text())["metrics"]["eval/top1"]
-    )
-    assert (tmp_path / "head" / "report" / "index.html").exists()
-    state, meta = restored(tmp_path / "head", 1)
-    assert meta["evaluated"] and meta["metrics"]["eval/top1"] == metrics["eval/top1"]
+def test_a_net_then_a_fitted_head(whole):
+    folder, metrics = whole
+    done = json.loads((folder / "head" / "DONE").read_text())
+    assert done["metrics"]["eval/top1"] == metrics["eval/top1"]
+    assert (folder / "head" / "report" / "index.html").exists()
+    rows = [json.loads(r) for r in (folder / "head" / "metrics.jsonl").read_text().splitlines()]
+    assert [row["step"] for row in rows] == [1]
 
     config = experiment(fit=FIT)
-    config.init.weights = str(tmp_path / "net")
+    config.init.weights = str(folder / "net")
     parts = build(config)
     _, start, _ = initial.state(parts)
-    expected = stages.fit(parts, start)
-    jax.tree.map(np.testing.assert_array_equal, state.params, expected.params)
-    rows = [json.loads(r) for r in (tmp_path / "head" / "metrics.jsonl").read_text().splitlines()]
-    assert [row["step"] for row in rows] == [1]
+    checkpoints = Checkpoints(folder / "head" / "checkpoints", read_only=True)
+    saved, meta = checkpoints.restore(start)
+    checkpoints.close()
+    assert meta["evaluated"] and meta["metrics"]["eval/top1"] == metrics["eval/top1"]
+    fitted = stages.fit(parts, start)
+    jax.tree.map(np.testing.assert_array_equal, saved.params, fitted.params)
+    assert int(saved.step) == 1
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_chain_killed_around_its_fit_goes_on(tmp_path, monkeypatch, where):
+def test_a_chain_killed_around_its_fit_goes_on(whole, tmp_path, monkeypatch, where):
     """The net is not trained again, nor is a fit that was saved done again."""
-    whole = run.train(chain(), tmp_path / "whole")
     calls = []
+    shutil.copytree(whole[0] / "net", tmp_path / "net")
 
     def fit(experiment, state):
         calls.append(1)
@@ -135,18 +102,16 @@ def test_a_chain_killed_around_its_fit_goes_on(tmp_path, monkeypatch, where):
     monkeypatch.setattr(run.stages, "fit", fit)
     monkeypatch.setattr(run.folder, "finish", finish)
     with pytest.raises(KeyboardInterrupt):
-        run.train(chain(), tmp_path / "killed")
-    assert (tmp_path / "killed" / "net" / "DONE").exists()
-    assert not (tmp_path / "killed" / "head" / "DONE").exists()
-    times = (tmp_path / "killed" / "net" / "DONE").stat().st_mtime_ns
+        run.train(chain(), tmp_path)
+    assert not (tmp_path / "head" / "DONE").exists()
+    trained = (tmp_path / "net" / "DONE").stat().st_mtime_ns
     monkeypatch.setattr(run.stages, "fit", real if where == "before" else fit)
     monkeypatch.setattr(run.folder, "finish", done)
-    assert run.train(chain(), tmp_path / "killed") == whole
-    assert (tmp_path / "killed" / "net" / "DONE").stat().st_mtime_ns == times
+    assert run.train(chain(), tmp_path) == whole[1]
+    assert (tmp_path / "net" / "DONE").stat().st_mtime_ns == trained
     assert len(calls) == 1
-    for name in ("metrics.jsonl",):
-        a, b = (tmp_path / folder / "head" / name for folder in ("whole", "killed"))
-        assert a.read_bytes() == b.read_bytes()
+    rows = [folder / "head" / "metrics.jsonl" for folder in (whole[0], tmp_path)]
+    assert rows[0].read_bytes() == rows[1].read_bytes()
 
 
 def test_a_batch_that_does_not_divide_is_one_line():

@@ -1,6 +1,7 @@
 """Image classification: one label per image (softmax) or any number of them (sigmoid)."""
 
 import dataclasses
+import functools
 from typing import Any, ClassVar
 
 import jax
@@ -66,8 +67,7 @@ class Classification:
           batch: arrays, or only their shapes.
         """
         # One row is enough, and so little is computed that the device does not matter.
-        image = jnp.zeros((1, *batch.image.shape[-3:]))
-        return jax.jit(self.model.init)(key, image)
+        return initialise(self.model, key, jnp.zeros((1, *batch.image.shape[-3:])))
 
     def normalize(self, image: Array) -> Float[Array, "*b h w c"]:
         """uint8 or 0..255 float pixels → what the network sees."""
@@ -181,6 +181,14 @@ class Classification:
         if self.multilabel:
             return optax.losses.sigmoid_binary_cross_entropy(logits, labels).sum(-1)
         return optax.losses.softmax_cross_entropy(logits, labels)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def initialise(
+    model: nn.Module, key: Key[Array, ""], image: Float[Array, "b h w c"]
+) -> dict[str, Any]:
+    """A network's fresh variables; compiled once for networks that are alike."""
+    return model.init(key, image)
 
 
 def smooth(
