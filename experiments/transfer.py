@@ -1,0 +1,46 @@
+"""What transfer experiments share: which part of a pretrained network is trained, and how fast."""
+
+from ml_collections import ConfigDict
+
+from vision_jax.config import UserError, node
+from vision_jax.models.probe import ProbeHead
+
+TUNE = ("head", "last", "all", "scratch")
+
+
+def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -> ConfigDict:
+    """Sets what is trained.
+
+    Args:
+      config: a classification experiment; changed in place.
+      how: 'head', a linear classifier on frozen features; 'last', the last stages of the trunk too;
+        'all', the whole network. In both the trunk learns at a tenth of the head's rate, and keeps
+        its batch statistics. 'scratch' trains all of a fresh network at the full rate.
+      stages: patterns of the trunk's parameters by stage, from the image on.
+      last: how many stages 'last' trains.
+
+    Raises:
+      UserError: another `how`, or more stages than there are.
+    """
+    if how not in TUNE:
+        raise UserError(f"tune={how!r}: use one of {', '.join(TUNE)}")
+    if not 1 <= last <= len(stages):
+        raise UserError(f"last={last}: the trunk has {len(stages)} stages")
+    if how == "scratch":
+        config.init.weights = None
+        return config
+    config.task.model.trunk.norm = "frozen"
+    trained = {"head": (), "last": stages[-last:], "all": ("trunk/.*",)}[how]
+    config.optimizer.trainable = ("head/.*", *trained)
+    config.optimizer.groups = (("trunk/.*", 0.1),)
+    return config
+
+
+def probe(config: ConfigDict, endpoint: str, num_classes: int) -> ConfigDict:
+    """Puts a linear classifier on `endpoint`, instead of the last map, where one is named."""
+    if endpoint:
+        head = node(ProbeHead, endpoint=endpoint, num_classes=num_classes)
+        config.task.model.head = head
+    else:
+        config.task.model.head.num_classes = num_classes
+    return config
