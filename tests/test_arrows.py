@@ -8,7 +8,7 @@ import pytest
 PACKAGE = pathlib.Path(__file__).parent.parent / "vision_jax"
 GROUND = ("config", "structs", "ops")
 ROOMS = ("data", "models", "tasks", "evaluation", "weights", "visualize")
-HALL = ("training", "report", "run", "show", "sweep")
+HALL = ("training", "report", "show", "sweep", "run")
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

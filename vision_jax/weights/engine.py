@@ -130,7 +130,9 @@ def to_reference(tree: Tree, model: Any, tables: Iterable[Table], source: str | 
     state = {}
     for leaf in _leaves(table.rows(model)):
         if leaf.path in left:
-            state[leaf.reference] = leaf.to_reference(np.asarray(left.pop(leaf.path)))
+            value = leaf.to_reference(np.asarray(left.pop(leaf.path)))
+            # Writers of files take the memory as it lies; a transposed view would be scrambled.
+            state[leaf.reference] = np.ascontiguousarray(value)
     if left:
         raise UserError(f"{table.source} has no name for {_some('/'.join(p) for p in left)}")
     return state

@@ -1,0 +1,193 @@
+"""The conductor on real runs: devices, processes, averaging, plateau, weights, stages."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from vision_jax import run, weights
+from vision_jax.config import UserError, build, load, node, override
+from vision_jax.training import Checkpoints, Stage, initial, optimizer, restore_params, schedule
+
+ROOT = pathlib.Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def _at_the_root(monkeypatch, tmp_path_factory):
+    monkeypatch.chdir(ROOT)
+    shared = tmp_path_factory.getbasetemp().parent / "datasets"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+
+
+def config(**changes):
+    """The quickstart's smoke with plain SGD: Adam would turn a last bit into a step of its own."""
+    tree = load("experiments/quickstart.py:smoke")
+    tree.optimizer.rule = node(optimizer.Sgd)
+    tree.optimizer.schedule = node(schedule.Constant, value=0.01)
+    tree.baselines = {}
+    for path, value in changes.items():
+        override(tree, path.replace("__", "."), value)
+    return tree
+
+
+def rows(folder: pathlib.Path, name: str) -> list[float]:
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [row[name] for row in map(json.loads, lines) if name in row]
+
+
+def params(folder: pathlib.Path, tree) -> dict:
+    state = initial.state(build(tree))[1]
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    restored, _ = checkpoints.restore(state)
+    checkpoints.close()
+    return restored
+
+
+@pytest.mark.parametrize("how", ["pmap", "jit"])
+def test_the_mapping_over_devices_does_not_matter(tmp_path, how):
+    for name in ("shard_map", how):
+        run.train(config(parallel=name, task__mixup=0.2), tmp_path / name)
+    expected, found = (rows(tmp_path / name, "train/loss") for name in ("shard_map", how))
+    np.testing.assert_allclose(found, expected, rtol=2e-6)
+    if how == "pmap":
+        assert found == expected
+
+
+def test_a_run_goes_on_under_another_mapping(tmp_path, monkeypatch):
+    run.train(config(), tmp_path / "straight")
+
+    class Stopped(Exception):
+        pass
+
+    def save_and_stop(self):
+        save(self)
+        self.checkpoints.wait()
+        raise Stopped
+
+    save = run.Run._save
+    monkeypatch.setattr(run.Run, "_save", save_and_stop)
+    with pytest.raises(Stopped):
+        run.train(config(), tmp_path / "broken")
+    monkeypatch.setattr(run.Run, "_save", save)
+    run.train(config(parallel="pmap"), tmp_path / "broken")
+    files = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "broken")]
+    assert files[0] == files[1]
+
+
+def test_averaged_variables_are_what_is_evaluated(tmp_path):
+    tree = config()
+    tree.ema = node(optimizer.Ema, decay=0.5, warm_up=False)
+    run.train(tree, tmp_path)
+    state = params(tmp_path, tree)
+    kernel = ("params", "head", "fc", "kernel")
+    averaged, last = state.ema, {"params": state.params}
+    for key in kernel:
+        averaged, last = averaged[key], last[key]
+    assert not np.array_equal(averaged, last)
+    tree.ema = None
+    run.train(tree, tmp_path / "plain")
+    assert rows(tmp_path, "train/loss") == rows(tmp_path / "plain", "train/loss")
+    assert rows(tmp_path, "eval/loss") != rows(tmp_path / "plain", "eval/loss")
+
+
+def test_plateau_lowers_the_rate_and_its_counters_are_saved(tmp_path):
+    tree = config(eval_every=1)
+    tree.optimizer.plateau = node(
+        schedule.ReduceOnPlateau, metric="eval/loss", mode="max", factor=0.5, patience=0
+    )
+    tree.optimizer.schedule = node(schedule.Constant, value=1e-8)
+    run.train(tree, tmp_path)
+    rates = rows(tmp_path, "train/lr")
+    losses = rows(tmp_path, "eval/loss")
+    best, scale, expected = losses[0], 1.0, [1e-8]
+    for loss in losses:
+        if expected[1:] or loss is not losses[0]:
+            improved = loss > best + 1e-4 * abs(best)
+            best, scale = (loss, scale) if improved else (best, scale * 0.5)
+        expected.append(1e-8 * scale)
+    np.testing.assert_allclose(rates, expected[: len(rates)], rtol=1e-5)
+    assert np.isclose(float(params(tmp_path, tree).plateau.scale), scale)
+
+
+def test_foreign_weights_and_a_changed_head(tmp_path, capsys):
+    tree = config()
+    experiment = build(tree)
+    model = experiment.task.model
+    other = model.clone(head=model.head.clone(num_classes=5))
+    variables = other.init(jax.random.key(3), jnp.zeros((1, 32, 32, 3)))
+    file = tmp_path / "weights.safetensors"
+    save_file(weights.to_reference(jax.tree.map(np.asarray, variables), other), str(file))
+    tree = config(init__weights=str(file))
+    found, lines = initial.variables(build(tree))
+    np.testing.assert_array_equal(
+        found["params"]["trunk"]["conv1"]["conv"]["kernel"],
+        variables["params"]["trunk"]["conv1"]["conv"]["kernel"],
+    )
+    assert found["params"]["head"]["fc"]["kernel"].shape[-1] == 8
+    assert any(line.startswith("init: fresh: ") and "head/fc/kernel" in line for line in lines)
+    skipped = initial.variables(build(config(init__weights=str(file), init__skip="trunk/conv1/.*")))
+    assert not np.array_equal(
+        skipped[0]["params"]["trunk"]["conv1"]["conv"]["kernel"],
+        variables["params"]["trunk"]["conv1"]["conv"]["kernel"],
+    )
+    with pytest.raises(UserError, match=r"init\.skip"):
+        initial.variables(build(config(init__weights=str(file), init__skip="nothing")))
+
+
+def test_stages_run_in_sequence_each_from_the_one_before(tmp_path):
+    tree = config()
+    tree.stages = (
+        node(Stage, name="all"),
+        node(
+            Stage,
+            name="head",
+            changes=(("init.weights", "stage:all"), ("optimizer.trainable", ("head/.*",))),
+        ),
+    )
+    run.train(tree, tmp_path)
+    fresh = initial.variables(build(config()))[0]
+    first = restore_params(tmp_path / "all" / "checkpoints", fresh).variables["params"]
+    second = params(tmp_path / "head", config(optimizer__trainable=("head/.*",))).params
+    jax.tree.map(np.testing.assert_array_equal, first["trunk"], second["trunk"])
+    assert not np.array_equal(first["head"]["fc"]["kernel"], second["head"]["fc"]["kernel"])
+    tree.stages[1].changes = (("init.weights", "stage:al"),)
+    with pytest.raises(UserError, match="no earlier stage 'al' - did you mean all"):
+        run.train(tree, tmp_path)
+
+
+def test_two_processes_equal_one(tmp_path):
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        port = s.getsockname()[1]
+    command = [sys.executable, "launch.py", "--config", "experiments/quickstart.py:smoke"]
+    command += ["--workdir", str(tmp_path / "two"), "--coordinator", f"127.0.0.1:{port}"]
+    command += ["--num_processes", "2", "--config.task.mixup=0.2"]
+    command += ["--config.optimizer.rule.eps=1.0"]  # Adam with a small one amplifies last bits
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
+    processes = [
+        subprocess.Popen(
+            [*command, "--process_id", str(i)],
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        for i in range(2)
+    ]
+    outputs = [process.communicate(timeout=300)[0] for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs
+    tree = load("experiments/quickstart.py:smoke")
+    override(tree, "task.mixup", 0.2)
+    override(tree, "optimizer.rule.eps", 1.0)
+    run.train(tree, tmp_path / "one")
+    for name in ("train/loss", "eval/loss"):
+        one, two = rows(tmp_path / "one", name), rows(tmp_path / "two", name)
+        np.testing.assert_allclose(two, one, rtol=2e-6)
