@@ -15,5 +15,14 @@ the report. So a result does not depend on the batch size, the padding or the nu
 """
 
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
+from vision_jax.evaluation.localization import Joints, LocalizationError, Overlap
 
-__all__ = ["Confusion", "Loss", "MultiLabel", "TopK"]
+__all__ = [
+    "Confusion",
+    "Joints",
+    "LocalizationError",
+    "Loss",
+    "MultiLabel",
+    "Overlap",
+    "TopK",
+]

@@ -3,5 +3,14 @@
 from vision_jax.tasks import augment
 from vision_jax.tasks.classification import Classification
 from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
+from vision_jax.tasks.localization import Localization
 
-__all__ = ["Classification", "Fit", "LogisticHead", "RidgeHead", "SvmHead", "augment"]
+__all__ = [
+    "Classification",
+    "Fit",
+    "Localization",
+    "LogisticHead",
+    "RidgeHead",
+    "SvmHead",
+    "augment",
+]

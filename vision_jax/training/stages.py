@@ -73,16 +73,8 @@ def fit(experiment: Experiment, state: TrainState) -> TrainState:
     """
     parallel = Parallel("jit")
     parallel.check(experiment.train.batch_size)
-    train = experiment.train
-    once = Eval(
-        train.source,
-        train.transforms,
-        train.batch_size,
-        train.threads,
-        train.workers,
-        train.on_error,
-        train.max_skipped,
-    )
+    settings = {f.name: getattr(experiment.train, f.name) for f in dataclasses.fields(Eval)}
+    once = Eval(**settings)
     with contextlib.closing(once.batches(jax.process_index(), jax.process_count())) as batches:
         variables = experiment.fit.fit(
             experiment.task,
