@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from vision_jax.config import UserError, suggest
-from vision_jax.data import records
+from vision_jax.data import coco_json, records
 from vision_jax.data.decode import RecordError, decode_image, image_size
 
 FIELDS = ("label", "multilabel", "objects", "rle", "keypoints", "segmentation", "captions")
@@ -114,6 +114,11 @@ class TFDS:
                 return tuple(features["segmentation/classes"].feature.names)
             return ("background", *names)
         return names
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """COCO's number of each class, for its result files; () for other data sets."""
+        return tuple(coco_json.CATEGORIES) if "category_id" in self._inner else ()
 
     def image_id(self, i: int) -> int | str:
         """What the data set's own result files call image i: COCO's number, else the file name

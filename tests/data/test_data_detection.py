@@ -1,0 +1,247 @@
+"""Batches with objects: padding, what is cut and dropped, and degenerate ground truth."""
+
+import contextlib
+import dataclasses
+
+import numpy as np
+import painted
+import pytest
+from test_data_pipeline import take
+
+from vision_jax.config import UserError, build, node, override
+from vision_jax.data import Eval, RandomFlip, RecordError, Train, coco_json
+from vision_jax.data.transforms_color import PhotometricDistortion
+from vision_jax.data.transforms_mixing import Mosaic, PerBatch
+from vision_jax.data.transforms_objects import Expand, IoUCrop, Letterbox, Stretch
+
+FIELDS = ("image", "valid", "index", "id", "size", "scale")
+OBJECTS = ("boxes", "labels", "valid", "masks", "keypoints", "segmentation")
+
+
+def same(a, b):
+    for x, y in zip(a, b, strict=True):
+        for name in FIELDS:
+            np.testing.assert_array_equal(getattr(x, name), getattr(y, name))
+        for name in OBJECTS:
+            np.testing.assert_array_equal(getattr(x.targets, name), getattr(y.targets, name))
+
+
+def train(*transforms, source=None, **options):
+    source = painted.Pictures() if source is None else source
+    return Train(source, transforms or (Letterbox(64),), batch_size=4, threads=1, **options)
+
+
+@dataclasses.dataclass(frozen=True)
+class Annotated(painted.Pictures):
+    """Pictures with other boxes in some of them, and with VOC's and COCO's extra fields."""
+
+    boxes: tuple = ()  # (number, box)
+
+    def __getitem__(self, i):
+        example = super().__getitem__(i)
+        count = len(example["boxes"])
+        example["area"] = np.arange(count, dtype=np.float32) + 0.5
+        example["crowd"] = np.arange(count) % 2 == 0
+        example["difficult"] = np.arange(count) % 2 == 1
+        for number, box in self.boxes:
+            if number == i:
+                example["boxes"] = example["boxes"].copy()
+                example["boxes"][0] = box
+        return example
+
+
+def test_objects_are_padded():
+    source = Annotated(empty=(2,))
+    (batch, *_) = Eval(source, (Letterbox(64),), batch_size=5, max_boxes=7).batches()
+    targets = batch.targets
+    for row in range(5):
+        example = Letterbox(64)(source[row], np.random.default_rng(0))
+        count = len(example["boxes"])
+        assert targets.valid[row].tolist() == [k < count for k in range(7)]
+        for name in ("boxes", "labels", "area", "crowd", "difficult", "masks", "keypoints"):
+            values = getattr(targets, name)[row]
+            np.testing.assert_array_equal(values[:count], example[name], err_msg=name)
+            assert (values[count:] == (-1 if name == "labels" else 0)).all()
+        np.testing.assert_array_equal(targets.segmentation[row], example["segmentation"])
+        height, width = source[row]["image"].shape[:2]
+        assert batch.size[row].tolist() == [height, width]
+        inside = batch.scale[row] * batch.size[row]
+        assert abs(inside.max() - 64) < 1e-3
+    assert not targets.valid[2].any()  # an image without objects is kept
+    assert targets.label is None
+    want = {
+        "boxes": ((5, 7, 4), np.float32),
+        "labels": ((5, 7), np.int32),
+        "valid": ((5, 7), bool),
+        "difficult": ((5, 7), bool),
+        "crowd": ((5, 7), bool),
+        "area": ((5, 7), np.float32),
+        "masks": ((5, 7, 64, 64), bool),
+        "keypoints": ((5, 7, 2, 3), np.float32),
+        "segmentation": ((5, 64, 64), np.int32),
+    }
+    for name, (shape, dtype) in want.items():
+        value = getattr(targets, name)
+        assert (value.shape, value.dtype) == (shape, dtype), name
+
+
+def test_rows_of_padding_hold_nothing():
+    batches = list(Eval(painted.Pictures(6), (Stretch(20),), batch_size=4).batches())
+    last = batches[1]
+    assert last.valid.tolist() == [True, True, False, False]
+    assert not last.targets.valid[2:].any() and (last.targets.labels[2:] == -1).all()
+    assert (last.targets.segmentation[2:] == 255).all() and not last.size[2:].any()
+
+
+def test_element_has_the_shapes_of_a_batch():
+    pipeline = train(max_boxes=9)
+    (batch,) = take(pipeline.batches(0, 0), 1)
+    element = pipeline.element()
+    for name in FIELDS:
+        want, got = getattr(batch, name), getattr(element, name)
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+    for name in OBJECTS:
+        want, got = getattr(batch.targets, name), getattr(element.targets, name)
+        assert (got.shape, got.dtype) == (want.shape, want.dtype)
+
+
+def test_what_exceeds_max_boxes_is_counted_and_said_once(caplog):
+    pipeline = train(max_boxes=2)
+    counts = [len(painted.Pictures()[i]["boxes"]) for i in range(12)]
+    assert max(counts) > 2
+    batches = pipeline.batches(0, 0)
+    with caplog.at_level("WARNING"), contextlib.closing(batches):
+        found = [next(batches) for _ in range(6)]  # two epochs
+    assert batches.cut == 2 * sum(max(0, n - 2) for n in counts) > 0
+    assert caplog.text.count("max_boxes=2") == 1
+    assert all(batch.targets.boxes.shape == (4, 2, 4) for batch in found)
+
+
+BAD = [
+    (float("nan"), 0, 10, 10),
+    (5, 5, 5, 10),
+    (9, 5, 3, 10),
+    (0, 0, float("inf"), 10),
+    (-20, -20, 0, 0),
+    (900, 0, 910, 10),
+]
+
+
+@pytest.mark.parametrize("box", BAD, ids=str)
+def test_degenerate_truth_names_its_image(box):
+    pipeline = train(source=Annotated(boxes=((7, box),)))
+    with pytest.raises(RecordError, match=r"record 7 \(picture_7.png\): object 0 has the box \("):
+        take(pipeline.batches(0, 0), 3)
+    try:
+        take(pipeline.batches(0, 0), 3)
+    except UserError as error:
+        assert "\n" not in str(error) and "degenerate='drop'" in str(error)
+
+
+@pytest.mark.parametrize("box", BAD, ids=str)
+def test_degenerate_truth_may_be_dropped_and_counted(box, caplog):
+    source = Annotated(boxes=((7, box), (3, box)))
+    with caplog.at_level("WARNING"):
+        batches = Eval(source, (Stretch(24),), batch_size=4, degenerate="drop").batches()
+        found = list(batches)
+    assert batches.dropped == 2 and caplog.text.count("degenerate") == 1
+    assert batches.skipped == 0
+    (row,) = (b for b in found if 7 in b.id)
+    at = row.id.tolist().index(7)
+    good = painted.Pictures()[7]
+    assert row.targets.valid[at].sum() == len(good["boxes"]) - 1
+    np.testing.assert_array_equal(row.targets.labels[at][row.targets.valid[at]], good["labels"][1:])
+    assert np.isfinite(row.targets.boxes).all()
+
+
+def test_or_the_whole_image_is_skipped():
+    source = Annotated(boxes=((7, BAD[0]),))
+    batches = Eval(source, (Stretch(24),), batch_size=4, on_error="skip").batches()
+    valid = np.concatenate([batch.valid for batch in batches])
+    assert batches.skipped == 1 and np.flatnonzero(~valid).tolist() == [7]
+
+
+SSD = (PhotometricDistortion(), Expand(), IoUCrop(), Stretch(48), RandomFlip(0.5, painted.MIRROR))
+SHAPES = PerBatch((Letterbox(32), Letterbox(48)), every=2)
+
+
+@pytest.mark.parametrize(
+    "transforms", [SSD, (Mosaic(48),), (SHAPES,)], ids=["ssd", "mosaic", "shapes"]
+)
+def test_same_batches_whatever_reads_them(transforms):
+    """Seeking, threads and processes change nothing, mixtures and batch shapes included."""
+    pipeline = train(*transforms)
+    whole = take(pipeline.batches(0, 9), 6)
+    same(take(dataclasses.replace(pipeline, threads=3).batches(2, 9), 4), whole[2:])
+    halves = [take(pipeline.batches(0, 9, p, 2), 6) for p in (0, 1)]
+    for batch, first, second in zip(whole, *halves, strict=True):
+        np.testing.assert_array_equal(batch.image, np.concatenate([first.image, second.image]))
+        boxes = np.concatenate([first.targets.boxes, second.targets.boxes])
+        np.testing.assert_array_equal(batch.targets.boxes, boxes)
+    other = take(pipeline.batches(0, 8), 6)
+    assert any(
+        a.image.shape != b.image.shape or (a.image != b.image).any()
+        for a, b in zip(whole, other, strict=True)
+    )
+
+
+def test_worker_processes_change_nothing():
+    pipeline = train(Mosaic(32))
+    want = take(pipeline.batches(1, 3), 2)
+    same(take(dataclasses.replace(pipeline, workers=1).batches(1, 3), 2), want)
+
+
+def test_run_lengths_become_masks():
+    class Coded(painted.Pictures):
+        def __getitem__(self, i):
+            from pycocotools import mask as coco_mask
+
+            example = super().__getitem__(i)
+            masks = np.asfortranarray(example.pop("masks").transpose(1, 2, 0))
+            example["rle"] = [rle["counts"] for rle in coco_mask.encode(masks)]
+            return example
+
+    same(take(train(source=Coded()).batches(0, 0), 3), take(train().batches(0, 0), 3))
+    empty = Coded(empty=(0,))
+    (batch, *_) = Eval(empty, (Letterbox(32),), batch_size=2).batches()
+    assert not batch.targets.masks[0].any() and batch.targets.masks[1].any()
+    assert coco_json.decode([], 4, 5).shape == (0, 4, 5)
+
+
+def test_a_mask_of_another_size_is_named():
+    class Wrong(painted.Pictures):
+        def __getitem__(self, i):
+            return {**super().__getitem__(i), "segmentation": np.zeros((3, 4), np.uint8)}
+
+    with pytest.raises(RecordError, match=r"picture_\d+.png.*semantic mask is \(3, 4\)"):
+        take(train(source=Wrong()).batches(0, 0), 1)
+
+
+def test_examples_with_other_fields_are_refused():
+    class Mixed(painted.Pictures):
+        def __getitem__(self, i):
+            example = super().__getitem__(i)
+            return example if i % 2 else {k: v for k, v in example.items() if k != "keypoints"}
+
+    with pytest.raises(UserError, match=r"an example has image, .*another of its batch"):
+        take(train(source=Mixed()).batches(0, 0), 3)
+
+
+def test_mistakes_are_user_errors():
+    with pytest.raises(UserError, match="degenerate='dorp' - did you mean drop"):
+        train(degenerate="dorp")
+    with pytest.raises(UserError, match="max_boxes=0"):
+        train(max_boxes=0)
+
+
+def test_transforms_are_parts_of_a_config():
+    tree = node(
+        Train,
+        source=node(painted.Pictures),
+        transforms=(
+            node(SHAPES.__class__, choices=(node(Letterbox, size=32), node(Letterbox, size=48))),
+            node(RandomFlip),
+        ),
+    )
+    override(tree, "transforms[0].choices[1].size", "40")
+    assert build(tree).transforms[0].choices[1] == Letterbox(40)

@@ -1,0 +1,73 @@
+"""Several sources as one."""
+
+import dataclasses
+import functools
+
+import numpy as np
+
+from vision_jax.config import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class Concat:
+    """One source after the other, such as VOC 2007 and 2012: "07+12".
+
+    Attributes:
+      sources: with the same classes, and examples of the same fields.
+
+    Raises:
+      UserError: no source, or different classes.
+    """
+
+    sources: tuple
+
+    def __post_init__(self):
+        if not self.sources:
+            raise UserError("Concat: give it at least one source")
+        for source in self.sources[1:]:
+            if source.classes != self.classes:
+                first, other = self.sources[0].describe(0), source.describe(0)
+                raise UserError(f"Concat: the classes differ between {first} and {other}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.sources[0].classes
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        return self.sources[0].category_ids
+
+    def __len__(self) -> int:
+        return int(self._ends[-1])
+
+    def __getitem__(self, i: int) -> dict:
+        source, place = self._at(i)
+        return source[place]
+
+    def describe(self, i: int) -> str:
+        source, place = self._at(i)
+        return source.describe(place)
+
+    def image_id(self, i: int) -> int | str:
+        source, place = self._at(i)
+        return source.image_id(place)
+
+    def arrays(self) -> dict[str, np.ndarray] | None:
+        """All examples in memory, where every source offers that and images have one size."""
+        parts = [getattr(source, "arrays", lambda: None)() for source in self.sources]
+        if any(part is None for part in parts):
+            return None
+        if len({part["image"].shape[1:] for part in parts}) > 1:
+            return None
+        return {key: np.concatenate([part[key] for part in parts]) for key in ("image", "label")}
+
+    def __getstate__(self) -> dict:
+        return {"sources": self.sources}
+
+    @functools.cached_property
+    def _ends(self) -> np.ndarray:
+        return np.cumsum([len(source) for source in self.sources])
+
+    def _at(self, i: int) -> tuple:
+        number = int(np.searchsorted(self._ends, i, side="right"))
+        return self.sources[number], i - (int(self._ends[number - 1]) if number else 0)

@@ -1,0 +1,151 @@
+"""Host transforms that need more than their example: other examples, or what the batch shares.
+
+Their class says `in_context = True`, and they take a third argument, a `loading.Context`. They
+remain pure functions of the data seed and the position in the stream.
+"""
+
+import dataclasses
+from typing import ClassVar
+
+import numpy as np
+
+from vision_jax.data import geometry
+from vision_jax.data.loading import Context, apply
+from vision_jax.data.transforms_objects import fitting
+
+GRAY = (114, 114, 114)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mosaic:
+    """Four examples around a random point of a square (Bochkovskiy et al. 2020, section 3.3).
+
+    Each keeps its proportions, with its long side at a random length, and touches the point with
+    the corner that is next to it. What exceeds its quarter is cut, what is missing is filled.
+    What a mosaic mixes has been through the transforms before it. `size` and `scale` become those
+    of the square; labels of the whole image are those of the first example.
+
+    Attributes:
+      size: side of the square, pixels.
+      centre: range of the point's coordinates, as shares of the side.
+      side: range of each long side, as shares of the square's, uniform.
+      probability: 0..1.
+      visible: objects go of whose box less than this share is left.
+      least: objects go with a side of at most so many pixels left.
+      fill: of what is missing.
+      antialias: see `geometry.resize`.
+    """
+
+    size: int = 640
+    centre: tuple = (0.25, 0.75)
+    side: tuple = (0.5, 1.0)
+    probability: float = 1.0
+    visible: float = 0.1
+    least: float = 2.0
+    fill: tuple = GRAY
+    antialias: bool = True
+    in_context: ClassVar[bool] = True
+
+    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+        if rng.random() >= self.probability:
+            return example
+        x, y = (int(v) for v in np.rint(rng.uniform(*self.centre, 2) * self.size))
+        examples = [example] + [context.more(rng) for _ in range(3)]
+        # top, left, height and width of each quarter.
+        rest = (self.size - x, self.size - y)
+        quarters = [(0, 0, y, x), (0, x, y, rest[0]), (y, 0, rest[1], x), (y, x, *rest[::-1])]
+        parts = [
+            self._part(each, quarter, number, rng)
+            for number, (each, quarter) in enumerate(zip(examples, quarters, strict=True))
+        ]
+        return _combined(example, parts, self.size)
+
+    def _part(self, example: dict, quarter: tuple, number: int, rng: np.random.Generator) -> dict:
+        """What a quarter shows, on a canvas of the whole square."""
+        top, left, height, width = quarter
+        longest = max(1, round(rng.uniform(*self.side) * self.size))
+        scaled = geometry.resized(
+            example, *fitting(example["image"].shape[:2], longest), self.antialias
+        )
+        h, w = scaled["image"].shape[:2]
+        # Upper quarters show the lower end of their images, left ones the right end.
+        window = (h - height if number < 2 else 0, w - width if number % 2 == 0 else 0)
+        seen = geometry.placed(scaled, *window, height, width, self.fill)
+        seen = geometry.clipped(seen, self.visible, self.least)
+        return geometry.placed(seen, -top, -left, self.size, self.size, (0,) * len(self.fill))
+
+
+@dataclasses.dataclass(frozen=True)
+class BoxMixUp:
+    """Two examples blended, with the objects of both (Zhang et al. 2019, section 3.1).
+
+    Neither is resized: the canvas holds both, each at its top left. The images are weighed by
+    λ ~ Beta(alpha, alpha).
+
+    Attributes:
+      alpha: 1.5 in the paper.
+      probability: 0..1.
+
+    Raises:
+      ValueError: examples with semantic labels, which cannot be blended.
+    """
+
+    alpha: float = 1.5
+    probability: float = 0.5
+    in_context: ClassVar[bool] = True
+
+    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+        if "segmentation" in example:
+            raise ValueError("BoxMixUp: semantic labels cannot be blended")
+        if rng.random() >= self.probability:
+            return example
+        weight = rng.beta(self.alpha, self.alpha)
+        other = context.more(rng)
+        height, width = np.maximum(example["image"].shape[:2], other["image"].shape[:2])
+        a, b = (
+            geometry.placed(each, 0, 0, int(height), int(width), (0, 0, 0))
+            for each in (example, other)
+        )
+        mixed = {**example}
+        for key in geometry.PER_OBJECT:
+            if key in a:
+                mixed[key] = np.concatenate([a[key], b[key]])
+        blend = a["image"] * np.float32(weight) + b["image"] * np.float32(1 - weight)
+        return {**mixed, "image": np.rint(blend).astype(np.uint8)}
+
+
+@dataclasses.dataclass(frozen=True)
+class PerBatch:
+    """One of several transforms, the same for a whole batch: random batch shapes.
+
+    Redmon & Farhadi 2017, section 2 ("multi-scale training"): every 10 batches another of ten
+    sizes. The choice is a function of the data seed and the step, alike in all processes; each
+    shape is compiled once.
+
+    Attributes:
+      choices: transforms, such as Letterboxes of several sizes.
+      every: batches between draws.
+    """
+
+    choices: tuple
+    every: int = 10
+    in_context: ClassVar[bool] = True
+
+    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+        number = int(context.generator(self.every).integers(len(self.choices)))
+        return apply(self.choices[number], example, rng, lambda: context)
+
+
+def _combined(first: dict, parts: list[dict], size: int) -> dict:
+    """One example of canvases that do not overlap."""
+    combined = {**first, "image": np.zeros_like(parts[0]["image"])}
+    for part in parts:
+        combined["image"] |= part["image"]  # zero outside of its quarter
+    for key in geometry.PER_OBJECT:
+        if key in first:
+            combined[key] = np.concatenate([part[key] for part in parts])
+    if "segmentation" in first:
+        combined["segmentation"] = np.minimum.reduce([part["segmentation"] for part in parts])
+    combined["size"] = np.full(2, size, np.float32)
+    combined["scale"] = np.ones(2, np.float32)
+    return combined
