@@ -151,7 +151,7 @@ def test_each_guess_has_its_own_classs_boxes(classes):
 
 
 def test_joints_without_a_label_are_no_targets():
-    task = Localization(network(slots=5, coordinates=2, reads="features"), target="keypoints")
+    task = Localization(network(slots=5, coordinates=2, reads="features"), regress="keypoints")
     batch, variables = make_batch(), setup(task)
     terms, aux = task.loss(variables, batch, BATCH_KEY)
     outputs = task.model.apply(variables, task.normalize(batch.image))
@@ -211,7 +211,7 @@ def test_a_classifiers_weights_are_the_localizers():
 @pytest.mark.parametrize(
     "options, message",
     [
-        ({"target": "box"}, "target='box'"),
+        ({"regress": "box"}, "regress='box'"),
         ({"order": "right"}, "order='right'"),
         ({"loss_form": "l1"}, "use l2 or smooth_l1"),
         ({"loss_form": "smooth_l1", "beta": 0.0}, "must be above 0"),

@@ -34,7 +34,7 @@ class Localization:
         many slots are regressed as objects are expected: the first `slots` of the image's.
       mean, std: as of `Classification`.
       augment: parts of `tasks.augment` that move no pixel; training only.
-      target: 'boxes', the image's objects; 'keypoints', the joints of its first object.
+      regress: 'boxes', the image's objects; 'keypoints', the joints of its first object.
       order: which object belongs to which slot: 'given', as in the data; 'left', from the left.
       form: what is regressed of a box, 'xyxy' (edges, OverFeat) or 'cxcywh' (VGG).
       loss_form: 'l2', half the squared error, or 'smooth_l1' (Girshick 2015, eq. 3), which is
@@ -48,7 +48,7 @@ class Localization:
     mean: tuple = IMAGENET_MEAN
     std: tuple = IMAGENET_STD
     augment: tuple = ()
-    target: str = "boxes"
+    regress: str = "boxes"
     order: str = "given"
     form: str = "xyxy"
     loss_form: str = "l2"
@@ -61,7 +61,7 @@ class Localization:
 
     def __post_init__(self):
         for name, known in (
-            ("target", ("boxes", "keypoints")),
+            ("regress", ("boxes", "keypoints")),
             ("order", ("given", "left")),
             ("form", ("xyxy", "cxcywh")),
             ("loss_form", ("l2", "smooth_l1")),
@@ -104,7 +104,7 @@ class Localization:
           ValueError: a batch without these targets, or with fewer joints than slots.
         """
         found, valid = self._coordinates(batch)
-        if self.target == "keypoints" and found.shape[1] < slots:
+        if self.regress == "keypoints" and found.shape[1] < slots:
             raise ValueError(f"{slots} joints are regressed, but there are {found.shape[1]}")
         missing = max(0, slots - found.shape[1])
         found = jnp.pad(found, ((0, 0), (0, missing), (0, 0)))[:, :slots]
@@ -143,7 +143,7 @@ class Localization:
             )
             terms["class"] = (self.class_weight * jnp.where(known, entropy, 0).sum(), known.sum())
         metrics = {}
-        if self.target == "boxes":
+        if self.regress == "boxes":
             iou = box_ops.iou(self.decode(rows, batch), self.decode(target, batch))
             metrics["iou"] = (jnp.where(has, iou, 0).sum(), has.sum())
         return terms, {"collections": dict(updates), "metrics": metrics}
@@ -153,20 +153,20 @@ class Localization:
 
         boxes (b, slots, 4) or points (b, slots, 2): of the class that is held most probable;
         guess_labels (b, g), guess_boxes (b, g, slots, 4): the g = 5 most probable classes, in
-          order, each with its boxes (with targets 'boxes').
+          order, each with its boxes (where boxes are regressed).
         """
         outputs = self.model.apply(variables, self.normalize(batch.image))
         guesses = min(GUESSES, outputs["logits"].shape[-1])
         _, labels = jax.lax.top_k(_wide(outputs["logits"]), guesses)
         found = self.decode(_of_class(_wide(outputs["regression"]), labels), batch)
-        if self.target == "keypoints":
+        if self.regress == "keypoints":
             return {**outputs, "points": found[:, 0]}
         guess = {"guess_labels": labels, "guess_boxes": found}
         return {**outputs, "boxes": found[:, 0], **guess}
 
     def decode(self, regression: Float[Array, "b *s n"], batch: Batch) -> Float[Array, "b *s n"]:
         """Regressed numbers → pixels of the network's input: xyxy, or x and y."""
-        form = self.form if self.target == "boxes" else "xy"
+        form = self.form if self.regress == "boxes" else "xy"
         scale, centre = _frame(batch, form, regression.ndim)
         pixels = regression * scale + centre
         return box_ops.convert(pixels, form, "xyxy") if form != "xy" else pixels
@@ -174,7 +174,7 @@ class Localization:
     def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
         """Each image's answer in JSON's types, with a `text` of one line for its picture."""
         scores = jax.nn.softmax(_wide(jnp.asarray(outputs["logits"])))
-        name = "boxes" if self.target == "boxes" else "points"
+        name = "boxes" if self.regress == "boxes" else "points"
         answers = []
         for row, label in enumerate(jnp.argmax(scores, -1).tolist()):
             text = classes[label] if label < len(classes) else str(label)
@@ -193,12 +193,12 @@ class Localization:
 
     def _coordinates(self, batch: Batch) -> tuple[Float[Array, "b m n"], Bool[Array, "b m"]]:
         """The image's boxes xyxy, or its first object's joints, in pixels, in order."""
-        wanted = batch.targets.boxes if self.target == "boxes" else batch.targets.keypoints
+        wanted = batch.targets.boxes if self.regress == "boxes" else batch.targets.keypoints
         if wanted is None:
             raise ValueError(
-                f"localization of {self.target} needs batches with targets.{self.target}"
+                f"localization of {self.regress} needs batches with targets.{self.regress}"
             )
-        if self.target == "keypoints":
+        if self.regress == "keypoints":
             return wanted[:, 0, :, :2], (wanted[:, 0, :, 2] > 0) & batch.targets.valid[:, :1]
         if self.order == "left":
             return objects.from_left(wanted, batch.targets.valid)
@@ -206,7 +206,7 @@ class Localization:
 
     def _encode(self, pixels: Float[Array, "b s n"], batch: Batch) -> Float[Array, "b s n"]:
         """The inverse of `decode`."""
-        form = self.form if self.target == "boxes" else "xy"
+        form = self.form if self.regress == "boxes" else "xy"
         scale, centre = _frame(batch, form, pixels.ndim)
         if form != "xy":
             pixels = box_ops.convert(pixels, "xyxy", form)
