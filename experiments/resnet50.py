@@ -1,13 +1,14 @@
 """ResNet-50 v1.5 on ImageNet, the recipe of torchvision's first weights.
 
-paper    He et al., "Deep Residual Learning for Image Recognition", 2015, table 4 (v1: 24.7 % error
-         with one crop); the stride sits in the 3×3 layer (v1.5), as in torchvision.
+paper    He et al., "Deep Residual Learning for Image Recognition", 2015 (v1: 24.7 % error with one
+         crop, the authors' repository); here the stride sits in the 3×3 layer (v1.5)
 expect   76.13 % top-1 (torchvision, ResNet50_Weights.IMAGENET1K_V1)
 cost     90 epochs of 1.28 M images, 4.1 G multiply-adds forward each
 run      python launch.py --config experiments/resnet50.py --workdir runs/r50
 smoke    python launch.py --config experiments/resnet50.py:smoke
 
-`version=v1` as argument puts the stride into the first 1×1 layer, as in the paper.
+Arguments: `version=v1` puts the stride into the first 1×1 layer, as in the paper; `multicrop`, with
+`--mode evaluate`, averages ten crops at each of the paper's five scales.
 """
 
 from experiments import embedded
@@ -22,7 +23,7 @@ BATCH = 256
 
 def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET1K_V1"):
     """The siblings of other depths pass theirs, with the number that they should reach."""
-    given = arguments(arg, smoke=False, version="v1.5")
+    given = arguments(arg, smoke=False, version="v1.5", multicrop=False)
     stages, block = DEPTHS[depth]
     if given.smoke:
         stages = (1, 1, 1, 1)
@@ -60,4 +61,7 @@ def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET
         log_every=100,
         expect=node(Expect, metric="eval/top1", value=top1, source=f"torchvision {weights}"),
     )
+    if given.multicrop:
+        config.eval.transforms = (node(data.MultiCrop, shorts=(224, 256, 384, 480, 640)),)
+        config.eval.batch_size = 16  # 50 crops each
     return embedded.smoke(config, size=64) if given.smoke else config

@@ -76,7 +76,7 @@ def build(tree: Any) -> Any:
             return arguments
         try:
             return locate(tree[TARGET])(**arguments)
-        except TypeError as error:
+        except (TypeError, ValueError) as error:
             raise UserError(f"{tree[TARGET]} cannot be built: {error}") from error
     if isinstance(tree, (list, tuple)):
         return tuple(build(item) for item in tree)

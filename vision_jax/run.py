@@ -25,7 +25,7 @@ from vision_jax.training import (
     Interrupt,
     Parallel,
     baselines,
-    cache,
+    environment,
     failures,
     folder,
     initial,
@@ -37,7 +37,9 @@ from vision_jax.training import (
 
 def launch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str, str]) -> int:
     """Does what the flags of launch.py ask for; returns the exit code."""
-    cache.enable()
+    environment.enable_cache()
+    if config.deterministic:
+        environment.require_determinism()
     workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
     if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
         return sweep.launch(flags, overrides, workdir)

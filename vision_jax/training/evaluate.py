@@ -8,6 +8,7 @@ import jax
 import numpy as np
 
 from vision_jax.structs import Batch
+from vision_jax.training import multiprocess
 from vision_jax.training.parallel import Parallel
 from vision_jax.training.step import make_eval_step
 
@@ -40,6 +41,8 @@ class Evaluator:
     ) -> dict[str, Any] | None:
         """All metrics' results by name (floats and arrays); None if `stop()` became true.
 
+        `skipped` counts records that could not be read and so are in no metric; absent if none.
+
         Args:
           variables: as `Parallel.put_state` lays them out.
           stop: asked before each batch.
@@ -63,7 +66,8 @@ class Evaluator:
                 if watch is not None:
                     mine = slice(first * batch.count, (first + 1) * batch.count)
                     watch({name: value[mine] for name, value in found.outputs.items()}, batch)
-        results: dict[str, Any] = {}
+            skipped = multiprocess.total(batches.skipped)
+        results: dict[str, Any] = {"skipped": float(skipped)} if skipped else {}
         for metric, state in zip(self._metrics, states, strict=True):
             results |= metric.result(state)
         return results

@@ -102,6 +102,13 @@ def check_same(what: str, text: str) -> None:
         )
 
 
+def total(count: int) -> int:
+    """The sum over all processes, each of which must ask."""
+    if jax.process_count() == 1:
+        return count
+    return int(np.sum(multihost_utils.process_allgather(np.int32(count))))
+
+
 class Interrupt:
     """SIGTERM and Ctrl-C as a question that the loop asks: `with Interrupt() as interrupt`.
 

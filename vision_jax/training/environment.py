@@ -1,0 +1,39 @@
+"""What must be set before JAX starts its devices: the compilation cache, repeatable kernels."""
+
+import os
+import pathlib
+
+import jax
+
+
+def enable_cache() -> pathlib.Path | None:
+    """Keeps compiled programs, so that a run's second start does not compile again.
+
+    The folder is $JAX_COMPILATION_CACHE_DIR or ~/.cache/vision_jax, which is returned. What lies
+    there is executed, so the default one is the user's alone (mode 700). Where no such folder can
+    be made, there is no cache and None is returned.
+    """
+    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = (
+        pathlib.Path(given).expanduser() if given else pathlib.Path.home() / ".cache/vision_jax"
+    )
+    try:
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not given:
+            folder.chmod(0o700)
+    except OSError:
+        return None
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    return folder
+
+
+def require_determinism() -> None:
+    """Makes XLA choose repeatable kernels on GPUs, where sums otherwise run in any order.
+
+    The CPU and TPU are repeatable by themselves. Has no effect once JAX has started its devices.
+    """
+    flag = "--xla_gpu_deterministic_ops=true"
+    given = os.environ.get("XLA_FLAGS", "")
+    if flag not in given:
+        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
