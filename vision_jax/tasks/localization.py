@@ -57,7 +57,7 @@ class Localization:
     box_weight: float = 10.0
 
     # Outputs that a run's pictures are made from.
-    shown: ClassVar[tuple] = ("logits", "boxes")
+    shown: ClassVar[tuple] = ("logits",)
 
     def __post_init__(self):
         for name, known in (
