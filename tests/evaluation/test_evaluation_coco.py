@@ -1,0 +1,112 @@
+import numpy as np
+import pytest
+
+from vision_jax.config import UserError
+from vision_jax.evaluation import coco
+from vision_jax.evaluation.records import Objects, Record, records
+from vision_jax.ops import rle
+from vision_jax.structs import Batch, Detections, Targets
+
+RNG = np.random.default_rng(0)
+
+
+def scene(number, shake=0.0, crowd=False):
+    """Four objects found as they are, or shaken by some pixels."""
+    start = RNG.uniform(0, 60, (4, 2))
+    boxes = np.concatenate([start, start + RNG.uniform(12, 40, (4, 2))], 1)
+    labels = np.arange(4) % 2
+    points = np.concatenate(
+        [start[:, None] + RNG.uniform(0, 10, (4, 17, 2)), np.full((4, 17, 1), 2.0)], 2
+    )
+    masks = [rle.encode(box_mask(box)) for box in boxes]
+    moved = boxes + shake
+    truth = Objects(boxes, labels, masks=masks, keypoints=points, crowd=np.full(4, crowd))
+    found = Objects(
+        moved,
+        labels,
+        RNG.permutation(4) / 4 + 0.1,
+        masks=[rle.encode(box_mask(box)) for box in moved],
+        keypoints=points + np.array([shake, shake, 0]),
+    )
+    return Record(number, 100, 110, truth, found)
+
+
+def box_mask(box):
+    mask = np.zeros((100, 110), bool)
+    x0, y0, x1, y1 = np.round(box).astype(int)
+    mask[y0:y1, x0:x1] = True
+    return mask
+
+
+@pytest.mark.parametrize("kind", coco.KINDS)
+def test_perfect_detections_score_one_and_shaken_ones_less(kind):
+    dataset, detections = coco.to_coco([scene(0), scene(1)], 3)
+    assert coco.evaluate(dataset, detections, kind).stats[0] == pytest.approx(1.0)
+    shake = 1.0 if kind == "keypoints" else 4.0
+    dataset, detections = coco.to_coco([scene(0, shake), scene(1, shake)], 3)
+    shaken = coco.evaluate(dataset, detections, kind).stats
+    assert 0 < shaken[0] < 0.9
+
+
+def test_metric_names_its_numbers_and_leaves_out_what_is_not_there():
+    metric = coco.COCO(num_classes=3, kinds=coco.KINDS)
+    results = metric.result([scene(0), scene(1)])
+    assert results["ap"] == results["mask_ap"] == results["keypoint_ap"] == pytest.approx(1.0)
+    assert {"ap50", "ap75", "ar1", "ar10", "ar100", "mask_ap_medium", "keypoint_ar75"} <= set(
+        results
+    )
+    assert "ap_large" not in results  # nothing is larger than 96 x 96
+    np.testing.assert_allclose(results["per_class_ap"], [1, 1, np.nan])
+    assert results["per_size_ap"].shape == (3, 4) and results["precision_at_recall"].shape == (
+        3,
+        101,
+    )
+    assert metric.result([]) == {}
+
+
+def test_no_detections_and_no_objects():
+    empty = Record(0, 50, 50, Objects(), Objects(scores=np.zeros(0)))
+    missed = scene(1)
+    missed.found = Objects(scores=np.zeros(0))
+    metric = coco.COCO(num_classes=2)
+    assert metric.result([empty, missed])["ap"] == 0
+    assert "ap" not in metric.result([empty])
+
+
+def test_crowds_are_ignored():
+    metric = coco.COCO(num_classes=2)
+    assert "ap" not in metric.result([scene(0, crowd=True)])
+    assert metric.result([scene(0, crowd=True), scene(1)])["ap"] == pytest.approx(1.0)
+
+
+def test_an_unknown_kind_is_the_users_mistake():
+    with pytest.raises(UserError, match="COCO kind 'boxes'"):
+        coco.COCO(2, ("boxes",))
+
+
+def test_batches_with_masks_and_keypoints_come_back_in_original_pixels():
+    truth = np.zeros((1, 3, 40, 48), bool)
+    truth[0, 0, 8:24, 4:28] = True
+    boxes = np.array([[[4, 8, 28, 24], [0, 0, 0, 0], [0, 0, 0, 0]]], np.float32)
+    points = np.full((1, 3, 17, 3), 2.0, np.float32)
+    valid = np.array([[True, False, False]])
+    labels = np.array([[1, -1, -1]], np.int32)
+    batch = Batch(
+        image=np.zeros((1, 40, 48, 3), np.uint8),
+        valid=np.array([True]),
+        index=np.zeros(1, np.int32),
+        targets=Targets(boxes=boxes, labels=labels, valid=valid, masks=truth, keypoints=points),
+        size=np.array([[20, 48]], np.float32),
+        scale=np.array([[2, 1]], np.float32),
+    )
+    found = Detections(
+        boxes, valid * np.float32(0.9), labels, valid, np.ones((1, 3, 14, 14), np.float32), points
+    )
+    (row,) = records(batch, found)
+    assert row.truth.boxes.tolist() == [[4, 4, 28, 12]]
+    assert row.truth.keypoints[0, 0].tolist() == [2, 1, 2]
+    pasted = rle.decode(row.found.masks[0], row.height, row.width)
+    overlap = (pasted & truth[0, 0]).sum() / (pasted | truth[0, 0]).sum()
+    assert overlap > 0.85  # pasting covers whole pixels, ends included
+    results = coco.COCO(2, coco.KINDS).result([row])
+    assert results["ap"] == pytest.approx(1.0) and results["mask_ap50"] == pytest.approx(1.0)
