@@ -210,6 +210,12 @@ def interpret(file: io.BufferedIOBase) -> Any:
             machine.name()
         elif name == "REDUCE":
             machine.call()
+        elif name == "NEWOBJ":
+            raise _refused(machine.take(2)[0])
+        elif name == "OBJ":
+            raise _refused(machine.since_mark()[0])
+        elif name == "INST":
+            raise _refused(Name(*value.split(" ", 1)))
         elif name == "BUILD":
             machine.set_state()
         elif name == "BINPERSID":
@@ -225,5 +231,7 @@ def _described(value: Any) -> str:
     return str(value) if isinstance(value, Name) else f"a {type(value).__name__}"
 
 
-def _refused(name: Name) -> UserError:
-    return UserError(f"it asks for {name}, which is refused: only tensors and containers are read")
+def _refused(name: Any) -> UserError:
+    return UserError(
+        f"it asks for {_described(name)}, which is refused: only tensors and containers are read"
+    )

@@ -1,0 +1,212 @@
+"""Every network, walked over: nothing is added untested."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision_jax import models
+from vision_jax.config import UserError
+from vision_jax.models.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.mobilenet_v1 import MobileNetV1
+from vision_jax.models.summary import summarize
+
+# name: (network by dtype, image size, channels, parameters).
+NETWORKS = {
+    "LeNet5": (models.LeNet5, 32, 1, 61_750),
+    "LeNet5-today": (
+        functools.partial(models.LeNet5, act="relu", pool="max", padding=2), 28, 1, 61_706
+    ),
+    "AlexNet": (models.AlexNet, 227, 3, 60_965_224),
+    "AlexNet2014": (models.AlexNet2014, 224, 3, 61_100_840),
+    "ZFNet": (models.ZFNet, 224, 3, 62_357_608),
+    "ZFNet-wide": (functools.partial(models.ZFNet, wide=True), 224, 3, 107_627_624),
+    "VGG11": (models.VGG11, 224, 3, 132_863_336),
+    "VGG11-LRN": (functools.partial(models.vgg, "A-LRN"), 224, 3, 132_863_336),
+    "VGG13": (models.VGG13, 224, 3, 133_047_848),
+    "VGG16-C": (functools.partial(models.vgg, "C"), 224, 3, 133_638_952),
+    "VGG16": (models.VGG16, 224, 3, 138_357_544),
+    "VGG16-BN": (functools.partial(models.VGG16, norm="sync"), 224, 3, 138_365_992),
+    "VGG19": (models.VGG19, 224, 3, 143_667_240),
+    "GoogLeNet": (models.GoogLeNet, 224, 3, 13_004_888),
+    "GoogLeNet-main": (functools.partial(models.GoogLeNet, aux=False), 224, 3, 6_624_904),
+    "GoogLeNet2014": (functools.partial(models.GoogLeNet2014, aux=False), 224, 3, 6_998_552),
+    "InceptionV3": (models.InceptionV3, 299, 3, 27_161_264),
+    "ResNet18": (models.ResNet18, 224, 3, 11_689_512),
+    "ResNet34": (models.ResNet34, 224, 3, 21_797_672),
+    "ResNet50": (models.ResNet50, 224, 3, 25_557_032),
+    "ResNet50-v1": (functools.partial(models.ResNet50, version="v1"), 224, 3, 25_557_032),
+    "ResNet101": (models.ResNet101, 224, 3, 44_549_160),
+    "ResNet152": (models.ResNet152, 224, 3, 60_192_808),
+    "ResNet50B": (models.ResNet50B, 224, 3, 25_557_032),
+    "ResNet50C": (models.ResNet50C, 224, 3, 25_576_264),
+    "ResNet50D": (models.ResNet50D, 224, 3, 25_576_264),
+    "ResNet18D": (functools.partial(models.resnet_d, 18), 224, 3, 11_708_744),
+    "ResNet50V2": (models.ResNet50V2, 224, 3, 25_549_352),
+    "CifarResNet20": (functools.partial(models.CifarResNet, 20), 32, 3, 269_722),
+    "CifarResNet56": (functools.partial(models.CifarResNet, 56), 32, 3, 853_018),
+    "CifarResNet110": (functools.partial(models.CifarResNet, 110), 32, 3, 1_727_962),
+    "CifarPlain20": (
+        functools.partial(models.CifarResNet, 20, residual=False), 32, 3, 269_722
+    ),
+    "MobileNetV1": (models.MobileNetV1, 224, 3, 4_231_976),
+    "MobileNetV2": (models.MobileNetV2, 224, 3, 3_504_872),
+}  # fmt: skip
+
+
+def _image(size, channels=3, batch=1):
+    return jax.ShapeDtypeStruct((batch, size, size, channels), jnp.float32)
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_every_network_has_its_published_parameters(name):
+    network, size, channels, parameters = NETWORKS[name]
+    variables = jax.eval_shape(network().init, jax.random.key(0), _image(size, channels))
+    assert sum(leaf.size for leaf in jax.tree.leaves(variables["params"])) == parameters
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["LeNet5-today", "AlexNet2014", "ZFNet", "VGG11", "GoogLeNet", "InceptionV3", "ResNet18",
+     "ResNet50V2", "CifarResNet20", "MobileNetV1", "MobileNetV2"],
+)  # fmt: skip
+def test_one_of_each_family_traces(name):
+    """apply, jit, vmap, gradients in training, bfloat16: shapes and dtypes, nothing run."""
+    network, size, channels, _ = NETWORKS[name]
+    model, image = network(), _image(size, channels, 2)
+    variables = jax.eval_shape(model.init, jax.random.key(0), image)
+    stacked = jax.ShapeDtypeStruct((3, *image.shape), jnp.float32)
+    mapped = jax.eval_shape(jax.jit(jax.vmap(model.apply, (None, 0))), variables, stacked)
+    assert mapped["logits"].shape[:2] == mapped["features"].shape[:2] == (3, 2)
+    for endpoint, stride in model.strides.items():
+        assert abs(mapped[endpoint].shape[2] - size / stride) <= 4  # unpadded borders
+    gradient, state = jax.eval_shape(
+        functools.partial(_gradient, model), variables, image, jax.random.split(jax.random.key(0))
+    )
+    assert jax.tree.map(jnp.shape, gradient) == jax.tree.map(jnp.shape, variables["params"])
+    assert jax.tree.structure(state) == jax.tree.structure(variables.get("batch_stats", {}))
+    half_outputs = jax.eval_shape(network(dtype="bfloat16").apply, variables, image)
+    assert {x.dtype for x in jax.tree.leaves(half_outputs)} == {jnp.dtype("bfloat16")}
+
+
+def _gradient(model, variables, image, keys):
+    """Of a loss that reads all scores, in training mode; and the new statistics."""
+
+    def loss(params):
+        outputs, state = model.apply(
+            {**variables, "params": params}, image, True, keys, mutable=["batch_stats"]
+        )
+        scores = [outputs["logits"], *outputs.get("aux_logits", ())]
+        return sum(jax.nn.logsumexp(3 * s) - s[:, 0].sum() for s in scores), state
+
+    gradient, state = jax.grad(loss, has_aux=True)(variables["params"])
+    return gradient, state.get("batch_stats", {})
+
+
+def _small_resnet(**options):
+    stages = {"stages": (1, 1), "width": 8}
+    return Classifier(models.ResNet(**stages, **options), PoolHead(5))
+
+
+SMALL = {  # one small member of each family, and an odd image size
+    "lenet": (lambda: models.LeNet5(5, padding=1), 31),
+    "alexnet": (lambda: models.AlexNet(5, hidden=(16, 16)), 67),
+    "zfnet": (lambda: models.ZFNet(5, hidden=(16,)), 53),
+    "vgg": (lambda: models.vgg("A-LRN", 5, width=4, hidden=(16,), grid=2), 37),
+    "vgg-bn": (lambda: models.vgg("C", 5, width=4, hidden=(), grid=1, norm="sync"), 33),
+    "resnet": (lambda: _small_resnet(zero_gamma=False, drop_path=0.2), 35),
+    "resnet-v1": (lambda: _small_resnet(version="v1", norm="group"), 35),
+    "resnet-d": (lambda: _small_resnet(stem="deep", shortcut="pool"), 35),
+    "resnet-basic": (lambda: _small_resnet(block="basic", norm="none"), 35),
+    "resnet-dilated": (lambda: _small_resnet(dilate=(True, False, False)), 35),
+    "resnet-v2": (
+        lambda: Classifier(models.ResNetV2((1, 1), "basic", 8, drop_path=0.2), PoolHead(5)), 35
+    ),
+    "cifar": (lambda: models.CifarResNet(8, 5, width=4, pad="after", drop_path=0.3), 17),
+    "cifar-plain": (lambda: models.CifarResNet(8, 5, width=4, residual=False), 17),
+    "mobilenet-v1": (lambda: MobileNetV1(5, multiplier=0.125), 35),
+    "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 35),
+}  # fmt: skip
+
+
+def _drawn(rng, shape):
+    """Values that keep activations at their size."""
+    fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 2
+    return jnp.asarray(rng.normal(0.1 if len(shape) == 1 else 0, (2 / fan_in) ** 0.5, shape), "f4")
+
+
+@pytest.mark.parametrize("name", SMALL)
+def test_small_members_run(name):
+    """Batch 1 of an odd size equals its row of a batch; every parameter learns."""
+    make, size = SMALL[name]
+    model = make()
+    rng = np.random.default_rng(0)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), _image(size))
+    params = jax.tree.map(lambda a: _drawn(rng, a.shape), shapes["params"])
+    stats = jax.tree.map(lambda a: jnp.ones(a.shape, a.dtype), shapes.get("batch_stats", {}))
+    variables = {"params": params, **({"batch_stats": stats} if stats else {})}
+    image = jnp.asarray(rng.normal(0, 1, (3, size, size, 3)), jnp.float32)
+    run = jax.jit(model.apply)
+    outputs, one = run(variables, image), run(variables, image[1:2])
+    assert np.isfinite(outputs["logits"]).all()
+    scale = float(jnp.abs(outputs["logits"]).max())
+    np.testing.assert_allclose(one["logits"][0], outputs["logits"][1], atol=2e-5 * scale)
+    keys = jax.random.split(jax.random.key(0), 3)
+    gradient, state = jax.jit(functools.partial(_gradient, model))(variables, image, keys)
+    for path, leaf in jax.tree_util.tree_leaves_with_path(gradient):
+        assert np.isfinite(leaf).all(), path
+        assert np.any(leaf != 0), path
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        assert np.any(leaf != 1), path
+
+
+def test_init_follows_the_stated_distributions():
+    model = _small_resnet(zero_gamma=True)
+    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    kernel = params["trunk"]["conv3_1"]["conv2"]["conv"]["kernel"]  # 3x3x16x16
+    assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.05)
+    assert not np.any(params["trunk"]["conv3_1"]["conv3"]["norm"]["scale"])
+    assert np.all(params["trunk"]["conv1"]["norm"]["scale"] == 1)
+    head = params["head"]["fc"]
+    assert not np.any(head["bias"]) and float(jnp.abs(head["kernel"]).max()) <= 1 / np.sqrt(64)
+
+
+@pytest.mark.parametrize(
+    "network, gigas",
+    [
+        (models.AlexNet2014, 0.714),
+        (models.VGG11, 7.609),
+        (models.VGG16, 15.470),
+        (functools.partial(models.GoogLeNet, aux=False), 1.498),
+        (models.MobileNetV1, 0.569),
+        (models.MobileNetV2, 0.301),
+        (models.ResNet152, 11.514),
+    ],
+)
+def test_multiply_adds_are_the_published_ones(network, gigas):
+    found = summarize(network(), _image(224)).multiply_adds / 1e9
+    assert found == pytest.approx(gigas, abs=6e-4)
+
+
+def test_dropout_of_a_head_follows_the_example_keys():
+    head = FcHead(5, hidden=(16,), grid=0, dropout=0.5)
+    endpoints = {"pool": jnp.ones((4, 2, 2, 3))}
+    variables = head.init(jax.random.key(0), endpoints)
+    keys = jax.random.split(jax.random.key(1), 4)
+    whole = head.apply(variables, endpoints, True, keys)["logits"]
+    half = head.apply(variables, {"pool": jnp.ones((2, 2, 2, 3))}, True, keys[2:])["logits"]
+    np.testing.assert_array_equal(whole[2:], half)
+    assert np.any(whole[0] != whole[1])
+
+
+def test_too_small_an_image_is_one_line():
+    model = models.InceptionV3()
+    variables = jax.eval_shape(model.init, jax.random.key(0), _image(299))
+    for size in (2, 20):
+        with pytest.raises(UserError, match="give a larger image") as error:
+            model.apply(
+                jax.tree.map(lambda a: jnp.zeros(a.shape), variables), jnp.zeros((1, size, size, 3))
+            )
+        assert "\n" not in str(error.value)
