@@ -16,7 +16,16 @@ import tiny_archives
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from vision_jax.data import TFDS, coco_json, prepare, voc_xml
+from vision_jax.data import (
+    KEYPOINT_MIRROR,
+    TFDS,
+    Concat,
+    Eval,
+    RandomFlip,
+    coco_json,
+    prepare,
+    voc_xml,
+)
 
 PREPARE = "import sys\nfrom vision_jax.data import prepare\nsys.exit(prepare.main(sys.argv[1:]))"
 ALL = """
@@ -80,6 +89,39 @@ def test_voc_comes_back_exactly(data_dir, year):
     raw = tfds.builder_from_directory(f"{data_dir}/voc_objects/{year}/1.0.0")
     assert list(raw.as_data_source("train")[0]["objects"]["pose"]) == [b"Left", b"Left"]
     assert len(source.classes) == 20 and source.classes == tuple(sorted(source.classes))
+
+
+def test_07_and_12_are_one_source(data_dir):
+    years = [
+        TFDS(f"voc_objects/{year}", "train+validation", data_dir, fields=("objects",))
+        for year in ("2007", "2012")
+    ]
+    both = Concat(tuple(years))
+    ids = [both.image_id(i) for i in range(len(both))]
+    assert ids == ["2007_train", "2007_val", "2012_train", "2012_val"]
+    (batch,) = Eval(both, batch_size=4, max_boxes=3).batches()
+    for boxes, valid in zip(batch.targets.boxes, batch.targets.valid, strict=True):
+        assert boxes.tolist() == [[10, 5, 60, 45], [1, 1, 20, 50], [0, 0, 0, 0]]
+        assert valid.tolist() == [True, True, False]
+    assert batch.targets.difficult.tolist() == [[False, True, False]] * 4
+    assert batch.size.tolist() == [[50, 100]] * 4 and batch.scale.tolist() == [[1, 1]] * 4
+
+
+def test_coco_reaches_a_batch(data_dir):
+    fields = ("objects", "rle", "keypoints")
+    source = TFDS("coco_objects/2017", "validation", data_dir, fields=fields)
+    assert source.category_ids[:3] == (1, 2, 3) and source.category_ids[79] == 90
+    flip = RandomFlip(1.0, KEYPOINT_MIRROR)
+    (batch,) = Eval(source, (flip,), batch_size=2, max_boxes=3).batches()
+    targets = batch.targets
+    assert targets.boxes[0, 0].tolist() == [8, 6, 24, 18]  # symmetric on 32 pixels
+    assert targets.crowd[0].tolist() == [False, True, False] and targets.area[0, 0] == 150.5
+    masks = coco_json.decode(source[0]["rle"], 24, 32)
+    np.testing.assert_array_equal(targets.masks[0, :2], masks[:, :, ::-1])
+    # Nose; the right eye is where the left one was, mirrored.
+    assert targets.keypoints[0, 0, 0].tolist() == [32, 1, 2]
+    assert targets.keypoints[0, 0, 1].tolist() == [32 - 6, 7, 8]
+    assert not targets.valid[1].any() and batch.valid.all()
 
 
 def test_every_whole_number_survives(tmp_path):

@@ -3,13 +3,14 @@
 import contextlib
 import dataclasses
 
+import jax
 import numpy as np
 import painted
 import pytest
 from test_data_pipeline import take
 
 from vision_jax.config import UserError, build, node, override
-from vision_jax.data import Eval, RandomFlip, RecordError, Train, coco_json
+from vision_jax.data import Eval, RandomFlip, RecordError, Train, coco_json, loading
 from vision_jax.data.transforms_color import PhotometricDistortion
 from vision_jax.data.transforms_mixing import Mosaic, PerBatch
 from vision_jax.data.transforms_objects import Expand, IoUCrop, Letterbox, Stretch
@@ -183,6 +184,47 @@ def test_same_batches_whatever_reads_them(transforms):
         a.image.shape != b.image.shape or (a.image != b.image).any()
         for a, b in zip(whole, other, strict=True)
     )
+
+
+@pytest.mark.parametrize("seed", range(30))
+def test_ssd_chain_fits_the_pixels(seed):
+    chain = SSD[1:]  # colours are compared
+    source = painted.Pictures()
+    rng = np.random.Generator(np.random.PCG64(seed))
+    got = loading.Loader(source, chain)(seed % 12, rng)
+    # A crop of ten pixels becomes 48: interpolation reaches three pixels around an edge.
+    painted.check(got, edge=3.0, labels=())
+
+
+def test_each_shape_is_compiled_once():
+    traced = []
+
+    @jax.jit
+    def step(batch):
+        traced.append(batch.image.shape)
+        return batch.targets.boxes.sum()
+
+    batches = train(*(SHAPES,)).batches(0, 0)
+    with contextlib.closing(batches):
+        found = [next(batches) for _ in range(16)]
+    for batch in found:
+        step(batch)
+    assert {batch.image.shape[1] for batch in found} == {32, 48}
+    assert sorted(shape[1] for shape in traced) == [32, 48]
+
+
+def test_dropped_objects_count_in_mixtures_too():
+    source = Annotated(boxes=tuple((i, BAD[0]) for i in range(12)))
+    batches = train(Mosaic(32), source=source, degenerate="drop").batches(0, 0)
+    with contextlib.closing(batches):
+        next(batches)
+    assert batches.dropped == 16  # four of each of four mosaics
+
+
+def test_an_image_alone_keeps_its_scale():
+    example = loading.unannotated(np.zeros((20, 40, 3), np.uint8))
+    got = Letterbox(60)(example, np.random.default_rng(0))
+    assert got["scale"].tolist() == [1.5, 1.5] and got["size"].tolist() == [20, 40]
 
 
 def test_worker_processes_change_nothing():

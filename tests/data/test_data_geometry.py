@@ -221,6 +221,24 @@ def test_formats_are_those_of_the_device(source):
         geometry.to_xyxy(boxes, "yolo")
 
 
+@given(seeds)
+@quick
+def test_chains(seed):
+    """In any order, a window that is far off included."""
+    example, rng = picture(seed)
+    chain = [
+        transforms.RandomFlip(0.5, painted.MIRROR),
+        objects.Letterbox(70, fill=(30, 30, 30)),
+        objects.RandomCrop(40, visible=0.0),
+    ]
+    for number in rng.permutation(3):
+        example = chain[number](example, rng)
+    painted.check(example, edge=2.0)
+    nothing = geometry.clipped(geometry.placed(example, 90, -90, 5, 6, (1, 2, 3)))
+    assert (nothing["image"] == [1, 2, 3]).all() and len(nothing["boxes"]) == 0
+    assert nothing["masks"].shape == (0, 5, 6) and (nothing["segmentation"] == 255).all()
+
+
 def test_no_objects_at_all():
     empty, rng = painted.paint(30, 40, []), np.random.default_rng(0)
     for transform in (

@@ -101,8 +101,7 @@ def placed(example: dict, top: int, left: int, height: int, width: int, fill: tu
         points = example["keypoints"] - np.asarray([left, top, 0], np.float32)
         moved["keypoints"] = _unlabelled_at_zero(points)
     if "masks" in example:
-        masks = example["masks"].transpose(1, 2, 0)
-        moved["masks"] = _window(masks, top, left, height, width, 0).transpose(2, 0, 1)
+        moved["masks"] = _window(example["masks"], top, left, height, width, 0, axis=1)
     if "segmentation" in example:
         moved["segmentation"] = _window(example["segmentation"], top, left, height, width, VOID)
     return {**example, **moved}
@@ -133,9 +132,9 @@ def flipped(example: dict, mirror: tuple = ()) -> dict:
         points[..., 0] += width
         moved["keypoints"] = _unlabelled_at_zero(points)
     if "masks" in example:
-        moved["masks"] = example["masks"][:, :, ::-1]
+        moved["masks"] = np.ascontiguousarray(example["masks"][:, :, ::-1])
     if "segmentation" in example:
-        moved["segmentation"] = example["segmentation"][:, ::-1]
+        moved["segmentation"] = np.ascontiguousarray(example["segmentation"][:, ::-1])
     return {**example, **moved}
 
 
@@ -182,15 +181,20 @@ def _resized_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _window(
-    pixels: np.ndarray, top: int, left: int, height: int, width: int, fill: object
+    pixels: np.ndarray, top: int, left: int, height: int, width: int, fill: object, axis: int = 0
 ) -> np.ndarray:
-    part = pixels[max(0, top) : max(0, top + height), max(0, left) : max(0, left + width)]
-    if part.shape[:2] == (height, width):
+    """A window over the axes `axis` (rows) and `axis` + 1 (columns)."""
+    before = (slice(None),) * axis
+    rows = slice(max(0, top), max(0, top + height))
+    part = pixels[(*before, rows, slice(max(0, left), max(0, left + width)))]
+    h, w = part.shape[axis : axis + 2]
+    if (h, w) == (height, width):
         return part
-    result = np.empty((height, width, *pixels.shape[2:]), pixels.dtype)
+    shape = (*pixels.shape[:axis], height, width, *pixels.shape[axis + 2 :])
+    result = np.empty(shape, pixels.dtype)
     result[...] = fill
     y, x = max(0, -top), max(0, -left)
-    result[y : y + part.shape[0], x : x + part.shape[1]] = part
+    result[(*before, slice(y, y + h), slice(x, x + w))] = part
     return result
 
 

@@ -75,16 +75,18 @@ class Loader:
         if not any(key in example for key in _PLACED):
             return example
         size = example["image"].shape[:2]
-        example = {
-            **example,
-            "size": np.asarray(size, np.float32),
-            "scale": np.ones(2, np.float32),
-        }
+        example = {**example, **unannotated(example["image"])}
         if "rle" in example:
             example["masks"] = coco_json.decode(example.pop("rle"), *size)
         if "segmentation" in example:
             example["segmentation"] = _labels(example["segmentation"], size)
         return _checked(example, self.degenerate) if "boxes" in example else example
+
+
+def unannotated(image: np.ndarray) -> dict:
+    """A decoded image alone as an example, whose `scale` transforms keep: for prediction."""
+    size = np.asarray(image.shape[:2], np.float32)
+    return {"image": image, "size": size, "scale": np.ones(2, np.float32)}
 
 
 def apply(transform: Any, example: dict, rng: np.random.Generator, context: Any) -> dict:

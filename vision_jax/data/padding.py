@@ -45,25 +45,29 @@ def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str,
         if example is not None and [n for n in fields if n in example] != names:
             found = ", ".join(name for name in fields if name in example)
             raise UserError(f"an example has {found}; another of its batch {', '.join(names)}")
-    stacked = {}
-    for name in names:
-        dtype, filler = fields[name]
-        one = np.asarray(model[name])
-        if name == "label" and one.ndim == 0:
-            dtype = np.int32
-        inner = one.shape[1:] if name in _OBJECTS else one.shape
-        shape = (max_boxes, *inner) if name in _OBJECTS else inner
-        if name == "label" and one.ndim:
-            filler = 0  # a vector of classes: none
-        rows = np.full((len(examples), *shape), filler, dtype or one.dtype)
-        for row, example in enumerate(examples):
-            if example is not None and name in _OBJECTS:
-                count = min(len(example[name]), max_boxes)
-                rows[row, :count] = example[name][:count]
-            elif example is not None:
-                rows[row] = example[name]
-        stacked[name] = rows
+    stacked = {name: _rows(name, examples, model, max_boxes) for name in names}
     if "boxes" in model:
         counts = [0 if example is None else len(example["boxes"]) for example in examples]
         stacked["objects"] = np.arange(max_boxes) < np.asarray(counts)[:, None]
     return stacked
+
+
+def _rows(name: str, examples: list[dict | None], model: dict, max_boxes: int) -> np.ndarray:
+    """One field: (b, ...), or (b, max_boxes, ...) for those of objects."""
+    one, per_object = np.asarray(model[name]), name in _OBJECTS
+    dtype, filler = _OBJECTS[name] if per_object else _WHOLE[name]
+    if name == "label" and one.ndim == 0:
+        dtype = np.int32
+    elif name == "label":
+        filler = 0  # a vector of classes: none
+    shape = (max_boxes, *one.shape[1:]) if per_object else one.shape
+    rows = np.zeros((len(examples), *shape), dtype or one.dtype)
+    if filler:  # not np.full for all: zeros cost nothing until they are written over
+        rows[...] = filler
+    for row, example in enumerate(examples):
+        if example is not None and per_object:
+            count = min(len(example[name]), max_boxes)
+            rows[row, :count] = example[name][:count]
+        elif example is not None:
+            rows[row] = example[name]
+    return rows

@@ -1,8 +1,9 @@
 """Where examples come from: random access to a data set, one example at a time.
 
 An example is a dict: `image` (encoded bytes, or uint8 (h, w, c)) and what was asked for of `label`,
-`boxes`, `labels`, `difficult`, `crowd`, `area`, `rle`, `keypoints`, `segmentation`, `captions`.
-Boxes are float32 (n, 4) xyxy in pixels of the original image.
+`boxes`, `labels`, `difficult`, `crowd`, `truncated`, `area`, `category_ids`, `rle` or `masks`,
+`keypoints`, `segmentation`, `captions`. Boxes are float32 (n, 4) xyxy in pixels of the original
+image, as annotated: VOC's count from one.
 """
 
 import dataclasses

@@ -5,6 +5,7 @@ remain pure functions of the data seed and the position in the stream.
 """
 
 import dataclasses
+from collections.abc import Iterable
 from typing import ClassVar
 
 import numpy as np
@@ -58,7 +59,7 @@ class Mosaic:
             self._part(each, quarter, number, rng)
             for number, (each, quarter) in enumerate(zip(examples, quarters, strict=True))
         ]
-        return _combined(example, parts, self.size)
+        return {**_combined(example, parts, self.size), "dropped": _dropped(examples)}
 
     def _part(self, example: dict, quarter: tuple, number: int, rng: np.random.Generator) -> dict:
         """What a quarter shows, on a canvas of the whole square."""
@@ -111,7 +112,8 @@ class BoxMixUp:
             if key in a:
                 mixed[key] = np.concatenate([a[key], b[key]])
         blend = a["image"] * np.float32(weight) + b["image"] * np.float32(1 - weight)
-        return {**mixed, "image": np.rint(blend).astype(np.uint8)}
+        blended = np.rint(blend).astype(np.uint8)
+        return {**mixed, "image": blended, "dropped": _dropped((example, other))}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -134,6 +136,11 @@ class PerBatch:
     def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
         number = int(context.generator(self.every).integers(len(self.choices)))
         return apply(self.choices[number], example, rng, lambda: context)
+
+
+def _dropped(examples: Iterable[dict]) -> int:
+    """Degenerate objects left out of any of them."""
+    return sum(example.get("dropped", 0) for example in examples)
 
 
 def _combined(first: dict, parts: list[dict], size: int) -> dict:

@@ -201,9 +201,9 @@ def _read_sbd(archive: Path) -> tuple[dict[str, bytes], dict[str, list[str]]]:
             path = Path(member.name)
             if member.isfile() and path.parent.name == "cls" and path.suffix == ".mat":
                 masks[path.stem] = tar.extractfile(member).read()
-            elif member.isfile() and path.name in ("train.txt", "val.txt"):
+            elif member.isfile() and path.parent.name == "dataset" and path.suffix == ".txt":
                 lists[path.stem] = tar.extractfile(member).read().decode().split()
-    if {*lists} != {"train", "val"}:
+    if not {"train", "val"} <= {*lists}:
         raise ValueError(f"{archive.name} has no dataset/train.txt and dataset/val.txt")
     return masks, lists
 
