@@ -5,7 +5,10 @@ Flags only; `vision_jax.run` does the work. Any setting of the config can be giv
 """
 
 import argparse
+import pathlib
 import sys
+
+from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
 from vision_jax.config import UserError
@@ -62,6 +65,25 @@ def _unexpected(argument: str, parser: argparse.ArgumentParser) -> str:
     return f"{message} - did you mean --config.{name}={value} ?"
 
 
+def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str, str]) -> int:
+    """Does what the flags ask for; returns the exit code."""
+    from vision_jax import run, show, sweep
+    from vision_jax.training import environment, folder, multiprocess
+
+    environment.enable_cache()
+    if config.deterministic:
+        environment.require_determinism()
+    workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
+    if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
+        return sweep.launch(flags, overrides, workdir)
+    multiprocess.initialize(flags.coordinator, flags.num_processes, flags.process_id)
+    if flags.mode == "train":
+        run.train(config, workdir)
+    else:
+        show.MODES[flags.mode](config, workdir, flags.input)
+    return 0
+
+
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0, 2 for bad input, 3 for a loss that is not finite."""
     try:
@@ -70,9 +92,7 @@ def main(argv: list[str]) -> int:
         config = config_lib.load(flags.config)
         for path, value in overrides.items():
             config_lib.override(config, path, value)
-        from vision_jax import run
-
-        return run.launch(flags, config, overrides)
+        return dispatch(flags, config, overrides)
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
         return error.code

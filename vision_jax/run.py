@@ -5,7 +5,6 @@ data's position, the random keys and the rows of metrics.jsonl all derive from t
 with the same bits.
 """
 
-import argparse
 import collections
 import contextlib
 import pathlib
@@ -16,7 +15,7 @@ import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vision_jax import report, show, sweep
+from vision_jax import report
 from vision_jax.config import build
 from vision_jax.training import (
     Checkpoints,
@@ -25,7 +24,6 @@ from vision_jax.training import (
     Interrupt,
     Parallel,
     baselines,
-    environment,
     failures,
     folder,
     initial,
@@ -33,22 +31,6 @@ from vision_jax.training import (
     multiprocess,
     stages,
 )
-
-
-def launch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str, str]) -> int:
-    """Does what the flags of launch.py ask for; returns the exit code."""
-    environment.enable_cache()
-    if config.deterministic:
-        environment.require_determinism()
-    workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
-    if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
-        return sweep.launch(flags, overrides, workdir)
-    multiprocess.initialize(flags.coordinator, flags.num_processes, flags.process_id)
-    if flags.mode == "train":
-        train(config, workdir)
-    else:
-        show.MODES[flags.mode](config, workdir, flags.input)
-    return 0
 
 
 def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
@@ -98,6 +80,7 @@ class Run:
         self.start = self.step = self.finite = int(state.step)
         self.evaluated: bool = meta.get("evaluated", False)  # whether this very step was
         self.metrics: dict[str, float] = meta.get("metrics", {})  # of the last evaluation
+        self.measured: dict[str, Any] = {}  # by the last step
         self.state = parallel.put_state(state)
         step = make_train_step(
             experiment.task, update, parallel.axis, experiment.accumulate, experiment.ema
@@ -115,6 +98,7 @@ class Run:
         )
         if self.leads:
             folder.write_json(workdir / "versions.json", report.versions())
+        self.log.say(f"run folder: {workdir}")
         for line in [f"resumed from step {self.step}"] if restored else lines:
             self.log.say(line)
 
@@ -127,32 +111,30 @@ class Run:
 
     def loop(self) -> None:
         """Steps, evaluations and checkpoints up to the last step."""
-        experiment, seed = self.experiment, np.uint32(self.experiment.seed)
+        experiment = self.experiment
         in_flight: collections.deque = collections.deque()
         batches = experiment.train.batches(
             self.step, experiment.data_seed, jax.process_index(), jax.process_count()
         )
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:
-                fresh, stop = self.step > self.start, interrupt.requested(self.step)
+                new, stop = self.step > self.start, interrupt.requested(self.step)
                 if experiment.is_eval_step(self.step) and not (self.evaluated or stop):
-                    fresh |= self._evaluate(interrupt)
+                    new |= self._evaluate(interrupt)
                 stop |= interrupt.requested()
-                if fresh and (experiment.is_checkpoint_step(self.step) or stop):
+                if new and (experiment.is_checkpoint_step(self.step) or stop):
                     self._save()
                 if stop:
                     self.checkpoints.wait()
                     raise failures.Interrupted(self.step, self.workdir, interrupt.number)
                 if self.step == experiment.total_steps:
                     break
-                batch = self.parallel.put_batch(next(batches))
-                self.state, measured = self._first_or_next(batch, seed)
-                self.step, self.evaluated = self.step + 1, False
-                in_flight.append(measured["finite"])
+                self._advance(batches)
+                in_flight.append(self.measured.get("finite"))
                 if len(in_flight) > 2:  # the host stays at most two steps ahead of the devices
-                    in_flight.popleft().block_until_ready()
-                if self.step % experiment.log_every == 0:
-                    self._record(measured)
+                    jax.block_until_ready(in_flight.popleft())
+                if self.measured and self.step % experiment.log_every == 0:
+                    self._record()
                 self.log.advance(self.step)
             if batches.skipped:
                 self.log.say(f"{batches.skipped} training records could not be read")
@@ -169,35 +151,49 @@ class Run:
             print(report.last_lines(self.workdir, page, self.metrics, seconds))
         return self.metrics
 
-    def _first_or_next(self, batch: Any, seed: np.uint32) -> tuple[Any, dict[str, Any]]:
-        """One step; the first one is waited for, since it compiles and shows what does not fit."""
-        if self.step > self.start:
-            return self.train_step(self.state, batch, seed)
-        called = time.monotonic()
-        with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
-            state, measured = jax.block_until_ready(self.train_step(self.state, batch, seed))
-        now = time.monotonic()
-        times = {"first_step_seconds": now - self.began, "compile_seconds": now - called}
-        self.log.timing(self.step + 1, {name: round(value, 3) for name, value in times.items()})
-        return state, measured
+    def _advance(self, batches: Any) -> None:
+        """One update; the first is waited for, since it compiles and shows what does not fit."""
+        if self.experiment.fit is not None:
+            fitted = stages.fit(self.experiment, self.parallel.get_state(self.state))
+            self.state = self.parallel.put_state(fitted)
+        else:
+            called, first = time.monotonic(), self.step == self.start
+            batch = self.parallel.put_batch(next(batches))
+            with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
+                seed = np.uint32(self.experiment.seed)
+                self.state, self.measured = self.train_step(self.state, batch, seed)
+                if first:
+                    jax.block_until_ready(self.measured)
+            if first:
+                now = time.monotonic()
+                times = {"first_step": now - self.began, "compile": now - called}
+                times = {f"{name}_seconds": round(value, 3) for name, value in times.items()}
+                self.log.timing(self.step + 1, times)
+        self.step, self.evaluated = self.step + 1, False
 
-    def _record(self, measured: dict[str, Any]) -> None:
-        """A row of metrics.jsonl, and the end of the run if the loss is not finite."""
-        measured = jax.device_get(measured)
-        if not measured.pop("finite"):
+    def _check_finite(self) -> None:
+        """Ends the run if the last step's loss or gradient is inf or nan."""
+        if self.measured and not self.measured["finite"]:
             self.checkpoints.wait()
-            raise failures.NotFinite(
-                self.step, measured, self.checkpoints.latest_step(), self.finite
-            )
+            saved = self.checkpoints.latest_step()
+            raise failures.NotFinite(self.step, self.measured, saved, self.finite)
         self.finite = self.step
-        self.log.metrics(self.step, {f"train/{name}": value for name, value in measured.items()})
+
+    def _record(self) -> None:
+        """A row of metrics.jsonl."""
+        self._check_finite()
+        values = jax.device_get(self.measured)
+        row = {f"train/{name}": value for name, value in values.items() if name != "finite"}
+        self.log.metrics(self.step, row)
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluates the state as it is; False if the run was interrupted meanwhile."""
-        averaged = self.state.averaged
-        gallery = report.Gallery(names=self.experiment.eval.classes)
+        classes = self.experiment.eval.classes
+        gallery = report.Gallery(names=classes)
         with self.log.pause():
-            found = self.evaluator(averaged, interrupt.requested, report.watcher(gallery))
+            found = self.evaluator(
+                self.state.averaged, interrupt.requested, report.watcher(gallery)
+            )
         if found is None:
             return False
         self.metrics = {f"eval/{k}": float(v) for k, v in found.items() if np.ndim(v) == 0}
@@ -205,8 +201,8 @@ class Run:
         shown = " ".join(f"{name} {value:.4g}" for name, value in sorted(self.metrics.items()))
         self.log.say(f"step {self.step} {shown}")
         if self.leads:
-            report.save_evaluation(self.workdir, found, gallery, self.experiment.eval.classes)
-        plateau = self.experiment.optimizer.plateau
+            report.save_evaluation(self.workdir, found, gallery, classes)
+        plateau = self.experiment.optimizer and self.experiment.optimizer.plateau
         if plateau is not None:
             counters = self.parallel.get_state(self.state.plateau)
             counters = plateau.update(counters, self.metrics[plateau.metric])
@@ -216,12 +212,10 @@ class Run:
 
     def _save(self) -> None:
         """Begins to write a checkpoint; never of a state that is not finite."""
+        self._check_finite()
         meta = {"evaluated": self.evaluated, "metrics": self.metrics}
         with self.log.pause():
             self.log.flush()
-            self.checkpoints.save(
-                self.step,
-                self.parallel.get_state(self.state),
-                meta,
-                self.metrics if self.evaluated else None,
-            )
+            state = self.parallel.get_state(self.state)
+            best = self.metrics if self.evaluated else None
+            self.checkpoints.save(self.step, state, meta, best)

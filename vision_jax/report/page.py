@@ -138,9 +138,9 @@ def _comparison(comparison: Comparison | None) -> str:
     cells = [comparison.metric, _number(comparison.paper), ours, comparison.difference]
     row = "".join(f"<td>{html.escape(cell)}</td>" for cell in cells)
     row += f'<td><span class="tag {comparison.kind}">{comparison.meaning}</span></td>'
-    head = "".join(f"<th>{name}</th>" for name in ("metric", "paper", "ours", "difference", ""))
-    source = f'<p class="note">Paper: {html.escape(comparison.source)}</p>'
-    return f"<h2>Paper and ours</h2><table><tr>{head}</tr><tr>{row}</tr></table>{source}"
+    head = "".join(f"<th>{name}</th>" for name in ("metric", "expected", "ours", "difference", ""))
+    source = f'<p class="note">Expected: {html.escape(comparison.source)}</p>'
+    return f"<h2>Expected and ours</h2><table><tr>{head}</tr><tr>{row}</tr></table>{source}"
 
 
 def _add_curves(page: _Page, rows: Sequence[Mapping], comparison: Comparison | None) -> None:
@@ -148,7 +148,7 @@ def _add_curves(page: _Page, rows: Sequence[Mapping], comparison: Comparison | N
     for title, series in list(groups(rows).items())[:_MOST_PICTURES]:
         target = None
         if comparison and comparison.kind != "smoke" and comparison.metric in series:
-            target = (comparison.paper, "paper")
+            target = (comparison.paper, "expected")
         alt = f"{title} over steps: {', '.join(series)}"
         image = visualize.curves(series, title, target=target)
         name = f"curve_{title.replace('/', '_')}"
