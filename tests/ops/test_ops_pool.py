@@ -77,25 +77,6 @@ def test_max_pool_equals_the_loop(window, stride, padding, ceil_mode, ties):
         np.testing.assert_array_equal(found, places)
 
 
-def test_max_unpool_restores_what_the_pool_kept():
-    x = jnp.asarray(_image((2, 5, 7, 3)), jnp.float32)
-    y, places = pool.max_pool_indices(x, 2, ceil_mode=True)
-    z = np.asarray(pool.max_unpool(y, places, (5, 7)))
-    kept = z != 0
-    np.testing.assert_array_equal(z[kept], np.asarray(x)[kept])
-    assert kept.sum() == y.size
-
-
-def test_max_unpool_gives_each_value_its_places_gradient():
-    x = jnp.asarray(_image((2, 6, 6, 2)), jnp.float32)
-    y, places = pool.max_pool_indices(x, 3, 1)  # one maximum serves several windows
-    seed = jnp.asarray(_image((2, 6, 6, 2), 1), jnp.float32)
-    gradient = jax.grad(lambda y: (pool.max_unpool(y, places, (6, 6)) * seed).sum())(y)
-    for b, i, j, c in itertools.product(range(2), range(4), range(4), range(2)):
-        row, column = divmod(int(places[b, i, j, c]), 6)
-        assert gradient[b, i, j, c] == seed[b, row, column, c]
-
-
 @pytest.mark.parametrize("include", [True, False])
 @pytest.mark.parametrize("window, stride, padding, ceil_mode", GEOMETRY)
 def test_avg_pool_equals_the_loop(window, stride, padding, ceil_mode, include):
