@@ -72,7 +72,8 @@ def test_match_equals_a_slow_loop(high, low, low_quality):
     run = jax.jit(assign.match, static_argnums=(3, 4, 5))
     arrays = [jnp.asarray(x) for x in (truth, valid, anchors)]
     assert run(*arrays, high, low, low_quality).tolist() == wanted
-    got = assign.match_quality(jnp.asarray(quality), arrays[1], high, low, low_quality)
+    given = jax.jit(assign.match_quality, static_argnums=(2, 3, 4))
+    got = given(jnp.asarray(quality), arrays[1], high, low, low_quality)
     assert got.tolist() == wanted
 
 
@@ -145,9 +146,9 @@ def test_hungarian_survives_nan_and_infinity_and_refuses_too_many_boxes():
 
 
 MATCHERS = {
-    "match": lambda t, v, a: assign.match(t, v, a, 0.7, 0.3, True),
-    "ssd": assign.match_ssd,
-    "lecture": assign.match_lecture,
+    "match": jax.jit(lambda t, v, a: assign.match(t, v, a, 0.7, 0.3, True)),
+    "ssd": jax.jit(lambda t, v, a: assign.match_ssd(t, v, a)),
+    "lecture": jax.jit(lambda t, v, a: assign.match_lecture(t, v, a)),
 }
 
 

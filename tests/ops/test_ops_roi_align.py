@@ -11,6 +11,7 @@ from vision_jax.ops import roi_align, roi_crop
 
 RNG = np.random.default_rng(0)
 align = jax.jit(roi_align.roi_align, static_argnums=(2, 3, 4, 5, 6))
+pyramid = jax.jit(roi_align.roi_align_pyramid, static_argnums=(3, 4, 5, 6, 7))
 
 
 def random_boxes(*shape, size=60.0):
@@ -90,7 +91,7 @@ def test_both_forms_agree_on_a_pyramid_and_with_one_level_at_a_time():
     scales = (1 / 4, 1 / 8, 1 / 16)
     for samples in (2, 0):
         pooled = [
-            roi_align.roi_align_pyramid(maps, boxes, levels, (2, 2), scales, samples, True, form)
+            pyramid(maps, boxes, levels, (2, 2), scales, samples, True, form)
             for form in (False, True)
         ]
         np.testing.assert_allclose(*pooled, atol=1e-5)
@@ -129,9 +130,7 @@ def test_vmap_is_a_loop():
     features = jnp.asarray(RNG.normal(size=(3, 1, 6, 6, 2)).astype(np.float32))
     boxes = jnp.asarray(random_boxes(3, 1, 4))
     for samples in (0, 2):
-        got = jax.vmap(lambda f, b, s=samples: roi_align.roi_align(f, b, (2, 2), 0.125, s))(
-            features, boxes
-        )
+        got = jax.vmap(lambda f, b, s=samples: align(f, b, (2, 2), 0.125, s))(features, boxes)
         wanted = [align(f, b, (2, 2), 0.125, samples) for f, b in zip(features, boxes, strict=True)]
         np.testing.assert_allclose(got, jnp.stack(wanted), atol=1e-6)
 
@@ -165,7 +164,9 @@ def test_position_sensitive_reads_the_right_channels():
     k, classes = 2, 3
     features = RNG.normal(size=(1, 6, 7, classes * k * k)).astype(np.float32)
     boxes = random_boxes(1, 5, size=50.0)
-    got = roi_align.ps_roi_align(jnp.asarray(features), jnp.asarray(boxes), k, 0.125, 2)
+    got = jax.jit(roi_align.ps_roi_align, static_argnums=(2, 3, 4))(
+        jnp.asarray(features), jnp.asarray(boxes), k, 0.125, 2
+    )
     for n, box in enumerate(boxes[0]):
         dense = slow_region(features[0], box, (k, k), 0.125, 2, True)
         for i in range(k):

@@ -99,7 +99,7 @@ def test_gradient_of_ties_adds_up():
 def test_vmap_is_a_loop():
     features = jnp.asarray(RNG.normal(size=(3, 1, 6, 6, 2)).astype(np.float32))
     boxes = jnp.asarray(random_boxes(3, 1, 4))
-    got = jax.vmap(lambda f, b: roi_pool.roi_pool(f, b, (2, 2), 0.125))(features, boxes)
+    got = jax.vmap(lambda f, b: pool(f, b, (2, 2), 0.125))(features, boxes)
     wanted = [pool(f, b, (2, 2), 0.125) for f, b in zip(features, boxes, strict=True)]
     np.testing.assert_array_equal(got, jnp.stack(wanted))
 
@@ -130,7 +130,9 @@ def test_position_sensitive_pool_equals_a_loop(cut):
     boxes = random_boxes(1, 12, size=64.0)
     boxes[0, 0] = [20, 20, 20, 20]
     boxes[0, 1] = [900, 900, 950, 950]
-    got = roi_pool.ps_roi_pool(jnp.asarray(features), jnp.asarray(boxes), k, 0.125, cut == 1)
+    got = jax.jit(roi_pool.ps_roi_pool, static_argnums=(2, 3, 4))(
+        jnp.asarray(features), jnp.asarray(boxes), k, 0.125, cut == 1
+    )
     for n, box in enumerate(boxes[0]):
         x0, y0, x1, y1 = (away(v * np.float32(0.125)) for v in box)
         w, h = max(x1 - x0, 1), max(y1 - y0, 1)
@@ -153,7 +155,8 @@ def test_torchvision_edges_do_not_change_the_gradient():
     def total(features, edges):
         return roi_pool.ps_roi_pool(features, box, 2, 0.125, edges).sum()
 
-    inner, outer = (jax.value_and_grad(total)(features, edges) for edges in (True, False))
+    graded = jax.jit(jax.value_and_grad(total), static_argnums=1)
+    inner, outer = (graded(features, edges) for edges in (True, False))
     assert abs(inner[0] - outer[0]) > 1e-3
     np.testing.assert_array_equal(inner[1], outer[1])
 
@@ -173,6 +176,8 @@ def test_spp_window_is_the_pyramid_of_its_part():
     # appendix, left = floor(33 / 16) + 1 = 3 and right = ceil(207 / 16) - 1 = 12.
     box = jnp.array([[[33.0, 65, 207, 255]]])
     for deterministic in (False, True):
-        got = roi_pool.spp_windows(features, box, (3, 2, 1), 16, deterministic)
+        got = jax.jit(lambda f, d=deterministic: roi_pool.spp_windows(f, box, (3, 2, 1), 16, d))(
+            features
+        )
         wanted = roi_pool.spatial_pyramid_pool(features[:, 5:16, 3:13], (3, 2, 1))
         np.testing.assert_array_equal(got[:, 0], wanted)

@@ -40,7 +40,7 @@ def test_sample_of_nothing():
 
 def test_sample_is_uniform():
     matching = np.array([0] * 6 + [-1] * 10 + [-2] * 3, np.int32)
-    draws = jax.vmap(lambda key: sampling.sample_balanced(key, jnp.asarray(matching), 8, 0.5))(
+    draws = jax.jit(jax.vmap(lambda key: sample(key, jnp.asarray(matching), 8, 0.5)))(
         jax.random.split(jax.random.key(0), 4000)
     )
     taken = np.bincount(np.asarray(draws.index).ravel(), minlength=19) / 4000
@@ -52,7 +52,7 @@ def test_sample_is_uniform():
 
 def test_sample_pairs_are_uniform_too():
     matching = jnp.full(5, -1, jnp.int32)
-    draws = jax.vmap(lambda key: sampling.sample_balanced(key, matching, 2, 0.5).index)(
+    draws = jax.jit(jax.vmap(lambda key: sample(key, matching, 2, 0.5).index))(
         jax.random.split(jax.random.key(1), 4000)
     )
     draws = np.sort(np.asarray(draws), 1)
@@ -64,7 +64,7 @@ def test_sample_pairs_are_uniform_too():
 def test_sample_vmap_is_a_loop():
     matching = jnp.asarray(RNG.choice([0, -1, -2], (3, 40)).astype(np.int32))
     keys = jax.random.split(jax.random.key(0), 3)
-    got = jax.vmap(lambda k, m: sampling.sample_balanced(k, m, 8, 0.5))(keys, matching)
+    got = jax.jit(jax.vmap(lambda k, m: sampling.sample_balanced(k, m, 8, 0.5)))(keys, matching)
     for i in range(3):
         wanted = sample(keys[i], matching[i], 8, 0.5)
         jax.tree.map(np.testing.assert_array_equal, jax.tree.map(lambda x, i=i: x[i], got), wanted)
@@ -118,12 +118,12 @@ def test_hard_negatives_of_odd_losses():
 def test_hard_negatives_vmap_is_a_loop_and_passes_no_gradient():
     loss = jnp.asarray(RNG.exponential(size=(3, 50)).astype(np.float32))
     positive = jnp.asarray(RNG.uniform(size=(3, 50)) < 0.1)
-    got = jax.vmap(lambda x, p: sampling.hard_negatives(x, p))(loss, positive)
+    got = jax.vmap(lambda x, p: hard_negatives(x, p))(loss, positive)
     wanted = [hard_negatives(x, p) for x, p in zip(loss, positive, strict=True)]
     np.testing.assert_array_equal(got, jnp.stack(wanted))
 
     def total(loss):
-        chosen = sampling.hard_negatives(loss, positive[0])
+        chosen = hard_negatives(loss, positive[0])
         return jnp.sum(jnp.where(chosen, loss, 0))
 
     np.testing.assert_array_equal(jax.grad(total)(loss[0]), wanted[0].astype(np.float32))

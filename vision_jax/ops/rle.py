@@ -91,7 +91,9 @@ def text_to_counts(text: bytes | str) -> Int[np.ndarray, "_"]:
     return values
 
 
-def from_polygons(polygons: Sequence[Sequence[float]] | dict, height: int, width: int) -> bytes:
+def from_polygons(
+    polygons: Sequence[Sequence[int | float]] | dict, height: int, width: int
+) -> bytes:
     """COCO's `segmentation` of an annotation: polygons x0, y0, x1 ... or uncompressed runs.
 
     Needs pycocotools, whose rule for pixels on an edge is the definition; used when data is
