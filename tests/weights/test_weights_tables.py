@@ -13,10 +13,10 @@ from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.models.classifier import Classifier, PoolHead
 
-GOLDEN = Path(__file__).parents[1] / "golden"
-sys.path.insert(0, str(GOLDEN))
+sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from seeded import Golden
 
+GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCES = {
     "models/alexnet": (models.AlexNet2014, 224),
     "models/vgg16_bn": (functools.partial(models.VGG16, norm="sync"), 224),
