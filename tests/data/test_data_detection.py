@@ -7,6 +7,8 @@ import jax
 import numpy as np
 import painted
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_data_pipeline import take
 
 from vision_jax.config import UserError, build, node, override
@@ -153,6 +155,25 @@ def test_degenerate_truth_may_be_dropped_and_counted(box, caplog):
     assert row.targets.valid[at].sum() == len(good["boxes"]) - 1
     np.testing.assert_array_equal(row.targets.labels[at][row.targets.valid[at]], good["labels"][1:])
     assert np.isfinite(row.targets.boxes).all()
+
+
+sides = st.sampled_from([0.0, 5.0, 12.0, 20.0, 21.0, -3.0, np.nan, np.inf, -np.inf])
+
+
+@given(st.lists(st.tuples(sides, sides, sides, sides), max_size=6))
+@settings(max_examples=150, deadline=None, derandomize=True)
+def test_what_is_degenerate(boxes):
+    """On 20 pixels: against the pixels themselves, none of which a degenerate box touches."""
+    table = np.asarray(boxes, np.float32).reshape(-1, 4)
+    want = []
+    for x0, y0, x1, y1 in boxes:
+        touched = any(
+            min(x1, x + 1) > max(x0, x) and min(y1, y + 1) > max(y0, y)
+            for y in range(20)
+            for x in range(20)
+        )
+        want.append(not (touched and all(map(np.isfinite, (x0, y0, x1, y1)))))
+    assert loading.degenerate_boxes(table, 20, 20).tolist() == want
 
 
 def test_or_the_whole_image_is_skipped():

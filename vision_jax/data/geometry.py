@@ -192,7 +192,9 @@ def _window(
         return part
     shape = (*pixels.shape[:axis], height, width, *pixels.shape[axis + 2 :])
     result = np.empty(shape, pixels.dtype)
-    result[...] = fill
+    first = (*before, slice(1))
+    result[first] = fill
+    result[(*before, slice(1, None))] = result[first]  # rows copy faster than pixels
     y, x = max(0, -top), max(0, -left)
     result[(*before, slice(y, y + h), slice(x, x + w))] = part
     return result

@@ -57,7 +57,8 @@ OFFICIAL = {
 # Behind a login: nothing can download them.
 _MANUAL_ONLY = ("imagenet2012",)
 _VOC_2012 = "VOCtrainval_11-May-2012.tar"
-# The project's own builders, and the archives that each reads.
+# The project's own builders, and the archives that each reads. (voc_objects/2012 also has a test
+# split, without objects, where VOC2012test.tar is there.)
 OWN = {
     "voc_objects/2007": ("VOCtrainval_06-Nov-2007.tar", "VOCtest_06-Nov-2007.tar"),
     "voc_objects/2012": (_VOC_2012,),

@@ -122,7 +122,7 @@ class PerBatch:
 
     Redmon & Farhadi 2017, section 2 ("multi-scale training"): every 10 batches another of ten
     sizes. The choice is a function of the data seed and the step, alike in all processes; each
-    shape is compiled once.
+    shape is compiled once. (`Train.element` has the first step's shape.)
 
     Attributes:
       choices: transforms, such as Letterboxes of several sizes.
