@@ -27,7 +27,6 @@ from vision_jax.data.tables import Csv
 
 _KINDS = {"tfds": TFDS, "coco": CocoFolder, "voc": VocFolder, "csv": Csv}
 _SHOWN = 4  # file names per finding
-_WIDTH = 40  # characters of a source
 
 
 def open_sources(text: str) -> list[tuple[str, Any]]:
@@ -63,11 +62,11 @@ def report(findings: list[Finding]) -> str:
     """A table, the serious first."""
     if not findings:
         return "nothing found"
-    rows = [("", "what", "count", "where", "for example")]
+    rows = [("", "what", "count", "source", "for example")]
     for finding in sorted(findings, key=lambda f: not f.serious):
         shown = finding.examples[:_SHOWN]
         mark = "SERIOUS" if finding.serious else "note"
-        rows.append((mark, finding.what, str(finding.count), _short(finding.where), shown[0]))
+        rows.append((mark, finding.what, str(finding.count), finding.where, shown[0]))
         rows += [("", "", "", "", example) for example in shown[1:]]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = []
@@ -88,14 +87,17 @@ def main(arguments: list[str] | None = None) -> int:
     chosen = parser.parse_args(arguments)
     try:
         opened = [pair for text in chosen.sources for pair in open_sources(text)]
-        examined = [examine(title, source, chosen.decode) for title, source in opened]
+        examined = [
+            examine(str(number), source, chosen.decode)
+            for number, (_, source) in enumerate(opened, start=1)
+        ]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
     findings = [finding for each in examined for finding in each.findings] + compare(examined)
-    for each in examined:
-        print(f"{each.title}: {each.images} images, {each.objects} objects, ", end="")
-        print(f"{len(each.classes)} classes")
+    for each, (title, _) in zip(examined, opened, strict=True):
+        counts = f"{each.images} images, {each.objects} objects, {len(each.classes)} classes"
+        print(f"source {each.title}: {title}: {counts}")
     print(report(findings))
     serious = sum(finding.serious for finding in findings)
     print(f"{serious} serious, {len(findings) - serious} to note")
@@ -123,10 +125,6 @@ def _with_objects(kind: str, settings: dict) -> Any:
         if "has no 'objects/" not in str(error):
             raise
         return TFDS(**settings)
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= _WIDTH else f"…{text[1 - _WIDTH :]}"
 
 
 if __name__ == "__main__":
