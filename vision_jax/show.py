@@ -16,6 +16,7 @@ from PIL import Image
 from vision_jax import visualize
 from vision_jax.config import UserError, build
 from vision_jax.data.decode import decode_image
+from vision_jax.data.loading import unannotated
 from vision_jax.models.summary import summarize
 from vision_jax.structs import Batch
 from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
@@ -65,7 +66,7 @@ def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     answers = []
     for file in files:
         image = _read(file, experiment.train.element().image.shape[-1])
-        example = {"image": image, "label": -1}
+        example = unannotated(image)
         for transform in experiment.eval.transforms if experiment.eval else ():
             example = transform(example, np.random.default_rng(0))
         fed = np.asarray(example["image"])[None]
