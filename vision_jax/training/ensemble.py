@@ -1,0 +1,89 @@
+"""Evaluation of several run folders as one ensemble.
+
+python -m vision_jax.training.ensemble runs/a runs/b runs/c
+"""
+
+import argparse
+import json
+import pathlib
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+
+from vision_jax.config import UserError, build
+from vision_jax.tasks.ensemble import Ensemble
+from vision_jax.training import initial
+from vision_jax.training.evaluate import Evaluator
+from vision_jax.training.experiment import Experiment
+from vision_jax.training.parallel import Parallel
+
+
+def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
+    """All metrics of the first run, of the mean probability of all runs' best checkpoints.
+
+    The networks may differ; the data is the first run's evaluation set, prepared as it is there.
+
+    Args:
+      folders: of finished or unfinished runs, at least one.
+
+    Raises:
+      UserError: a folder without a run, or runs that are evaluated on other data or classes.
+    """
+    experiments = [_experiment(pathlib.Path(folder)) for folder in folders]
+    first = experiments[0]
+    if first.eval is None:
+        raise UserError(f"run {str(folders[0])!r} has no evaluation set")
+    for folder, experiment in zip(folders, experiments, strict=True):
+        if experiment.eval is None or experiment.eval.source != first.eval.source:
+            raise UserError(
+                f"run {str(folder)!r} is evaluated on other data than {str(folders[0])!r}"
+            )
+    parallel = Parallel(first.parallel)
+    ensemble = Ensemble(tuple(experiment.task for experiment in experiments))
+    variables = tuple(
+        initial.trained(experiment, pathlib.Path(folder))[0]
+        for experiment, folder in zip(experiments, folders, strict=True)
+    )
+    evaluator = Evaluator(ensemble, first.eval, first.metrics, parallel)
+    return evaluator(parallel.put_state(variables))
+
+
+def main(argv: Sequence[str]) -> int:
+    """Prints the numbers; returns the exit code."""
+    parser = argparse.ArgumentParser(prog="python -m vision_jax.training.ensemble")
+    parser.add_argument("folders", nargs="+", help="run folders")
+    try:
+        results = evaluate(parser.parse_args(argv).folders)
+    except UserError as error:
+        print(f"ensemble: {error}", file=sys.stderr)
+        return error.code
+    if jax.process_index() == 0:
+        for name, value in sorted(results.items()):
+            if np.ndim(value) == 0:
+                print(f"eval/{name} {float(value):.6g}")
+    return 0
+
+
+def _experiment(folder: pathlib.Path) -> Experiment:
+    """The experiment whose config lies in a run folder."""
+    file = folder / "config.json"
+    if not file.is_file():
+        raise UserError(f"{str(folder)!r} is no run folder: it has no config.json")
+    return build(_tree(json.loads(file.read_text())))
+
+
+def _tree(value: Any) -> Any:
+    """JSON as the config tree that it was."""
+    if isinstance(value, dict):
+        return ConfigDict({key: _tree(item) for key, item in value.items()})
+    if isinstance(value, list):
+        return tuple(_tree(item) for item in value)
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
