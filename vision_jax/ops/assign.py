@@ -174,7 +174,19 @@ def match_hungarian(
 
 
 def _overlaps(truth: Array, anchors: Array) -> Row:
-    return lambda i: boxes.iou(truth[i][None], anchors)
+    """`boxes.iou` of one box with all anchors, from contiguous columns made once for all rows."""
+    ax0, ay0, ax1, ay1 = lax.optimization_barrier(tuple(anchors[:, i] for i in range(4)))
+    anchor_area, box_area = (ax1 - ax0) * (ay1 - ay0), boxes.area(truth)
+
+    def row(i: Array) -> Array:
+        x0, y0, x1, y1 = truth[i]
+        width = jnp.maximum(jnp.minimum(ax1, x1) - jnp.maximum(ax0, x0), 0)
+        height = jnp.maximum(jnp.minimum(ay1, y1) - jnp.maximum(ay0, y0), 0)
+        both = width * height
+        union = box_area[i] + anchor_area - both
+        return jnp.where(union > 0, both / union, 0)
+
+    return row
 
 
 def _match(
@@ -217,7 +229,8 @@ def _best(row: Row, anchors: int, valid: Array) -> tuple[Array, Array, Array]:
 
     def step(i: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
         best, index, per_box = state
-        overlap = jnp.where(valid[i], row(i), -1)
+        # Without the barrier each of its three uses computes the row anew.
+        overlap = lax.optimization_barrier(jnp.where(valid[i], row(i), -1))
         better = overlap > best
         per_box = jnp.where(numbers == i, jnp.max(overlap, initial=0), per_box)
         return jnp.where(better, overlap, best), jnp.where(better, i, index), per_box
