@@ -44,6 +44,9 @@ class Experiment:
       steps, epochs: length; exactly one is set. An epoch is the training set once.
       seed: initialisation, dropout, device augmentation.
       data_seed: order and host augmentation.
+      seeds: so many runs at once in one program, with seeds seed, seed + 1, … (`vmapped`).
+      vary, values: runs at once with these values of one float of the config instead, named as in
+        flags: vary='optimizer.schedule.value', values=(0.1, 0.3).
       accumulate: micro-batches per step and device.
       ema: averaged variables, which are then the ones evaluated; None is off.
       parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
@@ -72,6 +75,9 @@ class Experiment:
     epochs: float = 0.0
     seed: int = 0
     data_seed: int = 0
+    seeds: int = 1
+    vary: str = ""
+    values: tuple = ()
     accumulate: int = 1
     ema: Ema | None = None
     parallel: str = "shard_map"

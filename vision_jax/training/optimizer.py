@@ -36,7 +36,9 @@ class Sgd:
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
         """See `Rule`."""
-        momentum = optax.trace(self.momentum, self.nesterov) if self.momentum else optax.identity()
+        momentum = optax.identity()
+        if _is_on(self.momentum):
+            momentum = optax.trace(self.momentum, self.nesterov)
         return optax.chain(decay, momentum, rate)
 
 
@@ -78,7 +80,7 @@ class RmsProp:
         scale = optax.scale_by_rms(
             self.smoothing, self.eps, initial_scale=1.0 if tf else 0.0, eps_in_sqrt=tf
         )
-        momentum = optax.trace(self.momentum) if self.momentum else optax.identity()
+        momentum = optax.trace(self.momentum) if _is_on(self.momentum) else optax.identity()
         return optax.chain(decay, scale, *((rate, momentum) if tf else (momentum, rate)))
 
 
@@ -131,7 +133,9 @@ class Optimizer:
         trained = {path: flat[path] for path in flat if path in trainable}
         multipliers = paths.nest({path: self._multiplier(path) for path in trained})
         decay = optax.add_decayed_weights(self.decay, self._decays(trained))
-        rule = self.rule.build(decay if self.decay else optax.identity(), _by_rate(multipliers))
+        rule = self.rule.build(
+            decay if _is_on(self.decay) else optax.identity(), _by_rate(multipliers)
+        )
         clip = optax.identity() if self.clip is None else optax.clip_by_global_norm(self.clip)
         rate = self.schedule.build(total_steps, steps_per_epoch)
         return Update(optax.chain(clip, rule), rate, trainable)
@@ -186,6 +190,11 @@ class Update:
             gradients, opt_state, trainable, learning_rate=learning_rate
         )
         return optax.apply_updates(trainable, updates), opt_state
+
+
+def _is_on(value: float | jax.Array) -> bool:
+    """Whether it is not 0; a number that varies between runs of one program always counts."""
+    return not isinstance(value, (int, float)) or value != 0
 
 
 def _by_rate(multipliers: Tree) -> Transform:
