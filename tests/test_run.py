@@ -15,7 +15,15 @@ from safetensors.numpy import save_file
 
 from vision_jax import run, weights
 from vision_jax.config import UserError, build, load, node, override
-from vision_jax.training import Checkpoints, Stage, initial, optimizer, restore_params, schedule
+from vision_jax.training import (
+    Checkpoints,
+    Stage,
+    failures,
+    initial,
+    optimizer,
+    restore_params,
+    schedule,
+)
 
 ROOT = pathlib.Path(__file__).parent.parent
 
@@ -191,3 +199,18 @@ def test_two_processes_equal_one(tmp_path):
     for name in ("train/loss", "eval/loss"):
         one, two = rows(tmp_path / "one", name), rows(tmp_path / "two", name)
         np.testing.assert_allclose(two, one, rtol=2e-6)
+
+
+def test_a_metric_that_is_not_measured_is_named(tmp_path):
+    with pytest.raises(
+        UserError, match=r"best='eval/top2' is not measured - did you mean eval/top1"
+    ):
+        run.train(config(best="eval/top2"), tmp_path)
+
+
+def test_a_state_that_is_not_finite_is_not_saved(tmp_path):
+    tree = config(log_every=1000, optimizer__schedule__value=1e38)
+    with pytest.raises(failures.NotFinite) as error:
+        run.train(tree, tmp_path)
+    assert "no checkpoint was written yet" in str(error.value)
+    assert not (tmp_path / "DONE").exists()

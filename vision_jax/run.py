@@ -72,7 +72,10 @@ class Run:
         self.experiment, self.workdir, self.parallel = experiment, workdir, parallel
         self.leads = jax.process_index() == 0
         self.checkpoints = Checkpoints(
-            workdir / initial.CHECKPOINTS, experiment.keep, experiment.best, experiment.best_mode
+            workdir / initial.CHECKPOINTS,
+            experiment.keep,
+            experiment.best or None,
+            experiment.best_mode,
         )
         update, fresh, lines = initial.state(experiment)
         restored = self.checkpoints.restore(fresh)
@@ -165,10 +168,7 @@ class Run:
                 if first:
                     jax.block_until_ready(self.measured)
             if first:
-                now = time.monotonic()
-                times = {"first_step": now - self.began, "compile": now - called}
-                times = {f"{name}_seconds": round(value, 3) for name, value in times.items()}
-                self.log.timing(self.step + 1, times)
+                self.log.first_step(self.step + 1, self.began, called)
         self.step, self.evaluated = self.step + 1, False
 
     def _check_finite(self) -> None:
@@ -197,12 +197,11 @@ class Run:
         if found is None:
             return False
         self.metrics = {f"eval/{k}": float(v) for k, v in found.items() if np.ndim(v) == 0}
-        self.log.metrics(self.step, self.metrics)
-        shown = " ".join(f"{name} {value:.4g}" for name, value in sorted(self.metrics.items()))
-        self.log.say(f"step {self.step} {shown}")
+        self.log.metrics(self.step, self.metrics, say=True)
+        self.experiment.check_measured(self.metrics)
         if self.leads:
             report.save_evaluation(self.workdir, found, gallery, classes)
-        plateau = self.experiment.optimizer and self.experiment.optimizer.plateau
+        plateau = self.experiment.plateau
         if plateau is not None:
             counters = self.parallel.get_state(self.state.plateau)
             counters = plateau.update(counters, self.metrics[plateau.metric])

@@ -79,9 +79,15 @@ class Log:
             self._files[name] = os.open(folder / name, flags, 0o644)
         self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
 
-    def metrics(self, step: int, values: Mapping[str, Any]) -> None:
-        """A row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars."""
+    def metrics(self, step: int, values: Mapping[str, Any], say: bool = False) -> None:
+        """A row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars.
+
+        With `say` it is shown as well.
+        """
         self._write("metrics.jsonl", step, values)
+        if say:
+            shown = " ".join(f"{name} {value:.4g}" for name, value in sorted(values.items()))
+            self.say(f"step {step} {shown}")
         for name, value in values.items():
             if name in _SHOWN:
                 self._latest[_SHOWN[name]] = float(value)
@@ -89,6 +95,18 @@ class Log:
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """A row of timing.jsonl, whose `seconds` since the log's beginning are added."""
         self._write("timing.jsonl", step, {"seconds": round(self.progress.seconds(), 3), **values})
+
+    def first_step(self, step: int, began: float, called: float) -> None:
+        """A row of timing.jsonl on the first step, now done.
+
+        Args:
+          step: its number.
+          began, called: `time.monotonic()` when the run began, and when the step was called, which
+            compiled it first.
+        """
+        now = time.monotonic()
+        times = {"first_step_seconds": now - began, "compile_seconds": now - called}
+        self.timing(step, {name: round(value, 3) for name, value in times.items()})
 
     def advance(self, step: int) -> None:
         """After every step (cheap): shows progress, and writes a row of timing, when it is time."""

@@ -4,8 +4,9 @@ import dataclasses
 import math
 from typing import Any
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, suggest
 from vision_jax.training.optimizer import Ema, Optimizer
+from vision_jax.training.schedule import ReduceOnPlateau
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Experiment:
       eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
       checkpoint_every: steps between checkpoints; 0 means at every evaluation.
       keep: newest checkpoints kept, beside the best one.
-      best, best_mode: the metric that decides which is best, 'max' or 'min'.
+      best, best_mode: the metric that decides which is best, 'max' or 'min'; '' for none.
       init: where the first variables come from.
       stages: runs in sequence instead of one (`Stage`).
       fit: instead of gradient steps, a part with `fit(task, variables, batches, steps) →
@@ -107,6 +108,24 @@ class Experiment:
     def norm(self) -> str:
         """How the model's trunk normalises; 'none' for a model without the setting."""
         return getattr(getattr(self.task.model, "trunk", None), "norm", "none")
+
+    @property
+    def plateau(self) -> ReduceOnPlateau | None:
+        """The rule that lowers the learning rate by a metric, if there is one."""
+        return self.optimizer.plateau if self.optimizer is not None else None
+
+    def check_measured(self, metrics: dict[str, float]) -> None:
+        """Refuses settings that name a metric which an evaluation did not measure.
+
+        Raises:
+          UserError: naming the setting and the nearest metric.
+        """
+        named = {"best": self.best}
+        if self.plateau is not None:
+            named["optimizer.plateau.metric"] = self.plateau.metric
+        for setting, metric in named.items():
+            if metric and metric not in metrics:
+                raise UserError(f"{setting}={metric!r} is not measured{suggest(metric, metrics)}")
 
     @property
     def steps_per_epoch(self) -> int:
