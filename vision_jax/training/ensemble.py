@@ -16,7 +16,7 @@ from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build
 from vision_jax.tasks.ensemble import Ensemble
-from vision_jax.training import initial
+from vision_jax.training import vmapped
 from vision_jax.training.evaluate import Evaluator
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
@@ -28,7 +28,8 @@ def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
     The networks may differ; the data is the first run's evaluation set, prepared as it is there.
 
     Args:
-      folders: of finished or unfinished runs, at least one.
+      folders: of finished or unfinished runs, at least one; a folder of several runs side by side
+        (`vmapped`) gives all of them.
 
     Raises:
       UserError: a folder without a run, or runs that are evaluated on other data or classes.
@@ -42,12 +43,14 @@ def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
             raise UserError(
                 f"run {str(folder)!r} is evaluated on other data than {str(folders[0])!r}"
             )
-    parallel = Parallel(first.parallel)
-    ensemble = Ensemble(tuple(experiment.task for experiment in experiments))
-    variables = tuple(
-        initial.trained(experiment, pathlib.Path(folder))[0]
+    members = [
+        member
         for experiment, folder in zip(experiments, folders, strict=True)
-    )
+        for member in vmapped.trained(experiment, pathlib.Path(folder))
+    ]
+    parallel = Parallel(first.parallel)
+    ensemble = Ensemble(tuple(experiment.task for experiment, _ in members))
+    variables = tuple(variables for _, variables in members)
     evaluator = Evaluator(ensemble, first.eval, first.metrics, parallel)
     return evaluator(parallel.put_state(variables))
 

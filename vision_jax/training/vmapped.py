@@ -10,6 +10,7 @@ Metrics are scalars as ever: `loss` is the mean over runs, `loss@k` run k's.
 
 import copy
 import dataclasses
+import pathlib
 from collections.abc import Callable
 from typing import Any
 
@@ -22,6 +23,7 @@ from jax import lax
 from vision_jax.config import UserError
 from vision_jax.structs import Batch
 from vision_jax.training import initial
+from vision_jax.training.checkpoint import restore_params
 from vision_jax.training.evaluate import Evaluator, Watcher
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.optimizer import Update
@@ -153,6 +155,30 @@ class Runs:
 def runs(experiment: Experiment) -> Runs | None:
     """The experiment's runs; None if it is a single one."""
     return Runs(experiment) if experiment.seeds > 1 or experiment.vary else None
+
+
+def trained(
+    experiment: Experiment, workdir: pathlib.Path
+) -> list[tuple[Experiment, dict[str, Tree]]]:
+    """Every run of a folder as (experiment of its own, variables on the host); one if it is single.
+
+    Variables are of the best checkpoint, by the mean over runs.
+
+    Raises:
+      UserError: no checkpoint, or one that does not fit.
+    """
+    several = runs(experiment)
+    if several is None:
+        return [(experiment, initial.trained(experiment, workdir)[0])]
+    fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
+    wanted = jax.tree.map(lambda x: np.broadcast_to(x, (several.count, *x.shape)), fresh)
+    found = restore_params(workdir / initial.CHECKPOINTS, wanted)
+    if wrong := [*found.missing, *found.mismatched]:
+        raise UserError(f"the checkpoint in {workdir} does not fit this config: {wrong[0]}")
+    return [
+        (several.solo(k), jax.tree.map(lambda x, k=k: x[k], found.variables))
+        for k in range(several.count)
+    ]
 
 
 def take(tree: Tree, k: Any) -> Tree:
