@@ -23,6 +23,7 @@ from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 PICTURED = 32  # images on an inspection's panel
+SIDE = 256  # pixels of one with boxes
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> dict:
@@ -120,17 +121,27 @@ MODES: dict[str, Callable] = {
 
 
 def _picture(file: pathlib.Path, experiment: Experiment, image, batch: Batch, lam) -> None:
-    """A panel of normalised images, as colours again, with their labels and mixing weights."""
+    """A panel of normalised images in colours again: boxes, labels and mixing weights."""
     task, classes = experiment.task, experiment.train.classes
     shown = (image * np.asarray(task.std) + np.asarray(task.mean)).clip(0, 1)[:PICTURED]
-    captions = []
-    for row in range(len(shown)):
-        label = np.asarray(batch.targets.label[row])
-        named = [int(label)] if label.ndim == 0 else np.flatnonzero(label).tolist()
-        text = ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)
+    targets, pictures, captions = batch.targets, list(shown), []
+    for row, picture in enumerate(shown):
+        if targets.boxes is not None:
+            labels = np.where(targets.valid[row], targets.labels[row], -1)
+            large = visualize.enlarge(picture, SIDE)  # so that captions have room
+            boxes = targets.boxes[row] * (large.shape[0] / picture.shape[0])
+            pictures[row] = visualize.draw_boxes(large, boxes, labels, classes)
+        text = "" if targets.label is None else _names(targets.label[row], classes)
         captions.append(text if lam is None else f"{text} λ={float(lam[row]):.2f}")
-    Image.fromarray(visualize.panel(list(shown), captions)).save(file)
+    side = 128 if targets.boxes is None else SIDE
+    Image.fromarray(visualize.panel(pictures, captions, side=side)).save(file)
     print(f"written: {file}")
+
+
+def _names(label: np.ndarray, classes: tuple[str, ...]) -> str:
+    """'cat', or 'cat, dog' for a vector of labels."""
+    named = [int(label)] if np.ndim(label) == 0 else np.flatnonzero(label).tolist()
+    return ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)
 
 
 def _input_shape(config: ConfigDict, given: str | None) -> tuple[int, int, int]:
