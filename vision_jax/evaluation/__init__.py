@@ -15,14 +15,26 @@ the report. So a result does not depend on the batch size, the padding or the nu
 """
 
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
+from vision_jax.evaluation.coco import COCO
+from vision_jax.evaluation.errors import Errors
 from vision_jax.evaluation.localization import Joints, LocalizationError, Overlap
+from vision_jax.evaluation.records import Objects, Record, records
+from vision_jax.evaluation.segmentation import Segmentation
+from vision_jax.evaluation.voc import VOC
 
 __all__ = [
+    "COCO",
+    "VOC",
     "Confusion",
+    "Errors",
     "Joints",
     "LocalizationError",
     "Loss",
     "MultiLabel",
+    "Objects",
     "Overlap",
+    "Record",
+    "Segmentation",
     "TopK",
+    "records",
 ]
