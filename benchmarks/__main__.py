@@ -10,6 +10,9 @@ import time
 
 from benchmarks import machine, runner, table
 from benchmarks.entries import ENTRIES
+from benchmarks.ops import OPS
+
+ALL = (*ENTRIES, *OPS)
 
 
 def main(argv: list[str]) -> int:
@@ -22,7 +25,7 @@ def main(argv: list[str]) -> int:
     flags = parser.parse_args(argv)
     if flags.filter == "table":
         return _table(runner.ROOT / "README.md")
-    chosen = [entry for entry in ENTRIES if flags.filter.lower() in entry.name.lower()]
+    chosen = [entry for entry in ALL if flags.filter.lower() in entry.name.lower()]
     if not chosen:
         print(f"no benchmark is named like {flags.filter!r}; see --list", file=sys.stderr)
         return 2
@@ -77,7 +80,7 @@ def _save(file: pathlib.Path, name: str, record: dict, described: dict, argv: li
         entries = {}
     command = shlex.join(["python", "-m", "benchmarks", *argv])
     entries[name] = {"date": time.strftime("%Y-%m-%d"), "command": command, **record}
-    order = [entry.name for entry in ENTRIES]
+    order = [entry.name for entry in ALL]
     results = {
         "machine": described,
         "command": "python -m benchmarks",

@@ -10,7 +10,8 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import machine, runner, table
-from benchmarks.entries import ENTRIES, Entry, Variant
+from benchmarks.__main__ import ALL
+from benchmarks.entries import Entry, Variant
 from benchmarks.work import Work, cifar_batches, input_pipeline
 from benchmarks.work.streams import time_batches
 
@@ -132,7 +133,7 @@ def test_batches_made_ahead_are_not_timed():
     assert spent["wall"] >= 0.1 and spent["cpu"] < spent["wall"]
 
 
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 def test_entries_fit_their_functions(entry):
     assert "ours" in entry.variants and entry.quick.keys() <= entry.settings.keys()
     for variant in entry.variants.values():
@@ -144,7 +145,7 @@ def test_entries_fit_their_functions(entry):
 
 
 def test_names_are_unique():
-    assert len({entry.name for entry in ENTRIES}) == len(ENTRIES)
+    assert len({entry.name for entry in ALL}) == len(ALL)
 
 
 def test_our_pipelines_run(tmp_path):
@@ -206,7 +207,7 @@ def test_bad_input_is_one_line(results, capsys):
 
 def test_results_are_kept_by_entry_until_the_machine_changes(results, monkeypatch, capsys):
     entries = [Entry(n, "images", variants(ours="ours", peer="twice"), rounds=1) for n in "ab"]
-    monkeypatch.setattr(command, "ENTRIES", entries)
+    monkeypatch.setattr(command, "ALL", entries)
     monkeypatch.setattr(runner, "measure", lambda e, *rest: fake(e))
 
     def fake(entry):
@@ -233,7 +234,7 @@ def test_machine_names_are_file_names():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("entry", ENTRIES, ids=lambda entry: entry.name)
+@pytest.mark.parametrize("entry", ALL, ids=lambda entry: entry.name)
 def test_every_entry_runs(entry, monkeypatch):
     monkeypatch.setenv("XLA_FLAGS", "")  # one device, as users have
     found = runner.measure(entry, 0, quick=True, say=print)
