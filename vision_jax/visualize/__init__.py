@@ -5,16 +5,32 @@ Nothing here writes a file. Matplotlib is imported where a curve is drawn, not b
 
 from vision_jax.visualize.boxes import draw_boxes
 from vision_jax.visualize.curves import bars, confusion, curves
+from vision_jax.visualize.detection import (
+    COCO_SKELETON,
+    draw_detections,
+    draw_keypoints,
+    draw_masks,
+)
+from vision_jax.visualize.matches import draw_matches
 from vision_jax.visualize.panels import enlarge, panel, predictions, text, to_rgb
+from vision_jax.visualize.semantic import draw_semantic, original_labels, voc_palette
 
 __all__ = [
+    "COCO_SKELETON",
     "bars",
     "confusion",
     "curves",
     "draw_boxes",
+    "draw_detections",
+    "draw_keypoints",
+    "draw_masks",
+    "draw_matches",
+    "draw_semantic",
     "enlarge",
+    "original_labels",
     "panel",
     "predictions",
     "text",
     "to_rgb",
+    "voc_palette",
 ]

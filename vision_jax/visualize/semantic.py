@@ -1,0 +1,68 @@
+"""Semantic segmentations in PASCAL VOC's colours."""
+
+import numpy as np
+from PIL import Image
+
+from vision_jax.visualize.panels import to_rgb
+
+VOID = 255
+
+
+def voc_palette() -> np.ndarray:
+    """(256, 3) uint8: VOC's colour of each label, as its development kit makes them.
+
+    Bits 0, 3, 6 of a label are the red channel's highest, 1, 4, 7 green's, 2, 5 blue's.
+    """
+    labels = np.arange(256)
+    palette = np.zeros((256, 3), np.uint8)
+    for place in range(8):
+        for channel in range(3):
+            bit = (labels >> (3 * place + channel)) & 1
+            palette[:, channel] |= (bit << (7 - place)).astype(np.uint8)
+    return palette
+
+
+def draw_semantic(
+    labels: np.ndarray, image: np.ndarray | None = None, tint: float = 0.6
+) -> np.ndarray:
+    """A map of labels in VOC's colours, over the image where one is given.
+
+    Args:
+      labels: (h, w) integers 0..255; 0 is the background, 255 void.
+      image: (h, w), as `to_rgb` takes it. The background then shows the image itself.
+      tint: share of the colour over the image, 0..1.
+
+    Returns:
+      uint8 (h, w, 3).
+
+    Raises:
+      ValueError: labels outside 0..255, or of another size than the image.
+    """
+    labels = np.asarray(labels)
+    if labels.size and not 0 <= labels.min() <= labels.max() <= VOID:
+        raise ValueError(f"labels are {labels.min()}..{labels.max()}; VOC's are 0..{VOID}")
+    colored = voc_palette()[labels]
+    if image is None:
+        return colored
+    picture = to_rgb(image)
+    if labels.shape != picture.shape[:2]:
+        raise ValueError(f"labels are {labels.shape}, the image {picture.shape[:2]}")
+    mixed = np.round((1 - tint) * picture + tint * colored).astype(np.uint8)
+    return np.where((labels > 0)[..., None], mixed, picture)
+
+
+def original_labels(labels: np.ndarray, size: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """A map of labels at the original image's size, by nearest neighbour, without padding.
+
+    Args:
+      labels: (h, w) integers 0..255, at the network's input, where the image lies at the top left.
+      size: (2,) height and width of the original, as `Batch.size`.
+      scale: (2,) network pixels per original pixel (y, x), as `Batch.scale`.
+
+    Returns:
+      uint8 (size).
+    """
+    height, width = (int(side) for side in size)
+    used = np.round(np.asarray(size, np.float64) * np.asarray(scale, np.float64)).astype(int)
+    part = Image.fromarray(np.asarray(labels[: used[0], : used[1]], np.uint8))
+    return np.asarray(part.resize((width, height), Image.Resampling.NEAREST))
