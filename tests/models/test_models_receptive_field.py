@@ -43,7 +43,7 @@ class Mixed(nn.Module):
 
 
 def variables(model, shape, seed=0):
-    return model.init(jax.random.key(seed), jnp.zeros((1, *shape)))
+    return jax.jit(model.init)(jax.random.key(seed), jnp.zeros((1, *shape)))
 
 
 def test_three_3x3_see_what_one_7x7_sees_with_27_of_49_parts_of_the_parameters():

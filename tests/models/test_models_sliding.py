@@ -42,11 +42,10 @@ CASES = {
 def converted(name):
     make, size = CASES[name]
     model = make()
-    variables = model.init(jax.random.key(0), jnp.zeros((1, *size)))
+    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *size)))
     # Biases start at zero, and N(0, 0.01) weights give scores of no size.
-    variables = jax.tree.map(
-        lambda x: x + 0.1 * jax.random.normal(jax.random.key(1), x.shape), variables
-    )
+    rng = np.random.default_rng(1)
+    variables = jax.tree.map(lambda x: x + np.float32(0.1 * rng.normal(size=x.shape)), variables)
     return model, variables, *fully_convolutional(model, variables, size)
 
 
@@ -91,7 +90,7 @@ def test_weights_are_reshaped_and_counted_alike():
 def test_a_trunk_that_pads_is_equal_at_every_window_of_its_map():
     model = models.vgg("A", num_classes=5, width=4, hidden=(8, 8), grid=2)
     x = image((64, 64, 3), (64, 32))
-    variables = model.init(jax.random.key(0), x[:, :64, :64])
+    variables = jax.jit(model.init)(jax.random.key(0), x[:, :64, :64])
     sliding, changed = fully_convolutional(model, variables, (64, 64, 3))
     outputs = jax.jit(sliding.apply)(changed, x)
     whole = last_map({k: v for k, v in outputs.items() if k.startswith("pool")})
@@ -101,8 +100,8 @@ def test_a_trunk_that_pads_is_equal_at_every_window_of_its_map():
             window = {"pool5": whole[:, i : i + 2, j : j + 2]}
             expected = model.head.apply({"params": variables["params"]["head"]}, window)["logits"]
             np.testing.assert_allclose(outputs["logits"][:, i, j], expected, rtol=1e-4, atol=1e-9)
-    at_once = model.apply(variables, x[:, :64, :64])["logits"]
-    exact = sliding.apply(changed, x[:, :64, :64])["logits"]
+    at_once = jax.jit(model.apply)(variables, x[:, :64, :64])["logits"]
+    exact = jax.jit(sliding.apply)(changed, x[:, :64, :64])["logits"]
     np.testing.assert_allclose(exact[:, 0, 0], at_once, rtol=1e-4, atol=1e-9)
 
 
@@ -111,6 +110,7 @@ def test_several_scales_are_combined_as_a_loop_would(combine):
     _, _, sliding, changed = converted("pool")
     x = image((18, 22, 3), (8, 8))
 
+    @jax.jit
     def apply(images):
         return sliding.apply(changed, images)["logits"]
 

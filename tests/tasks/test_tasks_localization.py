@@ -69,7 +69,7 @@ def setup(task, seed=0):
 
 def slow_loss(task, variables, batch, slots):
     """The mean box loss, and the mean cross-entropy."""
-    outputs = task.model.apply(variables, task.normalize(batch.image))
+    outputs = jax.jit(task.model.apply)(variables, task.normalize(batch.image))
     outputs, batch = jax.tree.map(np.asarray, (outputs, batch))
     box, boxes, entropy, images = 0.0, 0, 0.0, 0
     for b in np.flatnonzero(batch.valid):
@@ -117,7 +117,7 @@ def slow_loss(task, variables, batch, slots):
 def test_the_loss_is_the_loops(head, options):
     task, batch = Localization(network(**head), **options), make_batch()
     variables = setup(task)
-    terms, _ = task.loss(variables, batch, BATCH_KEY)
+    terms, _ = jax.jit(task.loss)(variables, batch, BATCH_KEY)
     box, entropy = slow_loss(task, variables, batch, head.get("slots", 1))
     np.testing.assert_allclose(terms["box"][0] / terms["box"][1], box, rtol=1e-5)
     np.testing.assert_allclose(terms["class"][0] / terms["class"][1], entropy, rtol=1e-5)
@@ -137,7 +137,7 @@ def test_decoding_returns_what_was_encoded(form):
 def test_each_guess_has_its_own_classs_boxes(classes):
     task, batch = Localization(network(slots=2, classes=classes)), make_batch()
     variables = setup(task)
-    outputs = jax.tree.map(np.asarray, task.predict(variables, batch))
+    outputs = jax.tree.map(np.asarray, jax.jit(task.predict)(variables, batch))
     for b in range(B):
         order = np.argsort(-outputs["logits"][b], kind="stable")
         np.testing.assert_array_equal(outputs["guess_labels"][b], order)
@@ -153,8 +153,8 @@ def test_each_guess_has_its_own_classs_boxes(classes):
 def test_joints_without_a_label_are_no_targets():
     task = Localization(network(slots=5, coordinates=2, reads="features"), regress="keypoints")
     batch, variables = make_batch(), setup(task)
-    terms, aux = task.loss(variables, batch, BATCH_KEY)
-    outputs = task.model.apply(variables, task.normalize(batch.image))
+    terms, aux = jax.jit(task.loss)(variables, batch, BATCH_KEY)
+    outputs = jax.jit(task.model.apply)(variables, task.normalize(batch.image))
     joints = np.asarray(batch.targets.keypoints)
     total, count = 0.0, 0
     for b in np.flatnonzero(batch.valid):

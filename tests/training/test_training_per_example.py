@@ -19,14 +19,18 @@ def loop(task, variables, batch, train):
     """One jax.grad after another, each of a batch of one row."""
     collections = {k: v for k, v in variables.items() if k != "params"}
     found = []
+
+    @jax.jit
+    def slope(params, row):
+        def loss(params):
+            terms, _ = task.loss({"params": params, **collections}, row, KEY, train=train)
+            return sum(jnp.where(w > 0, s / jnp.maximum(w, 1e-9), 0) for s, w in terms.values())
+
+        return jax.grad(loss)(params)
+
     for i in range(batch.count):
         row = jax.tree.map(lambda x, i=i: jnp.asarray(x[i : i + 1]), batch)
-
-        def loss(params, row=row):
-            terms, _ = task.loss({"params": params, **collections}, row, KEY, train=train)
-            return sum(s / w for s, w in terms.values() if float(w) > 0)
-
-        found.append(jax.grad(loss)(variables["params"]))
+        found.append(slope(variables["params"], row))
     return jax.tree.map(lambda *rows: np.stack(rows), *found)
 
 
@@ -55,7 +59,9 @@ def test_a_classifier_and_a_row_that_is_not_valid():
         targets=Targets(label=np.array([1, 5, 0, 9], np.int32)),
     )
     variables = task.init(jax.random.key(0), batch)
-    found, losses = per_example_gradients(task, variables, batch, KEY, train=True)
+    found, losses = jax.jit(lambda v, b: per_example_gradients(task, v, b, KEY, train=True))(
+        variables, batch
+    )
     expected = loop(task, variables, batch.replace(valid=np.ones(4, bool)), True)
     rows = np.array([0, 1, 3])
     close(*(jax.tree.map(lambda x: x[rows], tree) for tree in (found, expected)))
@@ -68,7 +74,9 @@ def test_shares_add_up_to_the_steps_gradient():
     update = Optimizer(Sgd(momentum=0.0), Constant(1.0)).build(variables["params"], 1, 1)
     key = jax.random.fold_in(jax.random.key(0), 0)
     state, measured = jax.jit(make_train_step(task, update))(create(variables, update), batch, 0)
-    found, losses = per_example_gradients(task, variables, batch, key, True, normalise="batch")
+    found, losses = jax.jit(
+        lambda v, b: per_example_gradients(task, v, b, key, True, normalise="batch")
+    )(variables, batch)
     step = jax.tree.map(lambda a, b: a - b, variables["params"], state.params)
     close(jax.tree.map(lambda x: x.sum(0), found), step)
     np.testing.assert_allclose(losses.sum(), measured["loss"], rtol=1e-6)

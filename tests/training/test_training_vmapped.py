@@ -54,20 +54,20 @@ def assert_alike(state, rows, k, solo_state, solo_rows):
 @pytest.mark.parametrize("how, devices", [("jit", 1), ("shard_map", 8)])
 def test_each_seed_is_its_solo_run(how, devices):
     """Batch normalisation, dropout, averaged variables and different first weights included."""
-    config = experiment(seeds=3, seed=5, ema=node(Ema, decay=0.9))
+    config = experiment(seeds=2, seed=5, ema=node(Ema, decay=0.9))
     config.task.model.trunk.dropout = 0.3
     runs, state, rows = together(config, how, devices)
-    assert runs.seeds.tolist() == [5, 6, 7]
+    assert runs.seeds.tolist() == [5, 6]
     finals = set()
-    for k in range(3):
+    for k in range(2):
         solo = dict(config.items()) | {"seed": 5 + k, "seeds": 1}
         parts = build(node(type(build(config)), **{n: v for n, v in solo.items() if n != "target"}))
         assert runs.solo(k) == parts
         solo_state, solo_rows = alone(parts)
         assert_alike(state, rows, k, solo_state, solo_rows)
         finals.add(float(solo_rows[-1]["loss"]))
-    assert len(finals) == 3
-    np.testing.assert_allclose(rows[0]["loss"], np.mean([rows[0][f"loss@{k}"] for k in range(3)]))
+    assert len(finals) == 2
+    np.testing.assert_allclose(rows[0]["loss"], np.mean([rows[0][f"loss@{k}"] for k in range(2)]))
     assert rows[0]["finite"].shape == ()
 
 
