@@ -6,6 +6,9 @@ cost     under a minute on two CPU cores
 run      python launch.py --config experiments/transfer_digits.py
          python launch.py --config experiments/transfer_digits.py:tune=last,last=2,count=100
 
+measured top-1 with count=100, one seed, after 4 epochs of shapes: head 0.37, head on stage2 0.23,
+         all 0.65, scratch 0.81: from shapes to digits, little carries over
+
 `tune` says what is trained: `head` (default), a linear classifier on frozen features; `last`, also
 the last stages; `all`; each with the trunk at a tenth of the rate; `scratch`, a fresh network.
 `endpoint=stage2` puts the linear classifier on another feature map.
