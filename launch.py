@@ -13,7 +13,7 @@ from ml_collections import ConfigDict
 from vision_jax import config as config_lib
 from vision_jax.config import UserError
 
-MODES = ("train", "evaluate", "predict", "inspect", "summary")
+MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -32,7 +32,9 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--config", required=True, metavar="F.py[:arg]", help="experiment file")
     parser.add_argument("--workdir", help="run folder (default: runs/NAME of the experiment)")
     parser.add_argument("--mode", default="train", help=" | ".join(MODES))
-    parser.add_argument("--input", help="predict: an image or a folder of images")
+    parser.add_argument(
+        "--input", help="predict: an image or a folder of images; explain: COCO's results.json"
+    )
     parser.add_argument("--sweep", action="store_true", help="all runs of the file's sweep(add)")
     parser.add_argument("--sweep_index", type=int, metavar="I", help="one run of the sweep")
     parser.add_argument("--sweep_list", action="store_true", help="print the sweep's runs")

@@ -1,4 +1,4 @@
-"""The modes that only look: evaluate, predict, inspect, summary.
+"""The modes that only look: evaluate, predict, inspect, summary, explain.
 
 Each is `mode(config, workdir, given)`, where `given` is the flag `--input`.
 """
@@ -17,6 +17,10 @@ from vision_jax import visualize
 from vision_jax.config import UserError, build
 from vision_jax.data.decode import decode_image
 from vision_jax.data.loading import unannotated
+from vision_jax.evaluation import Objects, Record
+from vision_jax.evaluation.explain import explain as compare
+from vision_jax.evaluation.explain_text import tables
+from vision_jax.evaluation.results_file import read_results
 from vision_jax.models.summary import summarize
 from vision_jax.structs import Batch
 from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
@@ -112,12 +116,55 @@ def summary(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     print(summarize(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
 
 
+def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> str:
+    """A results file scored by VOC2007's, VOC2012's and COCO's rules, and why they differ.
+
+    `--input` is in COCO's results format; the objects are those of the evaluation set's source, in
+    the same pixels. Classes have the source's category numbers, or 1, 2 ... where it has none;
+    images its ids. Prints the tables and writes explain.md. Sources hold boxes in 32 bits, so
+    an IoU that is a threshold but for rounding may fall otherwise than in pycocotools.
+
+    Raises:
+      UserError: no `--input`, an evaluation set without boxes, or a file that does not fit it.
+    """
+    if given is None:
+        raise UserError("--mode explain needs --input RESULTS.json, in COCO's results format")
+    if config.eval is None:
+        raise UserError("this experiment has no evaluation set (its `eval` is None)")
+    source = build(config.eval.source)
+    numbers = range(len(source))
+    ids = [source.image_id(i) if hasattr(source, "image_id") else i for i in numbers]
+    classes = source.classes
+    categories = getattr(source, "category_ids", ()) or range(1, len(classes) + 1)
+    found = read_results(given, ids, categories)
+    images = [Record(i, 0, 0, _annotated(source, i), found[i]) for i in numbers]
+    text = tables(compare(images, len(classes)), classes)
+    workdir.mkdir(parents=True, exist_ok=True)
+    (workdir / "explain.md").write_text(text)
+    print(f"{text}\nwritten: {workdir / 'explain.md'}")
+    return text
+
+
 MODES: dict[str, Callable] = {
     "evaluate": evaluate,
     "predict": predict,
     "inspect": inspect,
     "summary": summary,
+    "explain": explain,
 }
+
+
+def _annotated(source, i: int) -> Objects:
+    """The objects of example i; its image is not decoded."""
+    example = source[i]
+    if "boxes" not in example:
+        raise UserError("the evaluation set has no boxes; does its source ask for 'objects'?")
+    flags = {key: example.get(key) for key in ("difficult", "crowd")}
+    return Objects(
+        boxes=np.asarray(example["boxes"], np.float64),
+        labels=np.asarray(example["labels"], np.int64),
+        **{k: None if v is None else np.asarray(v, bool) for k, v in flags.items()},
+    )
 
 
 def _picture(file: pathlib.Path, experiment: Experiment, image, batch: Batch, lam) -> None:
