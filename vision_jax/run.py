@@ -44,9 +44,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
       The last evaluation's metrics, by name.
 
     Raises:
-      UserError: bad input, in one line.
-      failures.NotFinite: the loss diverged.
-      failures.Interrupted: SIGTERM or Ctrl-C; the state was saved.
+      UserError: bad input, in one line; `NotFinite` if the loss diverged, `Interrupted` after
+        SIGTERM or Ctrl-C, when the state has been saved.
     """
     multiprocess.check_same("the config", config.to_json())
     if config.stages:
@@ -59,7 +58,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     if done := folder.finished(workdir):
         print(f"finished already; report: {report.write_report(workdir)}")
         return done["metrics"]
-    with jax.debug_nans(experiment.debug_nans), Run(experiment, workdir, parallel) as run:
+    run = Run(experiment, workdir, parallel)
+    with jax.debug_nans(experiment.debug_nans), contextlib.closing(run):
         run.loop()
         return run.finish()
 
@@ -105,13 +105,6 @@ class Run:
         for line in [f"resumed from step {self.step}"] if restored else lines:
             self.log.say(line)
 
-    def __enter__(self) -> "Run":
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.checkpoints.close()
-        self.log.close()
-
     def loop(self) -> None:
         """Steps, evaluations and checkpoints up to the last step."""
         experiment = self.experiment
@@ -137,7 +130,9 @@ class Run:
                 if len(in_flight) > 2:  # the host stays at most two steps ahead of the devices
                     jax.block_until_ready(in_flight.popleft())
                 if self.measured and self.step % experiment.log_every == 0:
-                    self._record()
+                    self._check_finite()
+                    row = {k: v for k, v in self.measured.items() if k != "finite"}
+                    self.log.metrics(self.step, {f"train/{k}": v for k, v in row.items()})
                 self.log.advance(self.step)
             if batches.skipped:
                 self.log.say(f"{batches.skipped} training records could not be read")
@@ -153,6 +148,11 @@ class Run:
             seconds = time.monotonic() - self.began
             print(report.last_lines(self.workdir, page, self.metrics, seconds))
         return self.metrics
+
+    def close(self) -> None:
+        """Waits for what is being written."""
+        self.checkpoints.close()
+        self.log.close()
 
     def _advance(self, batches: Any) -> None:
         """One update; the first is waited for, since it compiles and shows what does not fit."""
@@ -178,13 +178,6 @@ class Run:
             saved = self.checkpoints.latest_step()
             raise failures.NotFinite(self.step, self.measured, saved, self.finite)
         self.finite = self.step
-
-    def _record(self) -> None:
-        """A row of metrics.jsonl."""
-        self._check_finite()
-        values = jax.device_get(self.measured)
-        row = {f"train/{name}": value for name, value in values.items() if name != "finite"}
-        self.log.metrics(self.step, row)
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluates the state as it is; False if the run was interrupted meanwhile."""
