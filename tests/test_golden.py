@@ -5,124 +5,38 @@ name chooses the network; a file of a network that we do not have is skipped by 
 in float32 ten times the reference's own float32 error, in float64 1e-9 of the largest magnitude.
 """
 
-import dataclasses
 import functools
-import os
-import sys
-from collections.abc import Callable
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 
-from vision_jax import models, weights
-
-sys.path.insert(0, str(Path(__file__).parent / "golden"))
-from seeded import Golden, subsample, uniform
-
-FOLDER = Path(os.environ.get("VISION_JAX_GOLDENS", Path(__file__).parent / "golden"))
-FILES = sorted(p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval"))
-
-
-LOGITS = {"out": "logits"}
-GOOGLENET = {
-    **LOGITS,
-    "logits": "logits",
-    "aux_logits1": "aux_logits.0",
-    "aux_logits2": "aux_logits.1",
-}
-
-
-@dataclasses.dataclass(frozen=True)
-class Case:
-    """How to run a network like its reference: `outputs` maps the reference's names to ours."""
-
-    model: Callable[[], nn.Module]
-    outputs: dict[str, str] = dataclasses.field(default_factory=lambda: LOGITS)
-
-
-def vgg_cases():
-    """torchvision's VGG-11, 13, 16 and 19, each with and without batch norm."""
-    networks = {"11": models.VGG11, "13": models.VGG13, "16": models.VGG16, "19": models.VGG19}
-    for depth, network in networks.items():
-        yield f"vgg{depth}", Case(network)
-        yield f"vgg{depth}_bn", Case(functools.partial(network, norm="sync"))
-
-
-CASES = {
-    "alexnet": Case(models.AlexNet2014),
-    **dict(vgg_cases()),
-    "googlenet": Case(models.GoogLeNet, GOOGLENET),
-    "googlenet_transform_input": Case(
-        functools.partial(models.GoogLeNet, transform_input=True), GOOGLENET
-    ),
-    "inception_v3": Case(
-        models.InceptionV3, {**LOGITS, "logits": "logits", "aux_logits": "aux_logits.0"}
-    ),
-    "resnet18": Case(models.ResNet18),
-    "resnet34": Case(models.ResNet34),
-    "resnet50": Case(models.ResNet50),
-    "resnet101": Case(models.ResNet101),
-    "resnet152": Case(models.ResNet152),
-    **{
-        f"cifar_resnet{depth}": Case(functools.partial(models.CifarResNet, depth))
-        for depth in (20, 32, 44, 56, 110)
-    },
-    **{
-        f"timm_resnet{depth}d": Case(functools.partial(models.resnet_d, depth))
-        for depth in (18, 34, 50, 101, 152)
-    },
-    **{
-        f"timm_resnetv2_{depth}": Case(functools.partial(models.resnet_v2, depth))
-        for depth in (50, 101, 152)
-    },
-    "mobilenet_v2": Case(models.MobileNetV2),
-    "timm_mobilenetv1_100": Case(models.MobileNetV1),
-}
+from tests.golden.seeded import Golden, subsample, uniform
+from tests.golden_cases import CASES, as_dtype, files, inputs, named, parameters, without_dropout
+from vision_jax import weights
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", files(), ids=lambda p: p.stem)
 def test_network_equals_its_reference(path):
     if path.stem not in CASES:
         pytest.skip(f"no network for {path.name}")
     golden, case = Golden(path), CASES[path.stem]
-    assert _parameters(golden, case) == golden.meta["param_count"]
+    assert parameters(golden, case) == golden.meta["param_count"]
     _check(golden, case)
-
-
-def _parameters(golden, case):
-    shape = golden.meta["eval"]["inputs"]["x"]["shape"]
-    image = jax.ShapeDtypeStruct([shape[i] for i in (0, 2, 3, 1)], jnp.float32)
-    variables = jax.eval_shape(case.model().init, jax.random.key(0), image)
-    return sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
-
-
-def without_dropout(model):
-    """The references ran in training mode with dropout off."""
-    off = {name: 0.0 for name in ("dropout", "aux_dropout") if hasattr(model.head, name)}
-    return model.clone(head=model.head.clone(**off))
 
 
 def _check(golden, case):
     model = without_dropout(case.model())
     state = weights.from_reference(golden.state_dict(), model)
-    phases = [phase for phase in ("eval", "train") if phase in golden.meta]
-    inputs = {phase: golden.inputs(phase) for phase in phases}
-    for arrays in inputs.values():
-        arrays["x"] = arrays["x"].transpose(0, 2, 3, 1)
+    phases = inputs(golden)
 
     @jax.jit
     def run(variables):
         # Floats follow the variables' dtype; both phases are one program, compiled once.
         dtype = jax.tree.leaves(variables)[0].dtype
-        given = {
-            phase: {k: jnp.asarray(a, None if k == "y" else dtype) for k, a in arrays.items()}
-            for phase, arrays in inputs.items()
-        }
+        given = {phase: as_dtype(arrays, dtype) for phase, arrays in phases.items()}
         return _run(model, case, golden.meta, variables, given)
 
     for dtype in (np.float32, np.float64):
@@ -151,7 +65,7 @@ def _exact_gradients(run, variables):
 def _check_outputs(golden, case, results, dtype):
     for name, info in golden.meta["outputs"].items():
         phase, _, key = name.partition("/")
-        ours = _named(results[phase]["outputs"], case, key)
+        ours = named(results[phase]["outputs"], case, key)
         assert list(ours.shape) == info["shape"], name
         error = np.abs(subsample(ours, info["stride"]) - golden[name]).max()
         tolerance = 1e-9 * info["absmax"]
@@ -160,18 +74,18 @@ def _check_outputs(golden, case, results, dtype):
         assert error <= tolerance, f"{name}: {error}"
 
 
-def _run(model, case, meta, variables, inputs):
-    results = {"eval": {"outputs": model.apply(variables, inputs["eval"]["x"])}}
-    if "train" not in inputs:
+def _run(model, case, meta, variables, given):
+    results = {"eval": {"outputs": model.apply(variables, given["eval"]["x"])}}
+    if "train" not in given:
         return results
-    x, y = inputs["train"]["x"], inputs["train"]["y"]
+    x, y = given["train"]["x"], given["train"]["y"]
 
     def total(params):
         outputs, buffers = model.apply(
             {**variables, "params": params}, x, train=True, mutable=["batch_stats"]
         )
         names = [k.removeprefix("train/") for k in meta["outputs"] if k.startswith("train/")]
-        parts = {k: _cross_entropy(_named(outputs, case, k), y) for k in names}
+        parts = {k: _cross_entropy(named(outputs, case, k), y) for k in names}
         shares = meta["train"].get("loss_weights") or dict.fromkeys(parts, 1.0)
         loss = sum(shares[k] * parts[k] for k in parts)
         return loss, (outputs, buffers, {**parts, "total": loss})
@@ -184,12 +98,6 @@ def _run(model, case, meta, variables, inputs):
         "buffers": buffers,
     }
     return results
-
-
-def _named(outputs, case, name):
-    """Our output for the reference's name; 'aux_logits.1' is an item of a tuple."""
-    key, _, item = case.outputs[name].partition(".")
-    return outputs[key][int(item)] if item else outputs[key]
 
 
 def _cross_entropy(logits, labels):

@@ -1,0 +1,130 @@
+"""The parity ledger: how far each network is from its reference, measured and written to README.md.
+
+    python -m tests.ledger              measure what tests/golden/ledger.json does not hold yet
+    python -m tests.ledger vgg16 …      measure these anew
+    python -m tests.ledger --table      only write the table
+
+Each network runs with the golden file's weights and images in float32 and in float64, and its
+outputs are compared with those that the reference computed in float64. `pytest -m golden` holds
+the same outputs, and the losses, gradients and running statistics too, to their tolerances.
+"""
+
+import functools
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from tests import golden_cases
+from tests.golden.seeded import Golden, subsample
+from vision_jax import weights
+from vision_jax.config import UserError, suggest
+from vision_jax.models.summary import summarize
+
+LEDGER = Path(__file__).parent / "golden" / "ledger.json"
+README = Path(__file__).parent.parent / "README.md"
+BEGIN, END = "<!-- parity -->", "<!-- /parity -->"
+HEADER = (
+    "| model | reference | max \\|Δ\\| float32 | max \\|Δ\\| float64 | largest output"
+    " | parameters | multiply-adds |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+def main(arguments: list[str]) -> None:
+    """See the module.
+
+    Raises:
+      UserError: a name without a network or without a golden file.
+    """
+    found = {path.stem: path for path in golden_cases.files() if path.stem in golden_cases.CASES}
+    rows = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}
+    names = [] if "--table" in arguments else arguments or [n for n in found if n not in rows]
+    for name in names:
+        if name not in found:
+            raise UserError(f"no golden file of a network named {name!r}{suggest(name, found)}")
+    for name in names:
+        rows[name] = measure(found[name])
+        print(name, rows[name], flush=True)
+        ordered = {n: rows[n] for n in golden_cases.CASES if n in rows}
+        LEDGER.write_text(json.dumps(ordered, indent=1) + "\n")
+    README.write_text(with_table(README.read_text(), table(rows)))
+
+
+def measure(path: Path) -> dict:
+    """One network's row."""
+    golden, case = Golden(path), golden_cases.CASES[path.stem]
+    image = jax.ShapeDtypeStruct((1, case.size, case.size, 3), jnp.float32)
+    layers = summarize(case.model(), image).layers
+    infos = golden.meta["outputs"].values()
+    return {
+        "reference": golden.meta["source"],
+        "float32": _distance(golden, case, np.float32),
+        "float64": _distance(golden, case, np.float64),
+        "reference_float32": max(info["float32_max_abs_diff"] for info in infos),
+        "largest": max(info["absmax"] for info in infos),
+        "parameters": golden_cases.parameters(golden, case),
+        "size": case.size,
+        "multiply_adds": sum(n.multiply_adds for n in layers if not n.path.startswith("head/aux")),
+    }
+
+
+def table(rows: dict[str, dict]) -> str:
+    """The rows as Markdown, in the order of `golden_cases.CASES`."""
+    lines = list(HEADER)
+    for name in golden_cases.CASES:
+        if name in rows:
+            row = rows[name]
+            lines.append(
+                f"| {name} | `{_short(row['reference'])}` | {row['float32']:.1e}"
+                f" | {row['float64']:.1e} | {row['largest']:.3g} | {row['parameters']:,}"
+                f" | {row['multiply_adds'] / 1e9:.3f} G |"
+            )
+    return "\n".join(lines)
+
+
+def _short(call: str) -> str:
+    """A reference's constructor call without its arguments that say "no downloaded weights"."""
+    for argument in ("init_weights=False", "weights=None", "pretrained=False"):
+        call = call.replace(f", {argument}", "").replace(f"{argument}, ", "").replace(argument, "")
+    return call
+
+
+def with_table(text: str, new: str) -> str:
+    """The README with what stands between its markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"README.md has no place for the table: {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def _distance(golden: Golden, case: golden_cases.Case, dtype: type) -> float:
+    """The largest absolute difference over all outputs, in evaluation and in training mode."""
+    model = golden_cases.without_dropout(case.model())
+    state = weights.from_reference(golden.state_dict(), model)
+    worst = 0.0
+    with jax.enable_x64(dtype is np.float64):
+        variables = jax.tree.map(lambda a: jnp.asarray(a, dtype), state)
+        for phase, arrays in golden_cases.inputs(golden).items():
+            mode = {"train": phase == "train", "mutable": ["batch_stats"]}
+            run = jax.jit(functools.partial(model.apply, **mode))
+            outputs, _ = run(variables, jnp.asarray(arrays["x"], dtype))
+            for name, info in golden.meta["outputs"].items():
+                if name.startswith(f"{phase}/"):
+                    key = name.removeprefix(f"{phase}/")
+                    ours = np.asarray(golden_cases.named(outputs, case, key))
+                    difference = subsample(ours, info["stride"]) - golden[name]
+                    worst = max(worst, float(np.abs(difference).max()))
+    return worst
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.code)
