@@ -30,6 +30,7 @@ from vision_jax.training import (
     make_train_step,
     multiprocess,
     stages,
+    vmapped,
 )
 
 
@@ -77,7 +78,8 @@ class Run:
             experiment.best or None,
             experiment.best_mode,
         )
-        update, fresh, lines = initial.state(experiment)
+        runs = vmapped.runs(experiment)
+        update, fresh, lines = runs.state() if runs else initial.state(experiment)
         restored = self.checkpoints.restore(fresh)
         state, meta = restored if restored else (fresh, {})
         self.start = self.step = self.finite = int(state.step)
@@ -88,10 +90,14 @@ class Run:
         step = make_train_step(
             experiment.task, update, parallel.axis, experiment.accumulate, experiment.ema
         )
-        self.train_step = parallel.compile(step)
-        self.evaluator = experiment.eval and Evaluator(
+        self.seed: Any = np.uint32(experiment.seed)
+        self.evaluator: Any = experiment.eval and Evaluator(
             experiment.task, experiment.eval, experiment.metrics, parallel
         )
+        if runs:
+            step, self.seed = runs.step(parallel.axis), runs.seeds
+            self.evaluator = self.evaluator and runs.evaluator(self.evaluator)
+        self.train_step = parallel.compile(step)
         self.log = report.Log(
             workdir if self.leads else None,
             resumed=self.step if restored else None,
@@ -163,8 +169,7 @@ class Run:
             called, first = time.monotonic(), self.step == self.start
             batch = self.parallel.put_batch(next(batches))
             with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
-                seed = np.uint32(self.experiment.seed)
-                self.state, self.measured = self.train_step(self.state, batch, seed)
+                self.state, self.measured = self.train_step(self.state, batch, self.seed)
                 if first:
                     jax.block_until_ready(self.measured)
             if first:

@@ -21,7 +21,7 @@ from jax.experimental import multihost_utils
 from vision_jax.config import UserError
 
 _HEARTBEAT_S = 30  # a process silent for so long is taken for dead
-_SHUTDOWN_S = 30  # how long one waits at the end for the others
+_SHUTDOWN_S = 300  # how long one waits at the end for the others: the first writes the report
 _JOIN_S = 120  # how long one waits at the beginning
 
 
