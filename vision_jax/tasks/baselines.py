@@ -11,12 +11,13 @@ class LinearPixels:
     """Multinomial logistic regression on raw pixels (scikit-learn, L-BFGS).
 
     Attributes:
-      penalty: strength of the L2 penalty; scikit-learn's `C` is its inverse.
+      penalty: strength of the L2 penalty, the inverse of scikit-learn's `C`; the default did best
+        on the embedded shapes among 1, 1e3, 1e4 and 1e5.
       iterations: of L-BFGS, at most.
       most: training examples used, at most.
     """
 
-    penalty: float = 1.0
+    penalty: float = 1e3
     iterations: int = 100
     most: int = 10_000
 
