@@ -29,6 +29,6 @@ def get_config(arg="", layers=16, column="D", top1=0.71592, top1_bn=0.73360):
     source = f"torchvision VGG{layers}{name}_Weights.IMAGENET1K_V1"
     config.expect = node(Expect, metric="eval/top1", value=value, source=source)
     if given.smoke:
-        config.task.model.update(width=8, hidden=(32, 32), grid=1)
+        config.task.model.update(configuration="A", width=8, hidden=(32, 32), grid=1)
         embedded.smoke(config, size=32)
     return config
