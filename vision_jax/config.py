@@ -53,6 +53,10 @@ def node(cls: Callable, **kwargs: Any) -> ConfigDict:
       UserError: an argument that `cls` does not take, or a required one that is missing.
     """
     parameters = _parameters(cls)
+    if TARGET in parameters:
+        raise UserError(
+            f"{cls.__qualname__} has an argument {TARGET!r}, which configs use themselves"
+        )
     for key in kwargs:
         if key not in parameters:
             raise UserError(f"{cls.__qualname__} has no argument {key!r}{suggest(key, parameters)}")

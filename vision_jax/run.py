@@ -19,7 +19,6 @@ from vision_jax import report
 from vision_jax.config import build
 from vision_jax.training import (
     Checkpoints,
-    Evaluator,
     Experiment,
     Interrupt,
     Parallel,
@@ -27,10 +26,9 @@ from vision_jax.training import (
     failures,
     folder,
     initial,
-    make_train_step,
+    make_parts,
     multiprocess,
     stages,
-    vmapped,
 )
 
 
@@ -72,32 +70,16 @@ class Run:
         self.began = time.monotonic()
         self.experiment, self.workdir, self.parallel = experiment, workdir, parallel
         self.leads = jax.process_index() == 0
-        self.checkpoints = Checkpoints(
-            workdir / initial.CHECKPOINTS,
-            experiment.keep,
-            experiment.best or None,
-            experiment.best_mode,
-        )
-        runs = vmapped.runs(experiment)
-        update, fresh, lines = runs.state() if runs else initial.state(experiment)
-        restored = self.checkpoints.restore(fresh)
-        state, meta = restored if restored else (fresh, {})
+        best = (experiment.best or None, experiment.best_mode)
+        self.checkpoints = Checkpoints(workdir / initial.CHECKPOINTS, experiment.keep, *best)
+        self.parts = make_parts(experiment, parallel)
+        restored = self.checkpoints.restore(self.parts.state)
+        state, meta = restored if restored else (self.parts.state, {})
         self.start = self.step = self.finite = int(state.step)
         self.evaluated: bool = meta.get("evaluated", False)  # whether this very step was
         self.metrics: dict[str, float] = meta.get("metrics", {})  # of the last evaluation
         self.measured: dict[str, Any] = {}  # by the last step
         self.state = parallel.put_state(state)
-        step = make_train_step(
-            experiment.task, update, parallel.axis, experiment.accumulate, experiment.ema
-        )
-        self.seed: Any = np.uint32(experiment.seed)
-        self.evaluator: Any = experiment.eval and Evaluator(
-            experiment.task, experiment.eval, experiment.metrics, parallel
-        )
-        if runs:
-            step, self.seed = runs.step(parallel.axis), runs.seeds
-            self.evaluator = self.evaluator and runs.evaluator(self.evaluator)
-        self.train_step = parallel.compile(step)
         self.log = report.Log(
             workdir if self.leads else None,
             resumed=self.step if restored else None,
@@ -108,7 +90,7 @@ class Run:
         if self.leads:
             folder.write_json(workdir / "versions.json", report.versions())
         self.log.say(f"run folder: {workdir}")
-        for line in [f"resumed from step {self.step}"] if restored else lines:
+        for line in [f"resumed from step {self.step}"] if restored else self.parts.lines:
             self.log.say(line)
 
     def loop(self) -> None:
@@ -169,7 +151,7 @@ class Run:
             called, first = time.monotonic(), self.step == self.start
             batch = self.parallel.put_batch(next(batches))
             with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
-                self.state, self.measured = self.train_step(self.state, batch, self.seed)
+                self.state, self.measured = self.parts.step(self.state, batch, self.parts.seed)
                 if first:
                     jax.block_until_ready(self.measured)
             if first:
@@ -189,7 +171,7 @@ class Run:
         classes = self.experiment.eval.classes
         gallery = report.Gallery(names=classes)
         with self.log.pause():
-            found = self.evaluator(
+            found = self.parts.evaluator(
                 self.state.averaged, interrupt.requested, report.watcher(gallery)
             )
         if found is None:

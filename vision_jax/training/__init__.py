@@ -9,6 +9,7 @@ from vision_jax.training.experiment import Expect, Experiment, Init
 from vision_jax.training.multiprocess import Interrupt
 from vision_jax.training.optimizer import AdamW, Ema, Optimizer, RmsProp, Sgd, Update
 from vision_jax.training.parallel import Parallel
+from vision_jax.training.parts import make_parts
 from vision_jax.training.schedule import (
     Constant,
     Cosine,
@@ -51,6 +52,7 @@ __all__ = [
     "check_meta",
     "create",
     "make_eval_step",
+    "make_parts",
     "make_train_step",
     "restore_params",
 ]
