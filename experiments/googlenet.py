@@ -10,7 +10,7 @@ The network is torchvision's form, with batch norm; `form=2014` is the paper's, 
 response normalisation and biases, and carries no number. From the paper: momentum 0.9, the rate
 4 % lower every 8 epochs, crops of 8 to 100 % of the area, averaged weights, auxiliary losses at
 0.3. It gives no batch size, first rate, decay or length; those are of Caffe's model of it. Pixels
-are scaled to -1..1, as torchvision's weights expect, too. The smoke has no batch norm.
+are scaled to -1..1, as torchvision's weights expect, too.
 """
 
 from experiments import embedded, resnet50
@@ -36,7 +36,4 @@ def get_config(arg=""):
     config.expect = node(Expect, metric="eval/top1", value=0.69778, source=source)
     if given.form == 2014:
         config.expect = None
-    if given.smoke:
-        config.task.model.norm = "none"  # half the time to compile
-        embedded.smoke(config, size=32)
-    return config
+    return embedded.smoke(config, size=32) if given.smoke else config
