@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import jax
@@ -183,12 +184,22 @@ class Classification:
         return optax.losses.softmax_cross_entropy(logits, labels)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def initialise(
     model: nn.Module, key: Key[Array, ""], image: Float[Array, "b h w c"]
 ) -> dict[str, Any]:
     """A network's fresh variables; compiled once for networks that are alike."""
-    return model.init(key, image)
+    return _initialiser(jax.default_backend())(model, key, image)
+
+
+@functools.cache
+def _initialiser(platform: str) -> Callable:
+    # It runs once: on the CPU, optimising it would take several times as long as running it.
+    options = {"xla_backend_optimization_level": 0} if platform == "cpu" else None
+    return jax.jit(
+        lambda model, key, image: model.init(key, image),
+        static_argnums=0,
+        compiler_options=options,
+    )
 
 
 def smooth(
