@@ -1,7 +1,7 @@
 """LeNet-5 on scikit-learn's digits: real handwriting that ships in a package.
 
 data     1,797 digits of 8×8 pixels, enlarged to 32×32; the last 360 are held out
-cost     seconds on a laptop
+cost     30 epochs of 1,437 images
 run      python launch.py --config experiments/lenet_digits.py
 smoke    python launch.py --config experiments/lenet_digits.py:smoke
 """

@@ -77,7 +77,7 @@ def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
         fed = np.asarray(example["image"])[None]
         batch = Batch(image=fed, valid=np.ones(1, bool), index=np.zeros(1, np.int32))
         (answer,) = task.describe(forward(variables, batch), experiment.train.classes)
-        picture = target / f"{file.stem}.png"
+        picture = target / f"{file.name.replace('.', '_')}.png"  # a.png and a.jpg may both be there
         drawn = visualize.panel([image], [answer["text"]], side=max(224, min(image.shape[:2])))
         Image.fromarray(drawn).save(picture)
         answers.append({"file": str(file), "picture": str(picture), **answer})

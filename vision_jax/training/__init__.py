@@ -3,7 +3,7 @@
 The loop itself is `vision_jax.run`.
 """
 
-from vision_jax.training.checkpoint import Checkpoints, Restored, check_meta, restore_params
+from vision_jax.training.checkpoint import Checkpoints, Restored, restore_params
 from vision_jax.training.evaluate import Evaluator
 from vision_jax.training.experiment import Expect, Experiment, Init
 from vision_jax.training.multiprocess import Interrupt
@@ -49,7 +49,6 @@ __all__ = [
     "TrainState",
     "Update",
     "WarmUp",
-    "check_meta",
     "create",
     "make_eval_step",
     "make_parts",

@@ -13,7 +13,7 @@ second before a kill may be lost.
 import logging
 import math
 import pathlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import jax
@@ -94,7 +94,6 @@ class Checkpoints:
         self,
         like: Tree,
         step: int | None = None,
-        check: Callable[[Meta], None] | None = None,
     ) -> tuple[Tree, Meta] | None:
         """The newest readable checkpoint as (state, meta); None if there is no checkpoint.
 
@@ -104,7 +103,6 @@ class Checkpoints:
         Args:
           like: a state with the structure and shapes wanted, of arrays or ShapeDtypeStructs.
           step: this one and no other.
-          check: called with `meta` before arrays are read; raises UserError to refuse it.
 
         Raises:
           UserError: every checkpoint is damaged, or one does not fit `like`.
@@ -112,7 +110,7 @@ class Checkpoints:
         steps = self.steps()[::-1] if step is None else [step]
         for candidate in steps:
             try:
-                found = self._read(candidate, like, check)
+                found = self._read(candidate, like)
             except UserError:
                 raise
             except Exception as error:  # Orbax and tensorstore raise all kinds on bad files
@@ -129,10 +127,8 @@ class Checkpoints:
             )
         return None
 
-    def _read(self, step: int, like: Tree, check: Callable | None) -> tuple[Tree, Meta]:
+    def _read(self, step: int, like: Tree) -> tuple[Tree, Meta]:
         record = self._storage.read_record(step)
-        if check is not None:
-            check(record["meta"])
         wanted, stored = paths.flatten(like), record["arrays"]
         for path in [*wanted, *stored]:
             have = stored[path]["shape"] if path in stored else None
@@ -156,25 +152,6 @@ class Checkpoints:
             self._storage.folder_of(step).rename(target)
         _all_processes(True)  # nobody looks before it is done
         self._storage.reload()
-
-
-def check_meta(saved: Meta, current: Mapping[str, Any], folder: pathlib.Path | str) -> None:
-    """Refuses to go on from another run's checkpoint.
-
-    Args:
-      saved: a checkpoint's meta.
-      current: the settings that must be the same, such as seed and batch size.
-      folder: for the message.
-
-    Raises:
-      UserError: naming the first setting that differs.
-    """
-    for key, value in current.items():
-        if saved.get(key) != value:
-            raise UserError(
-                f"checkpoint in {str(folder)!r} was written with {key}={saved.get(key)!r}, this "
-                f"run has {value!r}; use another --workdir, or the old value"
-            )
 
 
 class Restored(NamedTuple):
