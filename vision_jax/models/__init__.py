@@ -3,6 +3,7 @@
 from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.fpn import FPN
 from vision_jax.models.googlenet import GoogLeNet, GoogLeNet2014
 from vision_jax.models.inception_v3 import InceptionV3
 from vision_jax.models.lenet import LeNet5
@@ -23,6 +24,7 @@ from vision_jax.models.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
 from vision_jax.models.zfnet import ZFNet
 
 __all__ = [
+    "FPN",
     "VGG",
     "VGG11",
     "VGG13",
