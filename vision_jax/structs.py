@@ -29,6 +29,8 @@ class Targets:
     masks: Array | None = None  # (b, m, h, w) bool, instance masks
     keypoints: Array | None = None  # (b, m, k, 3) float32: x, y, visibility 0 / 1 / 2
     segmentation: Array | None = None  # (b, h, w) int32, 255 = void
+    proposals: Array | None = None  # (b, p, 4) float32 xyxy, made beforehand, the best first
+    proposal_valid: Array | None = None  # (b, p) bool, False on padding
 
 
 @struct.dataclass

@@ -184,11 +184,9 @@ class Classification:
         return optax.losses.softmax_cross_entropy(logits, labels)
 
 
-def initialise(
-    model: nn.Module, key: Key[Array, ""], image: Float[Array, "b h w c"]
-) -> dict[str, Any]:
-    """A network's fresh variables; compiled once for networks that are alike."""
-    return _initialiser(jax.default_backend())(model, key, image)
+def initialise(model: nn.Module, key: Key[Array, ""], *inputs: Any) -> dict[str, Any]:
+    """A network's fresh variables for these inputs; compiled once for networks that are alike."""
+    return _initialiser(jax.default_backend())(model, key, inputs)
 
 
 @functools.cache
@@ -196,7 +194,7 @@ def _initialiser(platform: str) -> Callable:
     # It runs once: on the CPU, optimising it would take several times as long as running it.
     options = {"xla_backend_optimization_level": 0} if platform == "cpu" else None
     return jax.jit(
-        lambda model, key, image: model.init(key, image),
+        lambda model, key, inputs: model.init(key, *inputs),
         static_argnums=0,
         compiler_options=options,
     )
