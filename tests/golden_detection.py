@@ -1,0 +1,137 @@
+"""What torchvision's detectors do to images and truth before the network, and back after it.
+
+Their golden files hold unpadded images in [0, 1] and truth in those images' pixels. Also here: the
+comparisons that all detectors' golden tests share, with the tolerances of tests/test_golden.py.
+"""
+
+import dataclasses
+
+import jax.numpy as jnp
+import numpy as np
+
+from tests.golden.seeded import Golden, subsample, uniform
+from vision_jax.ops import boxes as box_ops
+from vision_jax.ops.resize import resize
+from vision_jax.structs import Detections, Targets
+
+MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+DIVISOR = 32  # padded sides are multiples of it
+
+
+@dataclasses.dataclass(frozen=True)
+class Scene:
+    """A golden file's images as the network gets them.
+
+    Attributes:
+      image: (b, h, w, 3), normalised, resized, padded.
+      sizes: (b, 2), height and width of the content in `image`.
+      ratios: (b, 2), new pixels per old pixel (y, x), rounded to float32 as torchvision has them.
+      back: (b, 2), old pixels per new pixel, likewise.
+      originals: (b, 2), height and width of the images as given.
+    """
+
+    image: jnp.ndarray
+    sizes: np.ndarray
+    ratios: np.ndarray
+    back: np.ndarray
+    originals: np.ndarray
+
+
+def scene(golden: Golden, phase: str, dtype: type) -> Scene:
+    """The images of a phase in a dtype (float64 needs x64), by the options in the file."""
+    options = golden.meta["options"]
+    given = golden.inputs(phase)
+    images = [given[f"image{i}"] for i in range(len(given))]
+    originals = np.array([image.shape[1:] for image in images])
+    resized = []
+    for image in images:
+        x = jnp.asarray(image.transpose(1, 2, 0), dtype)
+        x = (x - jnp.asarray(MEAN, dtype)[None, None]) / jnp.asarray(STD, dtype)[None, None]
+        short, long = min(x.shape[:2]), max(x.shape[:2])
+        scale = min(options["min_size"] / short, options["max_size"] / long)
+        size = tuple(int(side * scale) for side in x.shape[:2])
+        resized.append(resize(x[None], size)[0])
+    sizes = np.array([x.shape[:2] for x in resized])
+    height, width = (-(-int(side) // DIVISOR) * DIVISOR for side in sizes.max(0))
+    pad = [jnp.pad(x, ((0, height - x.shape[0]), (0, width - x.shape[1]), (0, 0))) for x in resized]
+    ratios = np.float32(sizes) / np.float32(originals)
+    return Scene(jnp.stack(pad), sizes, ratios, 1 / ratios, originals)
+
+
+def truth(golden: Golden, ratios: np.ndarray, dtype: type) -> Targets:
+    """The file's boxes and labels in the network's pixels, padded to the longest list.
+
+    Labels are the file's own numbers. Masks and keypoints are left to the tests that have them.
+    """
+    found = [
+        (golden[f"train/target{i}/boxes"], golden[f"train/target{i}/labels"])
+        for i in range(len(ratios))
+    ]
+    most = max(len(labels) for _, labels in found)
+    boxes = np.zeros((len(found), most, 4), dtype)
+    labels = np.full((len(found), most), -1, np.int32)
+    for row, (corners, classes) in enumerate(found):
+        y, x = ratios[row]
+        boxes[row, : len(classes)] = corners.astype(dtype) * np.array([x, y, x, y], np.float32)
+        labels[row, : len(classes)] = classes
+    return Targets(boxes=jnp.asarray(boxes), labels=jnp.asarray(labels), valid=labels >= 0)
+
+
+def original_boxes(found: Detections, scene: Scene, row: int) -> np.ndarray:
+    """The valid boxes of one image in the pixels of the image as given."""
+    y, x = scene.back[row].astype(found.boxes.dtype)
+    return np.asarray(box_ops.resize(found.boxes[row], y, x))[np.asarray(found.valid[row])]
+
+
+def check_array(golden: Golden, name: str, ours: np.ndarray, dtype: type) -> None:
+    """One stored output, in the file's layout."""
+    info = golden.meta["outputs"][name]
+    assert list(ours.shape) == info["shape"], name
+    ours = subsample(np.asarray(ours), info["stride"])
+    if "absmax" not in info:  # integers
+        assert np.array_equal(ours, golden[name]), name
+        return
+    error = np.abs(ours.astype(np.float64) - golden[name]).max(initial=0)
+    tolerance = 1e-9 * info["absmax"]
+    if dtype is np.float32:
+        tolerance = 10 * info["float32_max_abs_diff"]
+    assert error <= tolerance, f"{name}: {error} > {tolerance}"
+
+
+def check_detections(golden: Golden, found: Detections, scene: Scene, dtype: type) -> None:
+    """Boxes, scores and labels of every image."""
+    for row in range(len(scene.sizes)):
+        valid = np.asarray(found.valid[row])
+        stem = f"eval/detections.{row}"
+        check_array(golden, f"{stem}.boxes", original_boxes(found, scene, row), dtype)
+        check_array(golden, f"{stem}.scores", np.asarray(found.scores[row])[valid], dtype)
+        check_array(golden, f"{stem}.labels", np.asarray(found.labels[row])[valid], dtype)
+
+
+def check_loss(golden: Golden, name: str, value: float, dtype: type) -> None:
+    """One of the stored losses, 'total' among them."""
+    train = golden.meta["train"]
+    expected = train["losses"][name]
+    tolerance = 1e-9 * abs(expected)
+    if dtype is np.float32:
+        # One loss's recorded error may be next to nothing by luck: the largest is for all.
+        errors = [abs(train["losses_float32"][k] - v) for k, v in train["losses"].items()]
+        tolerance = 10 * max(errors)
+    assert abs(float(value) - expected) <= tolerance, f"{name}: {value} for {expected}"
+
+
+def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: type) -> None:
+    """Norms, and in float64 also dot products with seeded arrays; gradients in the file's names."""
+    names = golden.meta["train"]["grad_names"]
+    norms = golden["train/grad_norm"]
+    ours = np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
+    if dtype is np.float32:
+        noise = np.abs(golden["train/grad_norm_float32"] - norms).max()
+        assert np.abs(ours - norms).max() <= 10 * noise
+        return
+    scale = np.maximum(norms, 1e-4 * norms.max())
+    for i, name in enumerate(names):
+        probe = uniform(gradients[name].shape, golden.meta["seed"], "grad/" + name)
+        dot = (gradients[name] * probe.astype(np.float64)).sum()
+        assert abs(ours[i] - norms[i]) <= 1e-9 * scale[i], name
+        assert abs(dot - golden["train/grad_dot"][i]) <= 1e-9 * scale[i], name
