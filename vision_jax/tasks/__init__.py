@@ -6,8 +6,16 @@ from vision_jax.tasks.detection import Detection
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
 from vision_jax.tasks.localization import Localization
+from vision_jax.tasks.segmentation import (
+    CAFFE_MEAN,
+    CAFFE_STD,
+    Segmentation,
+    median_frequency,
+)
 
 __all__ = [
+    "CAFFE_MEAN",
+    "CAFFE_STD",
     "Classification",
     "Detection",
     "Ensemble",
@@ -15,6 +23,8 @@ __all__ = [
     "Localization",
     "LogisticHead",
     "RidgeHead",
+    "Segmentation",
     "SvmHead",
     "augment",
+    "median_frequency",
 ]
