@@ -96,6 +96,14 @@ def test_a_long_chain_within_and_across_tiles():
     assert greedy(boxes, scores, 0.3) == list(range(0, 300, 2))
 
 
+@pytest.mark.parametrize("clusters", [3, 40])
+def test_where_the_best_few_do_not_suffice(clusters):
+    # Of 900 boxes in few places, the first candidates hold fewer survivors than wanted.
+    boxes, scores = clustered_boxes(900, clusters), RNG.uniform(size=900).astype(np.float32)
+    check(boxes, scores, 0.1, 60, tile=16)
+    check(boxes, np.where(scores > 0.9, scores, -np.inf), 0.1, 60, tile=16)
+
+
 def test_exactly_the_threshold_does_not_suppress():
     boxes = np.array([[0, 0, 8, 4], [0, 0, 8, 8]], np.float32)  # IoU 1/2
     check(boxes, np.array([0.9, 0.8], np.float32), 0.5, 2)
@@ -191,6 +199,19 @@ def test_class_nms_equals_loops(candidates, agnostic, per_class_boxes):
     )
     assert pairs == wanted
     assert (np.asarray(got.label)[~valid] == -1).all()
+
+
+@pytest.mark.parametrize(("clusters", "count"), [(4, 150), (50, 40)])
+def test_class_nms_with_ties_whether_the_best_few_suffice_or_not(clusters, count):
+    boxes = clustered_boxes(300, clusters)
+    scores = np.round(RNG.uniform(size=(300, 6)) ** 3 * 20).astype(np.float32) / 20
+    got = run_classes(jnp.asarray(boxes), jnp.asarray(scores), 0.45, count, 70, 0.0)
+    pairs = slow_classes(boxes, scores, 0.45, None, 70, 0.0)
+    # Equal scores of different classes: the lower anchor first, then the lower class.
+    wanted = sorted(pairs, key=lambda pair: (-scores[pair], *pair))[:count]
+    valid = np.asarray(got.valid)
+    found = zip(np.asarray(got.index)[valid], np.asarray(got.label)[valid], strict=True)
+    assert list(found) == wanted and len(wanted) > 30
 
 
 def test_class_nms_of_nothing():
