@@ -122,7 +122,7 @@ def test_pad_crop_rejects_other_modes():
 
 
 def gray(picture):
-    return 0.299 * picture[..., 0] + 0.587 * picture[..., 1] + 0.114 * picture[..., 2]
+    return 0.2989 * picture[..., 0] + 0.587 * picture[..., 1] + 0.114 * picture[..., 2]
 
 
 def blend(picture, other, factor):

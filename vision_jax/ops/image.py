@@ -15,6 +15,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Key, Num, UInt8
 
+from vision_jax.ops import color
+
 # Principal components of ImageNet's RGB values in 0..1, as published with fb.resnet.torch; the
 # AlexNet paper (Krizhevsky et al. 2012, section 4.1) describes the method without the numbers.
 PCA_VALUES = (0.2175, 0.0188, 0.0045)
@@ -23,7 +25,6 @@ PCA_VECTORS = (  # a row per channel, a column per component
     (-0.5808, -0.0045, -0.8140),
     (-0.5836, -0.6948, 0.4203),
 )
-GRAY_WEIGHTS = (0.299, 0.587, 0.114)  # ITU-R BT.601 luma
 _ERASING_TRIES = 10
 
 
@@ -104,11 +105,9 @@ def color_jitter(
     and torchvision draw it), which keeps the step's graph free of branches.
     """
     factors = jax.vmap(lambda key: jax.random.uniform(key, (3,), image.dtype, -1.0, 1.0))(keys)
-    factors = factors[:, :, None, None, None]
-    image = _blend(image, jnp.zeros_like(image), 1 + brightness * factors[:, 0])
-    mean = _gray(image).mean((1, 2, 3), keepdims=True)
-    image = _blend(image, mean, 1 + contrast * factors[:, 1])
-    return _blend(image, _gray(image), 1 + saturation * factors[:, 2])
+    image = color.brightness(image, 1 + brightness * factors[:, 0])
+    image = color.contrast(image, 1 + contrast * factors[:, 1])
+    return color.saturation(image, 1 + saturation * factors[:, 2])
 
 
 def pca_lighting(
@@ -279,14 +278,3 @@ def _inside(height: int, width: int, top, left, bottom, right) -> Bool[Array, "h
     y = jnp.arange(height, dtype=jnp.int32)[:, None]
     x = jnp.arange(width, dtype=jnp.int32)[None, :]
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)
-
-
-def _blend(image: Array, other: Array, factor: Array) -> Array:
-    return jnp.clip(factor * image + (1 - factor) * other, 0, 255)
-
-
-def _gray(image: Float[Array, "b h w c"]) -> Float[Array, "b h w 1"]:
-    if image.shape[-1] != 3:
-        return image.mean(-1, keepdims=True)
-    weights = jnp.asarray(GRAY_WEIGHTS, image.dtype).reshape(1, 1, 1, 3)
-    return (image * weights).sum(-1, keepdims=True)

@@ -1,7 +1,9 @@
 """Augmentation on the device, inside the compiled step: images and per-example keys → images.
 
-These are the config-tree forms of the functions in `ops.image`. Images are float32 in 0..255; each
-draw comes from the example's own key, so that it does not depend on the number of devices.
+These are the config-tree forms of the functions in `ops.image`, `ops.warp` and
+`ops.trivial_augment`. Images are float32 in 0..255; each draw comes from the example's own key, so
+that it does not depend on the number of devices. They move pixels alone: for images with boxes,
+masks or keypoints there are the host transforms `data.RandomAffine` and `data.RandomLens`.
 """
 
 import dataclasses
@@ -9,7 +11,10 @@ import dataclasses
 import jax
 from jaxtyping import Array, Float, Key
 
+from vision_jax.config import UserError
 from vision_jax.ops import image as image_ops
+from vision_jax.ops import warp
+from vision_jax.ops.trivial_augment import trivial_augment
 
 
 @dataclasses.dataclass(frozen=True)
@@ -74,6 +79,69 @@ class Erasing:
         self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
     ) -> Float[Array, "b h w c"]:
         return image_ops.random_erasing(image, keys, self.probability, fill=self.fill)
+
+
+@dataclasses.dataclass(frozen=True)
+class Affine:
+    """Translation, rotation, stretch and shear, each at random; 0 switches one off.
+
+    Attributes:
+      translate: at most this share of the side, both ways, each axis by itself.
+      rotate: at most so many degrees, both ways.
+      stretch: each side times a factor between 1 / (1 + stretch) and 1 + stretch, log-uniform.
+      shear: at most so many pixels per pixel, both ways, each axis by itself; below 1.
+      method: 'bilinear' or 'nearest'.
+      fill: value (0..255) of what lies outside of the image.
+    """
+
+    translate: float = 0.1
+    rotate: float = 15.0
+    stretch: float = 0.1
+    shear: float = 0.1
+    method: warp.Method = "bilinear"
+    fill: float = 127.5
+
+    def __post_init__(self):
+        if not abs(self.shear) < 1:
+            raise UserError(f"Affine: shear={self.shear} would fold the image; keep it below 1")
+
+    def __call__(
+        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
+    ) -> Float[Array, "b h w c"]:
+        strengths = (self.translate, self.rotate, self.stretch, self.shear)
+        return warp.random_affine(image, keys, *strengths, self.method, self.fill)
+
+
+@dataclasses.dataclass(frozen=True)
+class LensDistortion:
+    """A barrel or a pincushion: radial distortion with |k| of at most `strength` (`warp.lens`)."""
+
+    strength: float = 0.2
+    fill: float = 127.5
+
+    def __post_init__(self):
+        if not abs(self.strength) < 1 / 3:
+            raise UserError(
+                f"LensDistortion: strength={self.strength} would fold the image; keep it below 1/3"
+            )
+
+    def __call__(
+        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
+    ) -> Float[Array, "b h w c"]:
+        return warp.random_lens(image, keys, self.strength, fill=self.fill)
+
+
+@dataclasses.dataclass(frozen=True)
+class TrivialAugment:
+    """One operation of random kind and strength per image, in the wide space (Müller 2021)."""
+
+    method: warp.Method = "bilinear"
+    fill: float = 0.0
+
+    def __call__(
+        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
+    ) -> Float[Array, "b h w c"]:
+        return trivial_augment(image, keys, self.method, self.fill)
 
 
 def apply_all(
