@@ -295,3 +295,19 @@ def test_random_resized_crop_runs_through():
     assert batch.image.shape == (16, 12, 12, 3)
     again = take(pipeline.batches(0, 1), 1)[0]
     assert not np.array_equal(batch.image, again.image)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_repeats_give_each_record_draws_of_its_own(workers):
+    once = take(train(batch_size=4).batches(0, 3), 12)
+    often = take(train(batch_size=12, repeats=3, workers=workers).batches(2, 3), 10)
+    for plain, batch in zip(once[2:], often, strict=True):
+        np.testing.assert_array_equal(batch.id, np.tile(plain.id, 3))
+        stamps = {tuple(pixel) for pixel in batch.image[:, 0, 0]}
+        assert len(stamps) == 12
+        np.testing.assert_array_equal(batch.index, np.arange(12))
+
+
+def test_repeats_divide_the_batch():
+    with pytest.raises(UserError, match="repeats=3 does not divide batch_size=8"):
+        train(batch_size=8, repeats=3)

@@ -41,9 +41,12 @@ class Train:
       degenerate: what an object does whose box is not finite, has no extent or lies off the image:
         'raise' stops with the image's name (`on_error` may skip the image); 'drop' leaves the
         object out, counted and logged once.
+      repeats: each record of a batch comes so often in it, with draws of its own (Hoffer et al.
+        2019); an epoch of as many rows then sees fewer records.
 
     Raises:
-      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
+      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`, or a batch
+        size that `repeats` does not divide.
     """
 
     source: Any
@@ -55,9 +58,12 @@ class Train:
     max_skipped: float = 0.01
     max_boxes: int = 100
     degenerate: str = "raise"
+    repeats: int = 1
 
     def __post_init__(self):
         _check(self)
+        if self.repeats < 1 or self.batch_size % self.repeats:
+            raise UserError(f"repeats={self.repeats} does not divide batch_size={self.batch_size}")
 
     @property
     def num_examples(self) -> int:
@@ -226,6 +232,7 @@ def _stream(
         _arrays(pipeline),
         pipeline.max_boxes,
         pipeline.degenerate,
+        getattr(pipeline, "repeats", 1),
     )
 
 
@@ -263,7 +270,8 @@ def _read(pipeline: Train | Eval, stream: Stream, start: int) -> Iterator[dict[s
 
 def _element(pipeline: Train | Eval, data_seed: int | None) -> Batch:
     """A batch whose rows all lie on one row of zeros."""
-    stream = dataclasses.replace(_stream(pipeline, data_seed, 0, 1), batch_size=1)
+    stream = _stream(pipeline, data_seed, 0, 1)
+    stream = dataclasses.replace(stream, batch_size=1, repeats=1)
     return _batch(
         {
             key: np.broadcast_to(np.zeros_like(rows[:1]), (pipeline.batch_size, *rows.shape[1:]))
@@ -274,18 +282,9 @@ def _element(pipeline: Train | Eval, data_seed: int | None) -> Batch:
 
 
 def _batch(element: dict[str, np.ndarray]) -> Batch:
-    targets = Targets(
-        label=element.get("label"),
-        boxes=element.get("boxes"),
-        labels=element.get("labels"),
-        valid=element.get("objects"),
-        difficult=element.get("difficult"),
-        crowd=element.get("crowd"),
-        area=element.get("area"),
-        masks=element.get("masks"),
-        keypoints=element.get("keypoints"),
-        segmentation=element.get("segmentation"),
-    )
+    # The rows' own `valid` is the batch's; that of objects goes by another name.
+    keys = {field.name: field.name for field in dataclasses.fields(Targets)} | {"valid": "objects"}
+    targets = Targets(**{name: element.get(key) for name, key in keys.items()})
     return Batch(
         image=element["image"],
         valid=element["valid"],

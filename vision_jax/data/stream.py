@@ -54,7 +54,7 @@ class Stream:
       data_seed: of order and transforms; None is evaluation: in order, once.
       skip: leave out records that cannot be read, instead of raising RecordError.
       arrays: the whole source in memory, or None to read and decode.
-      max_boxes, degenerate: see `pipeline.Train`.
+      max_boxes, degenerate, repeats: see `pipeline.Train`.
     """
 
     source: Any
@@ -67,6 +67,7 @@ class Stream:
     arrays: dict[str, np.ndarray] | None = None
     max_boxes: int = 100
     degenerate: str = "raise"
+    repeats: int = 1
 
     def __len__(self) -> int:
         if self.data_seed is None:
@@ -85,6 +86,11 @@ class Stream:
         count = len(self.source)
         if self.data_seed is None:
             return np.where(positions < count, positions, -1)
+        if self.repeats > 1:
+            # Copies lie far apart in the batch: mixing pairs neighbours.
+            steps, rows = np.divmod(positions, self.batch_size)
+            different = self.batch_size // self.repeats
+            positions = steps * different + rows % different
         epochs, places = np.divmod(positions, count)
         records = np.empty_like(positions)
         for epoch in np.unique(epochs):
