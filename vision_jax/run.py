@@ -168,19 +168,16 @@ class Run:
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluates the state as it is; False if the run was interrupted meanwhile."""
-        classes = self.experiment.eval.classes
-        gallery = report.Gallery(names=classes)
+        watcher = report.Watcher(self.experiment.eval.classes)
         with self.log.pause():
-            found = self.parts.evaluator(
-                self.state.averaged, interrupt.requested, report.watcher(gallery)
-            )
+            found = self.parts.evaluator(self.state.averaged, interrupt.requested, watcher)
         if found is None:
             return False
         self.metrics = {f"eval/{k}": float(v) for k, v in found.items() if np.ndim(v) == 0}
         self.log.metrics(self.step, self.metrics, say=True)
         self.experiment.check_measured(self.metrics)
         if self.leads:
-            report.save_evaluation(self.workdir, found, gallery, classes)
+            report.save_evaluation(self.workdir, found, watcher)
         plateau = self.experiment.plateau
         if plateau is not None:
             counters = self.parallel.get_state(self.state.plateau)

@@ -157,15 +157,16 @@ def test_predictions_do_not_see_the_truth_but_proposals():
 
 def test_answers_in_words():
     found = Detections(
-        boxes=np.arange(16, dtype=np.float32).reshape(1, 4, 4),
-        scores=np.array([[0.9, 0.8, 0.7, 0.6]], np.float32),
-        labels=np.array([[1, 0, 5, 1]], np.int32),
-        valid=np.array([[True, True, True, True]]),
-        keypoints=np.full((1, 4, 2, 3), 1.234, np.float32),
+        boxes=np.arange(20, dtype=np.float32).reshape(1, 5, 4),
+        scores=np.array([[0.9, 0.8, 0.7, 0.6, 0.4]], np.float32),
+        labels=np.array([[1, 0, 5, 1, 1]], np.int32),
+        valid=np.ones((1, 5), bool),
+        keypoints=np.full((1, 5, 2, 3), 1.234, np.float32),
     )
     task = Detection(Toy())
     (answer,) = task.describe({"detections": found}, ("cat", "dog"))
-    assert answer["text"] == "dog 90%, cat 80%, 5 70%, 1 more"
+    assert answer["text"] == "dog 90%, cat 80%, 5 70%, 1 more"  # the last one is not sure
+    assert len(answer["objects"]) == 5
     assert answer["objects"][1] == {
         "class": "cat",
         "label": 0,
@@ -174,7 +175,7 @@ def test_answers_in_words():
         "keypoints": [[1.23, 1.23, 1.23]] * 2,
     }
     (nothing,) = task.describe({"detections": found.replace(valid=found.valid & False)}, ())
-    assert nothing == {"text": "nothing found", "objects": []}
+    assert nothing == {"text": "nothing sure", "objects": []}
 
 
 @pytest.mark.parametrize(

@@ -29,8 +29,9 @@ class Ranking(NamedTuple):
 class VOC:
     """Mean average precision over classes, from `outputs["detections"]`.
 
-    Result: `ap50` (for a threshold of 0.5), and arrays `per_class_ap` (C,), NaN for a class without
-    objects, and `precision_at_recall` (C, 101), the envelope at recalls 0, 0.01 ... 1.
+    Result: `ap50` (for a threshold of 0.5), and arrays `per_class_ap` (C,) and
+    `precision_at_recall` (C, 101), the envelope at recalls 0, 0.01 ... 1; NaN for a class without
+    objects.
 
     Fields:
       num_classes: C.
@@ -60,12 +61,11 @@ class VOC:
         ]
         curves = [precision_recall(ranking) for ranking in rankings]
         ap = np.array([average_precision(r, p, self.eleven_points) for r, p in curves])
-        ap[[not ranking.total for ranking in rankings]] = np.nan
         steps = np.linspace(0, 1, 101)
-        results = {
-            "per_class_ap": ap,
-            "precision_at_recall": np.stack([envelope(r, p, steps) for r, p in curves]),
-        }
+        precision = np.stack([envelope(r, p, steps) for r, p in curves])
+        nothing = [not ranking.total for ranking in rankings]
+        ap[nothing], precision[nothing] = np.nan, np.nan
+        results = {"per_class_ap": ap, "precision_at_recall": precision}
         if not np.isnan(ap).all():
             results[f"ap{round(self.threshold * 100)}"] = float(np.nanmean(ap))
         return results

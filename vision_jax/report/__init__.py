@@ -5,7 +5,7 @@ While it runs, `Log` writes metrics.jsonl, timing.jsonl, TensorBoard events and 
 that they work after a crash too.
 """
 
-from vision_jax.report.closing import last_lines, save_evaluation, watcher
+from vision_jax.report.closing import Watcher, last_lines, save_evaluation
 from vision_jax.report.folder import load_arrays, read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
 from vision_jax.report.log import Log
@@ -18,6 +18,7 @@ __all__ = [
     "Gallery",
     "Log",
     "SweepRow",
+    "Watcher",
     "last_lines",
     "load_arrays",
     "read_rows",
@@ -25,7 +26,6 @@ __all__ = [
     "save_evaluation",
     "shows",
     "versions",
-    "watcher",
     "write_report",
     "write_sweep",
 ]

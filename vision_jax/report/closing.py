@@ -1,53 +1,83 @@
 """What an evaluation leaves in the run folder, and the lines that a run ends with."""
 
 import pathlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from vision_jax.report.folder import save_arrays
 from vision_jax.report.gallery import Gallery
+from vision_jax.report.gallery_objects import ObjectGallery
+from vision_jax.report.gallery_semantic import SemanticGallery
 from vision_jax.structs import Batch
 
-
-def watcher(gallery: Gallery) -> Callable[[dict[str, np.ndarray], Batch], None]:
-    """Shows an evaluation's batches to the gallery, where there is one class per image."""
-
-    def watch(outputs: dict[str, np.ndarray], batch: Batch) -> None:
-        label = batch.targets.label
-        if "logits" not in outputs or label is None or np.ndim(label) != 1:
-            return
-        image = batch.image if batch.image.ndim == 4 else batch.image[:, 0]  # the first crop
-        gallery.add(image, label, outputs["logits"], batch.valid, batch.id)
-
-    return watch
+CURVE = "curve/"  # what names of results begin with that are curves: see `save_evaluation`
 
 
-def save_evaluation(
-    folder: pathlib.Path, results: Mapping[str, Any], gallery: Gallery, classes: Sequence[str]
-) -> None:
-    """Saves what the report draws: confusion matrix, numbers per class, chosen predictions.
+class Watcher:
+    """Sees an evaluation's batches, and keeps pictures of what the network answered.
+
+    Attributes:
+      classes: their names.
+    """
+
+    def __init__(self, classes: Sequence[str]):
+        self.classes = tuple(classes)
+        self._galleries = {
+            "predictions": Gallery(names=classes),
+            "detections": ObjectGallery(classes),
+            "segmentations": SemanticGallery(),
+        }
+
+    def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> None:
+        """Looks at a batch and at the outputs that its task shows, all NumPy arrays."""
+        targets = batch.targets
+        if "logits" in outputs and targets.label is not None and np.ndim(targets.label) == 1:
+            image = batch.image if batch.image.ndim == 4 else batch.image[:, 0]  # the first crop
+            seen = (image, targets.label, outputs["logits"], batch.valid, batch.id)
+            self._galleries["predictions"].add(*seen)
+        if "detections" in outputs and targets.boxes is not None:
+            self._galleries["detections"].add(outputs["detections"], batch)
+        if "segmentation" in outputs and targets.segmentation is not None:
+            self._galleries["segmentations"].add(outputs["segmentation"], batch)
+
+    def save(self, folder: pathlib.Path) -> None:
+        """Saves the kinds of pictures that there were, for the report of the run in `folder`."""
+        for name, gallery in self._galleries.items():
+            chosen = gallery.result()
+            if len(next(iter(chosen.values()))):
+                save_arrays(folder, name, chosen)
+
+
+def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: Watcher) -> None:
+    """Saves what the report draws: confusion matrix, numbers per class, curves, pictures.
 
     Args:
       folder: the run's.
-      results: of all metrics; arrays are told by their names.
-      gallery: has watched the evaluation.
-      classes: names.
+      results: of all metrics; arrays are told by their names. `confusion` is a matrix;
+        `precision_at_recall` (c, 101) has a row per class; 'curve/TITLE/X/NAME' (2, n) is a line of
+        x and y in the picture of that title and x axis; other arrays (c,) are columns of the table
+        of classes.
+      watcher: has seen the evaluation.
     """
-    names = np.array(classes, dtype=np.str_)
+    names = np.array(watcher.classes, dtype=np.str_)
     if "confusion" in results:
         save_arrays(folder, "confusion", {"matrix": results["confusion"], "classes": names})
     columns = {
-        name.removeprefix("per_class_"): value
+        name.replace("per_class_", ""): value
         for name, value in results.items()
         if np.ndim(value) == 1 and len(value) == len(names)
     }
     if columns:
         save_arrays(folder, "per_class", {"classes": names, **columns})
-    chosen = gallery.result()
-    if len(chosen["label"]):
-        save_arrays(folder, "predictions", chosen)
+    curves = {name: value for name, value in results.items() if name.startswith(CURVE)}
+    if curves:
+        save_arrays(folder, "curves", curves)
+    if "precision_at_recall" in results:
+        found = {"precision": results["precision_at_recall"], "classes": names}
+        save_arrays(folder, "precision_recall", found)
+    watcher.save(folder)
 
 
 def last_lines(

@@ -70,7 +70,8 @@ def save_arrays(
     The report shows
       'confusion': `matrix` (c, c) counts, rows true classes; optional `classes` (c,) names;
       'per_class': `classes` (c,) names, and any number of (c,) values by metric;
-      'predictions': what `Gallery.result` returns.
+      'predictions', 'detections', 'segmentations': what the galleries' `result` returns;
+      'curves', 'precision_recall': as `save_evaluation` writes them.
     """
     path = pathlib.Path(folder) / "arrays" / f"{name}.npz"
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -1,15 +1,69 @@
-"""Which predictions are worth showing: the most confident mistakes, and some that are right."""
+"""Which predictions are worth showing: the most confident mistakes, and some that are right.
 
-from collections.abc import Sequence
+A gallery looks at an evaluation's batches and keeps few of many images, the same ones whatever the
+batch size. This file chooses, for classified images too; `gallery_objects` and `gallery_semantic`
+draw what detectors and segmenters found.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
 
-class Gallery:
-    """Keeps few of many classified images, the same ones whatever the batch size.
+class Shelf:
+    """The few items with the highest keys; equal ones must not arrive."""
 
-    Mistakes are kept by confidence, the highest first. Right answers are kept evenly over the data
-    set's order, by a fixed hash of the example's number.
+    def __init__(self, count: int):
+        self._count = count
+        self._kept: list[tuple[tuple, Any]] = []
+
+    def offer(self, key: tuple, make: Callable[[], Any]) -> None:
+        """Takes the item in, which is made only then, if its key is among the highest so far."""
+        if len(self._kept) < self._count or key > self._kept[-1][0]:
+            self._kept.append((key, make()))
+            self._kept.sort(key=lambda pair: pair[0], reverse=True)
+            del self._kept[self._count :]
+
+    @property
+    def items(self) -> list:
+        """The highest first."""
+        return [item for _, item in self._kept]
+
+
+class HardAndEven:
+    """Half of the kept images are the hardest; the others lie evenly over the data set.
+
+    Attributes:
+      count: images kept in all.
+    """
+
+    def __init__(self, count: int):
+        self.count = count
+        self._hard, self._even = Shelf(count), Shelf(count)
+
+    def offer(self, number: int, quality: float, make: Callable[[], Any]) -> None:
+        """Looks at an image.
+
+        Args:
+          number: in the data set, which decides between equals.
+          quality: of its prediction; the lowest are the hardest.
+          make: makes what is to be kept of it.
+        """
+        self._hard.offer((-quality, -number), lambda: (number, make()))
+        self._even.offer((scramble(number), -number), lambda: (number, make()))
+
+    def result(self) -> list:
+        """What was kept, the hardest first."""
+        hard = self._hard.items[: (self.count + 1) // 2]
+        there = {number for number, _ in hard}
+        even = [item for item in self._even.items if item[0] not in there]
+        return [made for _, made in hard + even[: self.count - len(hard)]]
+
+
+class Gallery:
+    """Classified images. Mistakes are kept by confidence, the highest first; right answers evenly
+    over the data set's order, by a fixed hash of the example's number.
     """
 
     def __init__(self, count: int = 24, names: Sequence[str] = ()):
@@ -19,8 +73,7 @@ class Gallery:
           names: of the classes.
         """
         self._count, self._names = count, tuple(names)
-        self._wrong: list[tuple] = []
-        self._right: list[tuple] = []
+        self._wrong, self._right = Shelf(count), Shelf(count)
 
     def add(
         self,
@@ -48,20 +101,17 @@ class Gallery:
         for row in np.flatnonzero(valid):
             number, right = int(ids[row]), not broken[row] and predicted[row] == label[row]
             # Equal ranks are ordered by example, so that the order of arrival does not matter.
-            key = (_scramble(number) if right else float(confidence[row]), -number)
-            kept = self._right if right else self._wrong
-            if len(kept) < self._count or key > kept[-1][0]:
-                answer = (int(label[row]), int(predicted[row]), float(confidence[row]))
-                kept.append((key, np.array(images[row]), *answer))
-                kept.sort(key=lambda item: item[0], reverse=True)
-                del kept[self._count :]
+            key = (scramble(number) if right else float(confidence[row]), -number)
+            answer = (int(label[row]), int(predicted[row]), float(confidence[row]))
+            shelf = self._right if right else self._wrong
+            shelf.offer(key, lambda row=row, answer=answer: (np.array(images[row]), *answer))
 
     def result(self) -> dict[str, np.ndarray]:
         """The chosen, mistakes first: for `save_arrays(folder, "predictions", …)`."""
-        half = max(self._count // 2, self._count - len(self._right))
-        chosen = self._wrong[:half]
-        chosen += self._right[: self._count - len(chosen)]
-        _, images, labels, predicted, confidence = zip(*chosen, strict=True) if chosen else [()] * 5
+        wrong, right = self._wrong.items, self._right.items
+        chosen = wrong[: max(self._count // 2, self._count - len(right))]
+        chosen += right[: self._count - len(chosen)]
+        images, labels, predicted, confidence = zip(*chosen, strict=True) if chosen else [()] * 4
         return {
             "image": np.stack(images) if chosen else np.zeros((0, 1, 1, 3), np.uint8),
             "label": np.array(labels, np.int32),
@@ -71,6 +121,6 @@ class Gallery:
         }
 
 
-def _scramble(number: int) -> int:
-    # Knuth's multiplicative hash: neighbours end up far apart.
+def scramble(number: int) -> int:
+    """A fixed hash of an example's number (Knuth's): neighbours end up far apart."""
     return number * 2654435761 % 2**32

@@ -18,6 +18,7 @@ from vision_jax.tasks.classification import IMAGENET_MEAN, IMAGENET_STD, initial
 _MOVES = (augmentation.Flip, augmentation.PadCrop)
 # Separate streams of an example's key, so that adding an augmentation moves no other draw.
 _AUGMENT, _MODEL = range(2)
+_SURE = 0.5  # score from which an object is told in words
 
 
 @dataclasses.dataclass(frozen=True)
@@ -157,7 +158,7 @@ class Detection:
         return {**outputs, "detections": self.model.detect(outputs)}
 
     def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Each image's answer in JSON's types, with a `text` of one line for its picture.
+        """Each image's objects in JSON's types, the best first, with a `text` of one line.
 
         Args:
           outputs: `detections`; boxes and keypoints are told in the pixels in which they come.
@@ -178,7 +179,8 @@ class Detection:
                 if found.keypoints is not None:
                     one["keypoints"] = [_rounded(point) for point in found.keypoints[row, i]]
                 objects.append(one)
-            answers.append({"text": _summary(objects), "objects": objects})
+            sure = [one for one in objects if one["score"] >= _SURE]
+            answers.append({"text": _summary(sure), "objects": objects})
         return answers
 
 
@@ -196,4 +198,4 @@ def _summary(objects: list[dict[str, Any]], most: int = 3) -> str:
     first = [f"{one['class']} {one['score']:.0%}" for one in objects[:most]]
     if len(objects) > most:
         first.append(f"{len(objects) - most} more")
-    return ", ".join(first) or "nothing found"
+    return ", ".join(first) or "nothing sure"

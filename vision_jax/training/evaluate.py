@@ -65,7 +65,7 @@ class Evaluator:
                         )
                 if watch is not None:
                     mine = slice(first * batch.count, (first + 1) * batch.count)
-                    watch({name: value[mine] for name, value in found.outputs.items()}, batch)
+                    watch(jax.tree.map(lambda x, mine=mine: x[mine], found.outputs), batch)
             skipped = multiprocess.total(batches.skipped)
         results: dict[str, Any] = {"skipped": float(skipped)} if skipped else {}
         for metric, state in zip(self._metrics, states, strict=True):

@@ -12,8 +12,9 @@ from vision_jax.visualize.detection import (
     draw_masks,
 )
 from vision_jax.visualize.matches import draw_matches
-from vision_jax.visualize.panels import enlarge, panel, predictions, text, to_rgb
+from vision_jax.visualize.panels import enlarge, fit, panel, predictions, text, to_rgb
 from vision_jax.visualize.semantic import draw_semantic, original_labels, voc_palette
+from vision_jax.visualize.targets import draw_targets
 
 __all__ = [
     "COCO_SKELETON",
@@ -26,7 +27,9 @@ __all__ = [
     "draw_masks",
     "draw_matches",
     "draw_semantic",
+    "draw_targets",
     "enlarge",
+    "fit",
     "original_labels",
     "panel",
     "predictions",

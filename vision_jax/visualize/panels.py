@@ -46,6 +46,25 @@ def enlarge(image: np.ndarray, side: int) -> np.ndarray:
     return image.repeat(times, axis=0).repeat(times, axis=1)
 
 
+def fit(image: np.ndarray, side: int) -> np.ndarray:
+    """The image with its long side at most `side` pixels: enlarged by a whole factor, or shrunk.
+
+    Args:
+      image: as `to_rgb` takes it.
+      side: pixels.
+
+    Returns:
+      uint8 (h, w, 3).
+    """
+    image = to_rgb(image)
+    height, width = image.shape[:2]
+    if max(height, width) <= side:
+        return enlarge(image, side)
+    scale = side / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
+
+
 def text(lines: Sequence[str], width: int, color: tuple[int, int, int] = colors.INK) -> np.ndarray:
     """Lines of text, each cut with '…' where it would not fit; uint8 (17 n, width, 3)."""
     canvas = Image.new("RGB", (width, LINE_HEIGHT * len(lines)), colors.PAPER)
@@ -91,7 +110,7 @@ def panel(
     for number, (image, lines, color) in enumerate(zip(images, split, caption_colors, strict=True)):
         row, column = divmod(number, columns)
         top, left = _GAP + row * (height + _GAP), _GAP + column * (side + _GAP)
-        fitted = _fit(to_rgb(image), side)
+        fitted = fit(image, side)
         y, x = (side - fitted.shape[0]) // 2, (side - fitted.shape[1]) // 2
         canvas[top + y : top + y + fitted.shape[0], left + x : left + x + fitted.shape[1]] = fitted
         words = text(lines, side, color)
@@ -144,15 +163,6 @@ def font_for_labels() -> ImageFont.FreeTypeFont:
 
 def _name(label: int, names: Sequence[str]) -> str:
     return str(names[label]) if 0 <= label < len(names) else str(int(label))
-
-
-def _fit(image: np.ndarray, side: int) -> np.ndarray:
-    height, width = image.shape[:2]
-    if max(height, width) <= side:
-        return enlarge(image, side)
-    scale = side / max(height, width)
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.LANCZOS))
 
 
 def _cut(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:

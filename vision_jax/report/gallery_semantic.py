@@ -1,0 +1,73 @@
+"""Segmentations beside the annotated ones, in VOC's colours; and what galleries of pairs share."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from vision_jax import visualize
+from vision_jax.report.gallery import HardAndEven
+from vision_jax.structs import Batch
+from vision_jax.visualize.semantic import VOID
+
+SIDE = 224  # pixels of a picture
+
+
+class SemanticGallery:
+    """Segmented images: those with the fewest right pixels, and others."""
+
+    def __init__(self, count: int = 12):
+        """
+        Args:
+          count: how many images to keep.
+        """
+        self._kept = HardAndEven(count)
+
+    def add(self, found: np.ndarray, batch: Batch) -> None:
+        """Looks at a batch: labels (b, h, w), and NumPy arrays with targets."""
+        truth = np.asarray(batch.targets.segmentation)
+        for row in np.flatnonzero(batch.valid).tolist():
+            known = truth[row] != VOID
+            right = float((found[row] == truth[row])[known].mean()) if known.any() else 1.0
+            self._kept.offer(
+                int(batch.id[row]),
+                right,
+                lambda row=row, right=right: self._draw(found[row], truth[row], batch, row, right),
+            )
+
+    def result(self) -> dict[str, np.ndarray]:
+        """For `save_arrays(folder, "segmentations", …)`: see there."""
+        return cells(self._kept.result(), ("image", "truth", "found"))
+
+    def _draw(
+        self, found: np.ndarray, truth: np.ndarray, batch: Batch, row: int, right: float
+    ) -> tuple:
+        image = content(batch, row)
+        height, width = image.shape[:2]
+        pictures = [image]
+        pictures += [visualize.draw_semantic(x[:height, :width]) for x in (truth, found)]
+        return *(visualize.fit(picture, SIDE) for picture in pictures), f"{right:.1%} of pixels"
+
+
+def content(batch: Batch, row: int) -> np.ndarray:
+    """An image as the network saw it, without the padding at its right and bottom."""
+    image = np.asarray(batch.image[row])
+    if batch.size is None or batch.scale is None:
+        return image
+    height, width = np.maximum(1, np.round(batch.size[row] * batch.scale[row])).astype(int)
+    return image[:height, :width]
+
+
+def cells(chosen: Sequence[tuple], names: Sequence[str]) -> dict[str, np.ndarray]:
+    """Pictures as arrays: each on a white square, under its name, and `caption` (n,).
+
+    Args:
+      chosen: per image its pictures (h, w, 3), in the order of the names, and a caption.
+      names: what the pictures show.
+    """
+    side = max((max(p.shape[:2]) for item in chosen for p in item[:-1]), default=1)
+    arrays = {name: np.full((len(chosen), side, side, 3), 255, np.uint8) for name in names}
+    for number, (*pictures, _) in enumerate(chosen):
+        for name, picture in zip(names, pictures, strict=True):
+            height, width = picture.shape[:2]
+            arrays[name][number, :height, :width] = picture
+    return {**arrays, "caption": np.array([item[-1] for item in chosen], dtype=np.str_)}

@@ -1,0 +1,20 @@
+"""The modes that only look: evaluate, predict, inspect, summary, explain.
+
+Each is `mode(config, workdir, given)`, where `given` is the flag `--input`.
+"""
+
+from collections.abc import Callable
+
+from vision_jax.show.inspect import inspect
+from vision_jax.show.measure import evaluate, explain, summary
+from vision_jax.show.predict import predict
+
+__all__ = ["MODES", "evaluate", "explain", "inspect", "predict", "summary"]
+
+MODES: dict[str, Callable] = {
+    "evaluate": evaluate,
+    "predict": predict,
+    "inspect": inspect,
+    "summary": summary,
+    "explain": explain,
+}

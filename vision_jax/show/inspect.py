@@ -1,0 +1,102 @@
+"""Pictures of what the network is fed, and of what it is trained towards."""
+
+import contextlib
+import pathlib
+from typing import Any
+
+import jax
+import numpy as np
+from ml_collections import ConfigDict
+from PIL import Image
+
+from vision_jax import visualize
+from vision_jax.config import build
+from vision_jax.show.answers import skeleton
+from vision_jax.structs import Batch
+from vision_jax.training import Experiment
+
+PICTURED = 32  # images on an inspection's panel
+SIDE = 256  # pixels of one with objects
+
+
+def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
+    """Pictures of what the network is fed, augmentation and all, in training and evaluation.
+
+    Objects and semantic labels are drawn. Where the model has anchors, matches.png shows which of
+    them answer for which object in training.
+    """
+    experiment: Experiment = build(config)
+    target = workdir / "inspect"
+    target.mkdir(parents=True, exist_ok=True)
+    key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
+    with contextlib.closing(experiment.train.batches(0, experiment.data_seed)) as batches:
+        batch = next(batches)
+    image, lam = jax.jit(experiment.task.prepare)(batch, key)
+    seen = _colours(experiment.task, image)
+    classes = experiment.train.classes
+    _save(target / "train.png", *_pictures(seen, batch, lam, classes))
+    if hasattr(experiment.task.model, "matches"):
+        _save(target / "matches.png", *_matches(experiment.task, seen, batch))
+    if experiment.eval is not None:
+        with contextlib.closing(experiment.eval.batches()) as batches:
+            batch = next(iter(batches))
+        image = np.asarray(jax.jit(experiment.task.normalize)(batch.image))
+        seen = _colours(experiment.task, image if image.ndim == 4 else image[:, 0])
+        _save(target / "eval.png", *_pictures(seen, batch, None, classes))
+
+
+def _colours(task: Any, image: Any) -> np.ndarray:
+    """The first normalised images in colours again, 0..1."""
+    image = np.asarray(image)[:PICTURED]
+    return (image * np.asarray(task.std) + np.asarray(task.mean)).clip(0, 1)
+
+
+def _pictures(
+    seen: np.ndarray, batch: Batch, lam: Any, classes: tuple[str, ...]
+) -> tuple[list, list, int]:
+    """Images with their targets, captions with mixing weights, and the side of a cell."""
+    targets, pictures, captions = batch.targets, [], []
+    with_places = targets.boxes is not None or targets.segmentation is not None
+    for row, picture in enumerate(seen):
+        large = visualize.enlarge(picture, SIDE) if with_places else picture  # room for captions
+        scale = np.array(picture.shape[:2]) / large.shape[:2]
+        if targets.segmentation is not None:
+            labels = np.kron(
+                targets.segmentation[row], np.ones(np.round(1 / scale).astype(int), np.int32)
+            )
+            large = visualize.draw_semantic(labels, large)
+        if targets.boxes is not None:
+            lines = skeleton(targets.keypoints)
+            large = visualize.draw_targets(large, targets, row, scale, classes, lines)
+        pictures.append(large)
+        text = "" if targets.label is None else _names(targets.label[row], classes)
+        captions.append(text if lam is None else f"{text} λ={float(lam[row]):.2f}")
+    return pictures, captions, SIDE if with_places else 128
+
+
+def _matches(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
+    """Which anchors answer for which object, and how many of them."""
+    size = seen.shape[1:3]
+    targets = task.targets(batch)
+    anchors = np.asarray(task.model.anchors(*size))
+    matches = np.asarray(jax.jit(task.model.matches, static_argnums=(1, 2))(targets, *size))
+    pictures, captions = [], []
+    for row, picture in enumerate(seen):
+        large = visualize.enlarge(picture, SIDE)
+        scale = np.array(picture.shape[:2]) / large.shape[:2]
+        count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
+        truth = np.asarray(targets.boxes[row])[:count]
+        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale))
+        captions.append(f"{(matches[row] >= 0).sum()} of {len(anchors)} anchors")
+    return pictures, captions, SIDE
+
+
+def _save(file: pathlib.Path, pictures: list, captions: list, side: int) -> None:
+    Image.fromarray(visualize.panel(pictures, captions, side=side)).save(file)
+    print(f"written: {file}")
+
+
+def _names(label: np.ndarray, classes: tuple[str, ...]) -> str:
+    """'cat', or 'cat, dog' for a vector of labels."""
+    named = [int(label)] if np.ndim(label) == 0 else np.flatnonzero(label).tolist()
+    return ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)
