@@ -5,9 +5,9 @@ Each is `mode(config, workdir, given)`, where `given` is the flag `--input`.
 
 from collections.abc import Callable
 
-from vision_jax.show.inspect import inspect
+from vision_jax.show.inspection import inspect
 from vision_jax.show.measure import evaluate, explain, summary
-from vision_jax.show.predict import predict
+from vision_jax.show.prediction import predict
 
 __all__ = ["MODES", "evaluate", "explain", "inspect", "predict", "summary"]
 

@@ -34,15 +34,15 @@ def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     image, lam = jax.jit(experiment.task.prepare)(batch, key)
     seen = _colours(experiment.task, image)
     classes = experiment.train.classes
-    _save(target / "train.png", *_pictures(seen, batch, lam, classes))
+    _save(target / "train.png", *target_pictures(seen, batch, lam, classes))
     if hasattr(experiment.task.model, "matches"):
-        _save(target / "matches.png", *_matches(experiment.task, seen, batch))
+        _save(target / "matches.png", *match_pictures(experiment.task, seen, batch))
     if experiment.eval is not None:
         with contextlib.closing(experiment.eval.batches()) as batches:
             batch = next(iter(batches))
         image = np.asarray(jax.jit(experiment.task.normalize)(batch.image))
         seen = _colours(experiment.task, image if image.ndim == 4 else image[:, 0])
-        _save(target / "eval.png", *_pictures(seen, batch, None, classes))
+        _save(target / "eval.png", *target_pictures(seen, batch, None, classes))
 
 
 def _colours(task: Any, image: Any) -> np.ndarray:
@@ -51,7 +51,7 @@ def _colours(task: Any, image: Any) -> np.ndarray:
     return (image * np.asarray(task.std) + np.asarray(task.mean)).clip(0, 1)
 
 
-def _pictures(
+def target_pictures(
     seen: np.ndarray, batch: Batch, lam: Any, classes: tuple[str, ...]
 ) -> tuple[list, list, int]:
     """Images with their targets, captions with mixing weights, and the side of a cell."""
@@ -74,7 +74,7 @@ def _pictures(
     return pictures, captions, SIDE if with_places else 128
 
 
-def _matches(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
+def match_pictures(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
     """Which anchors answer for which object, and how many of them."""
     size = seen.shape[1:3]
     targets = task.targets(batch)
@@ -86,7 +86,7 @@ def _matches(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
         truth = np.asarray(targets.boxes[row])[:count]
-        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale))
+        pictures.append(visualize.drawmatch_pictures(large, anchors, matches[row], truth, scale))
         captions.append(f"{(matches[row] >= 0).sum()} of {len(anchors)} anchors")
     return pictures, captions, SIDE
 
