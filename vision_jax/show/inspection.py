@@ -86,7 +86,7 @@ def match_pictures(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, lis
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
         truth = np.asarray(targets.boxes[row])[:count]
-        pictures.append(visualize.drawmatch_pictures(large, anchors, matches[row], truth, scale))
+        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale))
         captions.append(f"{(matches[row] >= 0).sum()} of {len(anchors)} anchors")
     return pictures, captions, SIDE
 
