@@ -1,0 +1,212 @@
+"""Faster R-CNN (Ren et al. 2015, arXiv:1506.01497), and what is built on it.
+
+`FasterRCNN` is the paper's network of two stages, whatever trunk and heads it is given. With a
+`mask` head it is Mask R-CNN, with a `keypoint` head Keypoint R-CNN (He et al. 2017,
+arXiv:1703.06870). The functions below make the published combinations.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from vision_jax.config import UserError, suggest
+from vision_jax.models.blocks import Norm
+from vision_jax.models.fpn import FPN
+from vision_jax.models.resnet import DEPTHS, ResNet
+from vision_jax.models.roi_heads import BoxHead
+from vision_jax.models.rpn import RPN
+from vision_jax.structs import Detections, Targets
+
+TERMS = ("rpn_class", "rpn_box", "roi_class", "roi_box", "mask", "keypoint")
+
+
+class OneMap(nn.Module):
+    """In place of a pyramid, one of the trunk's maps."""
+
+    endpoint: str = "conv4_x"
+
+    def __call__(self, endpoints: dict[str, Array]) -> tuple[Float[Array, "b _ _ c"], ...]:
+        return (endpoints[self.endpoint],)
+
+    def strides(self, trunk: nn.Module) -> tuple[int, ...]:
+        """Input pixels per pixel of the map."""
+        return (trunk.strides[self.endpoint],)
+
+
+class FasterRCNN(nn.Module):
+    """Proposals, and what they are, in one network.
+
+    Fields:
+      trunk: finds feature maps.
+      num_classes: without background.
+      pyramid: the levels that both stages read: `FPN`, or `OneMap` of the trunk's.
+      rpn: the first stage.
+      head: the second stage.
+      mask, keypoint: heads for masks and keypoints of what the second stage finds.
+      rpn_trunk, rpn_pyramid: the first stage's own, where features are not shared; None: shared.
+      losses: the terms that are trained on, of `TERMS`. With the alternating schedule (section 3.2)
+        a stage of training has the RPN's two or the others, with a shared or an own `rpn_trunk`.
+    """
+
+    trunk: nn.Module
+    num_classes: int = 80
+    pyramid: nn.Module = FPN()
+    rpn: RPN = RPN()
+    head: BoxHead = BoxHead()
+    mask: nn.Module | None = None
+    keypoint: nn.Module | None = None
+    rpn_trunk: nn.Module | None = None
+    rpn_pyramid: nn.Module | None = None
+    losses: tuple[str, ...] = TERMS
+
+    def __call__(
+        self,
+        image: Float[Array, "b h w c"],
+        sizes: Float[Array, "b 2"],
+        targets: Targets | None = None,
+        keys: Key[Array, "b"] | None = None,
+        train: bool = False,
+    ) -> dict[str, Any]:
+        """Features, proposals, their classes, detections; with targets also what a loss needs.
+
+        Args:
+          image: normalised RGB, padded at the right and the bottom.
+          sizes: height and width of each image's content, in pixels.
+          targets: with boxes, where a loss is wanted.
+          keys: one random key per example, for sampling and dropout.
+          train: batch statistics and dropout; detections are made without either.
+
+        Returns:
+          pyramid: the maps that the second stage reads, from fine to coarse.
+          anchors: (a, 4); rpn_logits: (b, a); rpn_deltas: (b, a, 4).
+          proposals: (b, p, 4); proposal_scores, proposal_valid: (b, p).
+          features, class_logits, box_deltas: of the proposals, see `BoxHead`.
+          detections: `Detections`; mask_logits, keypoint_logits: of these, see the heads.
+          rpn_index, rpn_matches: the anchors drawn for the loss, see `RPN.sample`.
+          rois, roi_matches, roi_class_logits, roi_box_deltas, roi_mask_logits,
+            roi_keypoint_logits: the regions drawn for the loss and what the heads find in them.
+        """
+        shape = image.shape[1:3]
+        levels = self.pyramid(self.trunk(image, train, keys))
+        strides = self.pyramid.strides(self.trunk)
+        rpn_levels, rpn_strides = levels, strides
+        if self.rpn_trunk is not None:
+            own = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
+            rpn_levels = own(self.rpn_trunk(image, train, keys))
+            rpn_strides = own.strides(self.rpn_trunk)
+        logits, deltas = self.rpn(rpn_levels)
+        anchors = self.rpn.anchors(shape, [x.shape[1:3] for x in rpn_levels], rpn_strides)
+        proposals = self.rpn.propose(logits, deltas, anchors, sizes)
+        outputs = {
+            "pyramid": levels,
+            "anchors": jnp.concatenate(anchors),
+            "rpn_logits": logits,
+            "rpn_deltas": deltas,
+            "proposals": proposals.boxes,
+            "proposal_scores": proposals.scores,
+            "proposal_valid": proposals.valid,
+        }
+        outputs |= self.head(levels, strides, proposals.boxes, self.num_classes)
+        found = self.head.detect(outputs, proposals, sizes)
+        for name, head in self._further():
+            outputs[f"{name}_logits"] = head(levels, strides, found.boxes, self.num_classes)
+            found = head.complete(found, outputs[f"{name}_logits"], max(shape))
+        outputs["detections"] = found
+        if targets is None or targets.boxes is None:
+            return outputs
+
+        outputs |= self.rpn.sample(outputs["anchors"], targets, sizes, keys)
+        proposals = self.rpn.propose(logits, deltas, anchors, sizes, train=True)
+        outputs |= self.head.sample(proposals, targets, keys)
+        regions = self.head(levels, strides, outputs["rois"], self.num_classes, train, keys)
+        outputs |= {f"roi_{name}": value for name, value in regions.items()}
+        rois, _ = self.head.positives(outputs)
+        for name, head in self._further():
+            outputs[f"roi_{name}_logits"] = head(levels, strides, rois, self.num_classes)
+        return outputs
+
+    def loss(
+        self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]
+    ) -> dict[str, tuple[Array, Array]]:
+        """Sums and weights of the terms in `losses` that the network has.
+
+        Raises:
+          UserError: a name in `losses` that is none of `TERMS`.
+        """
+        for name in self.losses:
+            if name not in TERMS:
+                raise UserError(f"losses: no term {name!r}{suggest(name, TERMS)}")
+        terms = self.rpn.loss(outputs, targets, valid) | self.head.loss(outputs, targets, valid)
+        boxes, matching = self.head.positives(outputs)
+        for name, head in self._further():
+            logits = outputs[f"roi_{name}_logits"]
+            terms[name] = head.loss(logits, boxes, matching, targets, valid)
+        return {name: term for name, term in terms.items() if name in self.losses}
+
+    def detect(self, outputs: dict[str, Any]) -> Detections:
+        """What was found, in pixels of the network's input."""
+        return outputs["detections"]
+
+    def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
+        """The RPN's anchors on an image of these sides, in pixels."""
+        image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        levels = jax.eval_shape(
+            lambda x: self.init_with_output(jax.random.key(0), x, method="rpn_levels")[0], image
+        )
+        trunk = self.trunk if self.rpn_trunk is None else self.rpn_trunk
+        pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
+        grids = [x.shape[1:3] for x in levels]
+        return jnp.concatenate(self.rpn.anchors((height, width), grids, pyramid.strides(trunk)))
+
+    def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
+        """Each anchor's object, background or to be ignored, as `ops.assign` numbers them."""
+        sizes = jnp.array([[height, width]], jnp.float32)
+        sizes = jnp.broadcast_to(sizes, (targets.valid.shape[0], 2))
+        return self.rpn.matches(self.anchors(height, width), targets, sizes)
+
+    def rpn_levels(self, image: Float[Array, "b h w c"]) -> tuple[Float[Array, "b _ _ c"], ...]:
+        """The maps that the first stage reads, in evaluation."""
+        trunk = self.trunk if self.rpn_trunk is None else self.rpn_trunk
+        pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
+        return pyramid(trunk(image))
+
+    def _further(self) -> list[tuple[str, nn.Module]]:
+        heads = (("mask", self.mask), ("keypoint", self.keypoint))
+        return [(name, head) for name, head in heads if head is not None]
+
+
+def faster_rcnn_resnet_fpn(
+    depth: int,
+    num_classes: int = 80,
+    norm: Norm = "frozen",
+    eps: float = 1e-5,
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """With a feature pyramid (Lin et al. 2017, arXiv:1612.03144), as in torchvision.
+
+    Args:
+      depth: of the ResNet, a key of `DEPTHS`.
+      num_classes: without background.
+      norm, eps: of the trunk; torchvision's published weights have 'frozen' and 0.
+      dtype: compute dtype.
+    """
+    stages, block = DEPTHS[depth]
+    trunk = ResNet(stages=stages, block=block, norm=norm, eps=eps, dtype=dtype)
+    return FasterRCNN(trunk, num_classes, FPN(dtype=dtype), RPN(dtype=dtype), BoxHead(dtype=dtype))
+
+
+def FasterRCNNResNet50FPN(
+    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
+) -> FasterRCNN:
+    """ResNet-50; see `faster_rcnn_resnet_fpn`."""
+    return faster_rcnn_resnet_fpn(50, num_classes, norm, eps, dtype)
+
+
+def FasterRCNNResNet101FPN(
+    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
+) -> FasterRCNN:
+    """ResNet-101; see `faster_rcnn_resnet_fpn`."""
+    return faster_rcnn_resnet_fpn(101, num_classes, norm, eps, dtype)

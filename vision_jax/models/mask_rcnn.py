@@ -1,0 +1,143 @@
+"""Mask R-CNN (He et al. 2017, arXiv:1703.06870): a mask head beside Faster R-CNN's second stage.
+
+Parameters: `mask_fcn1` … (3x3), `conv5_mask` (2x2 transposed), `mask_fcn_logits` (1x1).
+Initialisation: He normal over fan-out, zero biases, as the authors' code.
+"""
+
+import dataclasses
+from typing import Literal
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Bool, Float, Int
+
+from vision_jax.models.blocks import Conv, Norm
+from vision_jax.models.faster_rcnn import FasterRCNN, faster_rcnn_resnet_fpn
+from vision_jax.models.roi_heads import ConvTranspose, RegionPool, class_numbers
+from vision_jax.models.rpn import wide
+from vision_jax.ops import losses
+from vision_jax.ops.masks import crop_masks
+from vision_jax.structs import Detections, Targets
+
+
+class MaskHead(nn.Module):
+    """A small fully convolutional network on every region (figure 4, right).
+
+    Fields:
+      pool: how regions are pooled; masks are twice its size.
+      widths: channels of the 3x3 convolutions, and (the last) of the transposed one.
+      activation: 'sigmoid', each class's mask by itself (the paper); 'softmax', classes and
+        background compete for every pixel (table 2b).
+      class_specific: a mask for every class, or (False, with 'sigmoid') one for all.
+      weight: of the loss.
+      dtype: compute dtype.
+    """
+
+    pool: RegionPool = RegionPool(size=14, levels=4)
+    widths: tuple[int, ...] = (256, 256, 256, 256)
+    activation: Literal["sigmoid", "softmax"] = "sigmoid"
+    class_specific: bool = True
+    weight: float = 1.0
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(
+        self,
+        levels: tuple[Float[Array, "b _ _ c"], ...],
+        strides: tuple[int, ...],
+        boxes: Float[Array, "b r 4"],
+        num_classes: int,
+    ) -> Float[Array, "b r s s k"]:
+        """Mask logits within each box; k is num_classes + 1, background first, or 1."""
+        x = self.pool(levels, strides, boxes)
+        images, regions = x.shape[:2]
+        x = x.reshape(images * regions, *x.shape[2:])
+        for i, width in enumerate(self.widths, start=1):
+            x = nn.relu(Conv(width, 3, padding=1, dtype=self.dtype, name=f"mask_fcn{i}")(x))
+        up = ConvTranspose(self.widths[-1], 2, 2, dtype=self.dtype, name="conv5_mask")
+        x = nn.relu(up(x))
+        rows = num_classes + 1 if self.class_specific else 1
+        x = Conv(rows, 1, dtype=self.dtype, name="mask_fcn_logits")(x)
+        return wide(x).reshape(images, regions, *x.shape[1:])
+
+    def complete(
+        self, found: Detections, logits: Float[Array, "b r s s k"], largest: int
+    ) -> Detections:
+        """Detections with `masks`, probabilities of their classes within their boxes."""
+        own = self._own(logits, found.labels + 1)
+        if self.activation == "softmax":
+            own = own - nn.logsumexp(logits, -1)
+            return found.replace(masks=jnp.exp(own))
+        return found.replace(masks=nn.sigmoid(own))
+
+    def loss(
+        self,
+        logits: Float[Array, "b r s s k"],
+        boxes: Float[Array, "b r 4"],
+        matching: Int[Array, "b r"],
+        targets: Targets,
+        valid: Bool[Array, "b"],
+    ) -> tuple[Array, Array]:
+        """Sum and weight: each positive region's mean over its pixels, and their number.
+
+        Args:
+          logits: of regions.
+          boxes: of these.
+          matching: their objects; those without do not count.
+          targets: with masks.
+          valid: images that count.
+
+        Raises:
+          ValueError: targets without masks.
+        """
+        if targets.masks is None:
+            raise ValueError("a mask head needs batches with targets.masks")
+        positive = (matching >= 0) & valid[:, None]
+        size = logits.shape[2:4]
+        cropped = [
+            crop_masks(masks, box, jnp.maximum(owner, 0), size)
+            for masks, box, owner in zip(targets.masks, boxes, matching, strict=True)
+        ]
+        wanted = jnp.stack(cropped).astype(logits.dtype)
+        labels = class_numbers(targets, matching)
+        pixels = jnp.broadcast_to(positive[..., None, None], wanted.shape)
+        if self.activation == "softmax":
+            inside = jnp.where(wanted >= 0.5, labels[..., None, None], 0)
+            loss = losses.cross_entropy(logits, inside, mask=pixels)
+        else:
+            loss = losses.binary_cross_entropy(self._own(logits, labels), wanted, pixels)
+        total = self.weight * loss.mean((2, 3)).sum()
+        return total, positive.sum(dtype=logits.dtype)
+
+    def _own(self, logits: Array, labels: Array) -> Array:
+        """Each region's logits for its class."""
+        if logits.shape[-1] == 1:
+            return logits[..., 0]
+        labels = jnp.maximum(labels, 0)[:, :, None, None, None]
+        return jnp.take_along_axis(logits, labels, 4)[..., 0]
+
+
+def mask_rcnn_resnet_fpn(
+    depth: int,
+    num_classes: int = 80,
+    norm: Norm = "frozen",
+    eps: float = 1e-5,
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """With a feature pyramid, as in torchvision; see `faster_rcnn_resnet_fpn`."""
+    model = faster_rcnn_resnet_fpn(depth, num_classes, norm, eps, dtype)
+    return dataclasses.replace(model, mask=MaskHead(dtype=dtype))
+
+
+def MaskRCNNResNet50FPN(
+    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
+) -> FasterRCNN:
+    """ResNet-50; see `mask_rcnn_resnet_fpn`."""
+    return mask_rcnn_resnet_fpn(50, num_classes, norm, eps, dtype)
+
+
+def MaskRCNNResNet101FPN(
+    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
+) -> FasterRCNN:
+    """ResNet-101; see `mask_rcnn_resnet_fpn`."""
+    return mask_rcnn_resnet_fpn(101, num_classes, norm, eps, dtype)
