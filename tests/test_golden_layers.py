@@ -16,7 +16,7 @@ import pytest
 from flax import linen as nn
 
 from vision_jax.models.blocks import BatchNorm, GroupNorm, channelwise
-from vision_jax.ops import conv, normalize, pool, resize, unpool
+from vision_jax.ops import conv, normalize, pool, resize, upsample
 
 sys.path.insert(0, str(Path(__file__).parent / "golden"))
 from seeded import Golden, subsample
@@ -81,7 +81,7 @@ def avg_pool2d(x, a):
 
 def max_unpool2d(x, a):
     y, indices = pool.max_pool_indices(x["x"], a["kernel"], a["stride"], a["padding"])
-    return {"unpooled": unpool.max_unpool(y, indices, x["x"].shape[1:3]), "indices": indices}
+    return {"unpooled": upsample.max_unpool(y, indices, x["x"].shape[1:3]), "indices": indices}
 
 
 def batch_norm_train(x, a):

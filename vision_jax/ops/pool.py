@@ -72,7 +72,7 @@ def max_pool_indices(
 ) -> tuple[Float[Array, "b ho wo c"], Int[Array, "b ho wo c"]]:
     """`max_pool`, and the place of each maximum: row * w + column in its own channel's image.
 
-    `unpool.max_unpool` puts values back to such places.
+    `upsample.max_unpool` puts values back to such places.
     """
     rows, columns = _windows(x.shape, window, stride, padding, ceil_mode)
     best, column = _max_and_tap(lax.stop_gradient(x), columns)
