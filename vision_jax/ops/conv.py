@@ -111,6 +111,21 @@ def conv_transpose2d(
     )
 
 
+def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b ho wo o"]:
+    """Channels laid out as pixels: (h, w, o · factor²) becomes (h · factor, w · factor, o).
+
+    Shi et al. 2016, section 3.2, in torch's order: channel (o · factor + row) · factor + column.
+
+    Raises:
+      UserError: channels that `factor`² does not divide.
+    """
+    b, h, w, c = x.shape
+    if c % factor**2:
+        raise UserError(f"pixel_shuffle: {c} channels are no multiple of {factor}² = {factor**2}")
+    x = x.reshape(b, h, w, c // factor**2, factor, factor)
+    return x.transpose(0, 1, 4, 2, 5, 3).reshape(b, h * factor, w * factor, -1)
+
+
 def _pointwise(x, w, stride):
     """A 1x1 convolution as one matrix product.
 

@@ -1,4 +1,4 @@
-"""Normalisations without parameters, on NHWC images."""
+"""Normalisations without running statistics."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -38,3 +38,16 @@ def l2_normalize(x: Float[Array, "*d c"], eps: float = 1e-12) -> Float[Array, "*
     squared = lax.square(x).sum(-1, keepdims=True)
     # The root's gradient at 0 is infinite; the bound takes it out of the way.
     return x * lax.rsqrt(jnp.maximum(squared, eps**2))
+
+
+def layer_norm(
+    x: Float[Array, "*d c"],
+    scale: Float[Array, "c"],
+    bias: Float[Array, "c"],
+    eps: float = 1e-5,
+) -> Float[Array, "*d c"]:
+    """Mean 0 and variance 1 over the last axis, then `scale` and `bias` (Ba et al. 2016)."""
+    centred = x - x.mean(-1, keepdims=True)
+    wide = (1,) * (x.ndim - 1) + scale.shape
+    y = centred * lax.rsqrt(lax.square(centred).mean(-1, keepdims=True) + eps)
+    return y * scale.reshape(wide) + bias.reshape(wide)
