@@ -75,13 +75,17 @@ CASES = {
         f"timm_resnetv2_{depth}": Case(functools.partial(models.resnet_v2, depth))
         for depth in (50, 101, 152)
     },
+    **{
+        f"fcn{stride}s_vgg16": Case(functools.partial(models.fcn, "vgg16", stride, learn="all"))
+        for stride in (32, 16, 8)
+    },
     "mobilenet_v2": Case(models.MobileNetV2),
     "timm_mobilenetv1_100": Case(models.MobileNetV1),
 }
 
 
 # Files whose networks have a test of their own, since they are run in another way.
-ELSEWHERE: frozenset[str] = frozenset()
+ELSEWHERE: frozenset[str] = frozenset({"retinanet_resnet50_fpn"})
 
 
 def files() -> list[Path]:
@@ -110,9 +114,10 @@ def as_dtype(arrays: dict[str, np.ndarray], dtype: Any) -> dict[str, jax.Array]:
 
 
 def named(outputs: dict[str, Any], case: Case, name: str) -> jax.Array:
-    """Our output for the reference's name; 'aux_logits.1' is an item of a tuple."""
+    """Our output for the reference's name, maps NCHW; 'aux_logits.1' is an item of a tuple."""
     key, _, item = case.outputs[name].partition(".")
-    return outputs[key][int(item)] if item else outputs[key]
+    found = outputs[key][int(item)] if item else outputs[key]
+    return found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
 
 
 def parameters(golden: Golden, case: Case) -> int:

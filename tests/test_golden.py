@@ -101,7 +101,8 @@ def _run(model, case, meta, variables, given):
 
 
 def _cross_entropy(logits, labels):
-    return -jnp.take_along_axis(jax.nn.log_softmax(logits), labels[:, None], axis=1).mean()
+    """The mean over images, or over their pixels; classes are axis 1."""
+    return -jnp.take_along_axis(jax.nn.log_softmax(logits, 1), labels[:, None], axis=1).mean()
 
 
 def _check_losses(golden, losses, dtype):

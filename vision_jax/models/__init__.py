@@ -3,10 +3,30 @@
 from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.darknet import Darknet, Darknet19, Darknet53, Extraction, ResidualDarknet
+from vision_jax.models.faster_rcnn import (
+    FasterRCNN,
+    FasterRCNNResNet50FPN,
+    FasterRCNNResNet101FPN,
+    OneMap,
+    faster_rcnn_resnet_fpn,
+)
+from vision_jax.models.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNHead, fcn, transplant
 from vision_jax.models.fpn import FPN
 from vision_jax.models.googlenet import GoogLeNet, GoogLeNet2014
 from vision_jax.models.inception_v3 import InceptionV3
+from vision_jax.models.keypoint_rcnn import (
+    KeypointHead,
+    KeypointRCNNResNet50FPN,
+    keypoint_rcnn_resnet_fpn,
+)
 from vision_jax.models.lenet import LeNet5
+from vision_jax.models.mask_rcnn import (
+    MaskHead,
+    MaskRCNNResNet50FPN,
+    MaskRCNNResNet101FPN,
+    mask_rcnn_resnet_fpn,
+)
 from vision_jax.models.mobilenet_v1 import MobileNetV1
 from vision_jax.models.mobilenet_v2 import MobileNetV2
 from vision_jax.models.resnet import (
@@ -20,11 +40,19 @@ from vision_jax.models.resnet import (
 )
 from vision_jax.models.resnet_cifar import CifarResNet, ResNetCifar
 from vision_jax.models.resnet_v2 import ResNet50V2, ResNetV2, resnet_v2
+from vision_jax.models.retinanet import RetinaNet, retinanet_resnet_fpn
+from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
+from vision_jax.models.rpn import RPN
 from vision_jax.models.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
+from vision_jax.models.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
+from vision_jax.models.yolo_v2 import YOLOv2, YOLOv2Tiny
+from vision_jax.models.yolo_v3 import YOLOv3, YOLOv3Tiny
 from vision_jax.models.zfnet import ZFNet
 
 __all__ = [
+    "FCN",
     "FPN",
+    "RPN",
     "VGG",
     "VGG11",
     "VGG13",
@@ -33,16 +61,36 @@ __all__ = [
     "AlexNet",
     "AlexNet2014",
     "AlexNetTrunk",
+    "BoxHead",
     "CifarResNet",
     "Classifier",
+    "Darknet",
+    "Darknet19",
+    "Darknet53",
+    "Extraction",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "FCNHead",
+    "FastYOLO",
+    "FasterRCNN",
+    "FasterRCNNResNet50FPN",
+    "FasterRCNNResNet101FPN",
     "FcHead",
     "GoogLeNet",
     "GoogLeNet2014",
     "InceptionV3",
+    "KeypointHead",
+    "KeypointRCNNResNet50FPN",
     "LeNet5",
+    "MaskHead",
+    "MaskRCNNResNet50FPN",
+    "MaskRCNNResNet101FPN",
     "MobileNetV1",
     "MobileNetV2",
+    "OneMap",
     "PoolHead",
+    "RegionPool",
     "ResNet",
     "ResNet18",
     "ResNet34",
@@ -54,10 +102,25 @@ __all__ = [
     "ResNet101",
     "ResNet152",
     "ResNetCifar",
+    "ResNetStage",
     "ResNetV2",
+    "ResidualDarknet",
+    "RetinaNet",
+    "YOLOv1",
+    "YOLOv1Shipped",
+    "YOLOv2",
+    "YOLOv2Tiny",
+    "YOLOv3",
+    "YOLOv3Tiny",
     "ZFNet",
+    "faster_rcnn_resnet_fpn",
+    "fcn",
+    "keypoint_rcnn_resnet_fpn",
+    "mask_rcnn_resnet_fpn",
     "resnet",
     "resnet_d",
     "resnet_v2",
+    "retinanet_resnet_fpn",
+    "transplant",
     "vgg",
 ]

@@ -26,6 +26,7 @@ class AlexNetTrunk(nn.Module):
       window: of the max pooling, whose stride is 2; 3 overlaps, 2 does not.
       lrn_mean: divide alpha by n, as Caffe and torch do and the paper does not.
       dtype: compute dtype.
+      ceil_mode: max pooling keeps a last window that reaches over the border, as Caffe does.
     """
 
     features: tuple[int, ...] = (96, 256, 384, 384, 256)
@@ -39,6 +40,7 @@ class AlexNetTrunk(nn.Module):
     window: int = 3
     lrn_mean: bool = False
     dtype: str = "float32"
+    ceil_mode: bool = False
 
     @nn.compact
     def __call__(
@@ -68,7 +70,7 @@ class AlexNetTrunk(nn.Module):
                     x = local_response_norm(x, mean=self.lrn_mean)
             if self.pools[i] is not None:
                 with jax.named_scope(f"pool{i + 1}"):
-                    x = max_pool(x, self.window, 2, self.pools[i])
+                    x = max_pool(x, self.window, 2, self.pools[i], self.ceil_mode)
         endpoints[f"pool{len(self.features)}"] = x
         return endpoints
 

@@ -5,6 +5,7 @@ ReLU) those that `keep` names. Initialisation: He normal over fan-out with zero 
 started deep nets from trained shallow ones), N(0, 0.01) for the fully connected layers.
 """
 
+import functools
 from typing import Literal
 
 import jax
@@ -37,6 +38,7 @@ class VGG(nn.Module):
       keep: further endpoints, such as ('conv4_3',).
       norm: 'none' (the paper), or see `blocks.norm`; convolutions always have a bias.
       dtype: compute dtype.
+      ceil_mode: pooling keeps a last window that reaches over the border, as Caffe does.
     """
 
     kernels: tuple[tuple[int, ...], ...] = CONFIGURATIONS["D"]
@@ -46,6 +48,7 @@ class VGG(nn.Module):
     keep: tuple[str, ...] = ()
     norm: Norm = "none"
     dtype: str = "float32"
+    ceil_mode: bool = False
 
     @nn.compact
     def __call__(
@@ -56,6 +59,7 @@ class VGG(nn.Module):
     ) -> dict[str, Array]:
         """Endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
         pool = {"max": max_pool, "avg": avg_pool}[self.pool]
+        pool = functools.partial(pool, ceil_mode=self.ceil_mode)
         x, endpoints = image, {}
         for stage, kernels in enumerate(self.kernels, start=1):
             for i, kernel in enumerate(kernels, start=1):

@@ -3,11 +3,21 @@
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.weights import akamaster, timm, torchvision
+from vision_jax.weights import akamaster, darknet, timm, torchvision, wkentaro
+from vision_jax.weights import torchvision_detection as detection
+from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights.engine import Table
 
+_DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
+_YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
 TABLES: dict[str, tuple[Table, ...]] = {
     "AlexNetTrunk": (Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),),
+    "FasterRCNN": (
+        Table("torchvision", detection.rcnn, detection.has_rcnn),
+        Table("torchvision-old", detection.rcnn_old, detection.has_rcnn),
+    ),
+    "Darknet": (_DARKNET,),
+    "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn),),
     "GoogLeNetTrunk": (Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),),
     "InceptionV3Trunk": (Table("torchvision", torchvision.inception_v3),),
     "MobileNetV1Trunk": (Table("timm", timm.mobilenet_v1),),
@@ -18,7 +28,15 @@ TABLES: dict[str, tuple[Table, ...]] = {
     ),
     "ResNetCifar": (Table("akamaster", akamaster.resnet_cifar),),
     "ResNetV2": (Table("timm", timm.resnet_v2, timm.has_resnet_v2),),
+    "RetinaNet": (
+        Table("torchvision", retinanet.retinanet, retinanet.has_retinanet),
+        Table("torchvision-old", retinanet.retinanet_old, retinanet.has_retinanet),
+    ),
+    "ResidualDarknet": (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
     "VGG": (Table("torchvision", torchvision.vgg, torchvision.has_vgg),),
+    "YOLOv1": (_DARKNET,),
+    "YOLOv2": _YOLO,
+    "YOLOv3": _YOLO,
 }
 
 
