@@ -5,9 +5,10 @@ from ml_collections import ConfigDict
 from vision_jax import data
 from vision_jax.config import node
 from vision_jax.data.shapes_draw import KEYPOINT_MIRROR
-from vision_jax.evaluation import VOC
+from vision_jax.evaluation import VOC, Segmentation
 
 CLASSES = 8  # of the embedded shapes
+SEGMENTED = 1 + CLASSES  # with the background
 
 
 def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
@@ -55,6 +56,28 @@ def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("object
     config.task.model.num_classes = CLASSES
     config.metrics = {"voc": node(VOC, num_classes=CLASSES, inclusive=False)}
     _short(config, best="eval/ap50")
+    return config
+
+
+def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
+    """The same segmentation experiment on a few embedded images: real path, tiny size, four steps.
+
+    The model is for the experiment to make small, with `SEGMENTED` classes, so that experiments
+    whose smokes are alike compile once.
+
+    Args:
+      config: changed in place.
+      size: side of the images that the network sees, at least 64.
+    """
+    for part, split in (("train", "train[:32]"), ("eval", "validation[:16]")):
+        pipeline = config[part]
+        pipeline.source = node(
+            data.TFDS, name="shapes/seg64", split=split, fields=("segmentation",)
+        )
+        pipeline.transforms = (node(data.Pad, height=size, width=size),)
+        pipeline.batch_size = 8
+    config.metrics = {"segmentation": node(Segmentation, num_classes=SEGMENTED)}
+    _short(config, best="eval/miou")
     return config
 
 

@@ -10,7 +10,6 @@ from vision_jax.ops.pool import max_pool_indices
 from vision_jax.ops.upsample import (
     bed_of_nails,
     bilinear,
-    bilinear_kernel,
     convolution_matrix,
     max_unpool,
     nearest,
@@ -155,16 +154,3 @@ def test_the_matrix_has_a_gradient():
 def test_a_filter_larger_than_the_image_is_refused():
     with pytest.raises(ValueError, match="a filter of 5 does not fit 3 pixels with padding 0"):
         convolution_matrix(jnp.ones((5, 5)), (3, 3))
-
-
-@pytest.mark.parametrize("size, factor", [(4, 2), (3, 2), (16, 8), (64, 32)])
-def test_the_bilinear_kernel_reproduces_a_plane_inside(size, factor):
-    ramp = jnp.arange(5.0)[None, :, None, None] + 10 * jnp.arange(5.0)[None, None, :, None]
-    ramp = jnp.concatenate([ramp, -ramp], -1)
-    y = conv_transpose2d(ramp, bilinear_kernel(size, 2), factor)
-    centre = factor - 1 if size % 2 else factor - 0.5
-    place = (np.arange(y.shape[1]) - centre) / factor
-    inside = slice(size, -size)
-    plane = (place[:, None] + 10 * place)[inside, inside]
-    np.testing.assert_allclose(y[0, inside, inside, 0], plane, rtol=0, atol=1e-4)
-    np.testing.assert_array_equal(y[..., 1], -y[..., 0])

@@ -50,20 +50,6 @@ def max_unpool(
     return _unpool(x, indices, tuple(size))
 
 
-def bilinear_kernel(
-    size: int, channels: int, dtype: jnp.dtype = jnp.float32
-) -> Float[Array, "f f c c"]:
-    """The filter with which `conv_transpose2d` interpolates each channel by itself.
-
-    Long et al. 2015, section 3.3, as Caffe's `bilinear` filler: a tent over `size` pixels for the
-    factor s = (size + 1) // 2, to be used with stride s. A tap is 1 - |place - centre| / s.
-    """
-    factor = (size + 1) // 2
-    centre = factor - 1 if size % 2 else factor - 0.5
-    tent = 1 - np.abs(np.arange(size) - centre) / factor
-    return jnp.asarray(np.outer(tent, tent)[:, :, None, None] * np.eye(channels), dtype)
-
-
 def convolution_matrix(
     kernel: Float[Array, "kh kw"], size: tuple[int, int], stride: Size = 1, padding: Size = 0
 ) -> Float[Array, "m n"]:
