@@ -23,6 +23,7 @@ GOOGLENET = {
     "aux_logits1": "aux_logits.0",
     "aux_logits2": "aux_logits.1",
 }
+SEGMENTER = {**LOGITS, "aux": "aux_logits.0"}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,17 +76,38 @@ CASES = {
         f"timm_resnetv2_{depth}": Case(functools.partial(models.resnet_v2, depth))
         for depth in (50, 101, 152)
     },
+    "fcn_resnet50": Case(models.FCNResNet50, SEGMENTER),
+    "deeplabv3_resnet50": Case(models.DeepLabV3ResNet50, SEGMENTER),
     **{
         f"fcn{stride}s_vgg16": Case(functools.partial(models.fcn, "vgg16", stride, learn="all"))
         for stride in (32, 16, 8)
     },
     "mobilenet_v2": Case(models.MobileNetV2),
+    "timm_darknet53": Case(models.Darknet53, size=256),
     "timm_mobilenetv1_100": Case(models.MobileNetV1),
 }
 
 
 # Files whose networks have a test of their own, since they are run in another way.
-ELSEWHERE: frozenset[str] = frozenset({"retinanet_resnet50_fpn"})
+ELSEWHERE: frozenset[str] = frozenset(
+    {
+        "darknet_darknet19",
+        "darknet_darknet53",
+        "darknet_losses_yolov1",
+        "darknet_losses_yolov2",
+        "darknet_losses_yolov3",
+        "darknet_yolov1",
+        "darknet_yolov1-tiny",
+        "darknet_yolov2",
+        "darknet_yolov2-tiny-voc",
+        "darknet_yolov2-voc",
+        "darknet_yolov3",
+        "darknet_yolov3-tiny",
+        "retinanet_resnet50_fpn",
+        "yolov3",
+        "yolov3_tiny",
+    }
+)
 
 
 def files() -> list[Path]:
@@ -96,8 +118,13 @@ def files() -> list[Path]:
 
 def without_dropout(model: nn.Module) -> nn.Module:
     """The references ran in training mode with dropout off."""
-    off = {name: 0.0 for name in ("dropout", "aux_dropout") if hasattr(model.head, name)}
-    return model.clone(head=model.head.clone(**off))
+    parts = {}
+    for name in ("head", "aux"):
+        part = getattr(model, name, None)
+        off = {field: 0.0 for field in ("dropout", "aux_dropout") if hasattr(part, field)}
+        if off:
+            parts[name] = part.clone(**off)
+    return model.clone(**parts)
 
 
 def inputs(golden: Golden) -> dict[str, dict[str, np.ndarray]]:

@@ -4,6 +4,13 @@ from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
 from vision_jax.models.darknet import Darknet, Darknet19, Darknet53, Extraction, ResidualDarknet
+from vision_jax.models.deeplab import (
+    DeepLabV3ResNet50,
+    Dilated,
+    FCNResNet50,
+    PyramidHead,
+    ScoreHead,
+)
 from vision_jax.models.faster_rcnn import (
     FasterRCNN,
     FasterRCNNResNet50FPN,
@@ -67,11 +74,14 @@ __all__ = [
     "Darknet",
     "Darknet19",
     "Darknet53",
+    "DeepLabV3ResNet50",
+    "Dilated",
     "Extraction",
     "FCN8s",
     "FCN16s",
     "FCN32s",
     "FCNHead",
+    "FCNResNet50",
     "FastYOLO",
     "FasterRCNN",
     "FasterRCNNResNet50FPN",
@@ -90,6 +100,7 @@ __all__ = [
     "MobileNetV2",
     "OneMap",
     "PoolHead",
+    "PyramidHead",
     "RegionPool",
     "ResNet",
     "ResNet18",
@@ -106,6 +117,7 @@ __all__ = [
     "ResNetV2",
     "ResidualDarknet",
     "RetinaNet",
+    "ScoreHead",
     "YOLOv1",
     "YOLOv1Shipped",
     "YOLOv2",

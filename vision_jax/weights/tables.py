@@ -6,12 +6,14 @@ from vision_jax.config import UserError
 from vision_jax.weights import akamaster, darknet, timm, torchvision, wkentaro
 from vision_jax.weights import torchvision_detection as detection
 from vision_jax.weights import torchvision_retinanet as retinanet
+from vision_jax.weights import torchvision_segmentation as segmentation
 from vision_jax.weights.engine import Table
 
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
 _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
 TABLES: dict[str, tuple[Table, ...]] = {
     "AlexNetTrunk": (Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),),
+    "Dilated": (Table("torchvision", segmentation.dilated, segmentation.has_dilated),),
     "FasterRCNN": (
         Table("torchvision", detection.rcnn, detection.has_rcnn),
         Table("torchvision-old", detection.rcnn_old, detection.has_rcnn),
