@@ -304,7 +304,7 @@ class BoxHead(nn.Module):
         return {"roi_class": (classes.sum(), count), "roi_box": (boxes.sum(), count)}
 
     def detect(
-        self, found: dict[str, Array], proposals: Proposals, sizes: Float[Array, "b 2"]
+        self, found: dict[str, Any], proposals: Proposals, sizes: Float[Array, "b 2"]
     ) -> Detections:
         """Refined boxes of every class, after NMS by class; the best of all classes.
 
