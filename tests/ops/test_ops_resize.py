@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_jax.ops.resize import resize
+from vision_jax.ops.resize import resize, resize_content
 
 
 def _image(shape=(2, 5, 7, 3)):
@@ -80,3 +80,23 @@ def test_bicubic_reproduces_a_line_inside():
 def test_the_same_size_is_the_same_image():
     x = jnp.asarray(_image(), jnp.float32)
     np.testing.assert_array_equal(resize(x, (5, 7)), x)
+
+
+def test_content_is_resized_as_if_it_were_the_whole_image():
+    x = jnp.asarray(_image((3, 6, 8, 2)), jnp.float32)
+    content = jnp.asarray([[6, 8], [3, 5], [1, 1]], jnp.float32)
+    wanted = jnp.asarray([[9, 4], [7, 10], [2, 3]], jnp.float32)
+    y = resize_content(x, content, (10, 11), wanted)
+    for row in range(3):
+        (h, w), (ho, wo) = (np.asarray(v[row], int) for v in (content, wanted))
+        expected = np.zeros((10, 11, 2), np.float32)
+        expected[:ho, :wo] = resize(x[row : row + 1, :h, :w], (int(ho), int(wo)))[0]
+        np.testing.assert_allclose(y[row], expected, rtol=0, atol=1e-6)
+
+
+def test_padding_is_not_looked_at():
+    x = jnp.asarray(_image((1, 6, 8, 1)), jnp.float32)
+    content, wanted = jnp.asarray([[4.0, 5.0]]), jnp.asarray([[8.0, 9.0]])
+    changed = x.at[:, 4:].set(1e6).at[:, :, 5:].set(-1e6)
+    got = [resize_content(image, content, (8, 9), wanted) for image in (x, changed)]
+    np.testing.assert_array_equal(*got)

@@ -14,6 +14,7 @@ Both end in `result(state) -> {name: value}`: a float is logged as `eval/<name>`
 the report. So a result does not depend on the batch size, the padding or the number of devices.
 """
 
+from vision_jax.evaluation.boundary import BoundaryF
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
 from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
@@ -25,6 +26,7 @@ from vision_jax.evaluation.voc import VOC
 __all__ = [
     "COCO",
     "VOC",
+    "BoundaryF",
     "Confusion",
     "Errors",
     "Joints",

@@ -52,6 +52,36 @@ def resize(
     return x
 
 
+def resize_content(
+    x: Float[Array, "b h w c"],
+    content: Float[Array, "b 2"],
+    size: tuple[int, int],
+    wanted: Float[Array, "b 2"],
+) -> Float[Array, "b ho wo c"]:
+    """`resize`, bilinear, of images that fill only the top left of their arrays.
+
+    Args:
+      x: images, whose padding is not looked at.
+      content: height and width, whole numbers of at least 1, of what is an image.
+      size: rows and columns of the result.
+      wanted: height and width that each image gets there; beyond it there are zeros.
+    """
+    for axis, out in enumerate(size, start=1):
+        have, want = (jnp.asarray(v[:, axis - 1 : axis, None], x.dtype) for v in (content, wanted))
+        place = jnp.arange(out, dtype=x.dtype)[None, :, None]
+        middle = jnp.clip((place + 0.5) * (have / want) - 0.5, 0, have - 1)
+        pixel = jnp.arange(x.shape[axis], dtype=x.dtype)[None, None]
+        weights = jnp.where(place < want, jnp.maximum(1 - jnp.abs(middle - pixel), 0), 0)
+        y = jnp.einsum(
+            "bon,bn...->bo...",
+            weights,
+            jnp.moveaxis(x, axis, 1),
+            precision=lax.Precision.HIGHEST,
+        )
+        x = jnp.moveaxis(y, 1, axis)
+    return x
+
+
 def _nearest(n: int, out: int, exact: bool, scale: float | None) -> np.ndarray:
     """Input index of each output pixel, in float32 as the reference computes it."""
     step = np.float32(1 / scale if scale else n / out)

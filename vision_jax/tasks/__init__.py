@@ -6,6 +6,7 @@ from vision_jax.tasks.detection import Detection
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
 from vision_jax.tasks.localization import Localization
+from vision_jax.tasks.multi_scale import MultiScale
 from vision_jax.tasks.segmentation import (
     CAFFE_MEAN,
     CAFFE_STD,
@@ -22,6 +23,7 @@ __all__ = [
     "Fit",
     "Localization",
     "LogisticHead",
+    "MultiScale",
     "RidgeHead",
     "Segmentation",
     "SvmHead",
