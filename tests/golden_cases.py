@@ -83,7 +83,7 @@ CASES = {
         for stride in (32, 16, 8)
     },
     "mobilenet_v2": Case(models.MobileNetV2),
-    "timm_darknet53": Case(models.Darknet53, size=256),
+    "timm_darknet53": Case(functools.partial(models.Darknet53, slope=0.01), size=256),
     "timm_mobilenetv1_100": Case(models.MobileNetV1),
 }
 

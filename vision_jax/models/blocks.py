@@ -110,6 +110,9 @@ class BatchNorm(nn.Module):
         over it; under jit with sharded arrays the batch that is seen is the global one already.
       local: statistics of what the device sees.
       frozen: always the running statistics; scale and bias are constants too.
+
+    `form`: 'torch' divides by sqrt(var + eps); 'darknet' by sqrt(var) + eps, with the unbiased
+    variance in training too, as the framework Darknet does (whose eps is 1e-6).
     """
 
     mode: Literal["sync", "local", "frozen"] = "sync"
@@ -117,6 +120,7 @@ class BatchNorm(nn.Module):
     eps: float = 1e-5
     zero_scale: bool = False
     dtype: str = "float32"
+    form: Literal["torch", "darknet"] = "torch"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
@@ -130,13 +134,20 @@ class BatchNorm(nn.Module):
             scale, bias = lax.stop_gradient(scale), lax.stop_gradient(bias)
         if train and self.mode != "frozen":
             batch_mean, batch_var, count = self._statistics(x, mean.value.dtype)
+            unbiased = batch_var * (count / max(count - 1, 1))
             if not self.is_initializing():
-                unbiased = batch_var * (count / max(count - 1, 1))
                 mean.value = self._running(mean.value, batch_mean)
                 var.value = self._running(var.value, unbiased)
+            if self.form == "darknet":
+                batch_var = unbiased
         else:
             batch_mean, batch_var = mean.value, var.value
-        gain = scale * lax.rsqrt(batch_var + self.eps)
+        if self.form == "darknet":
+            # The root's slope at 0 is infinite; a map without variance has no gradient through it.
+            some = batch_var > 0
+            gain = scale / (jnp.where(some, jnp.sqrt(jnp.where(some, batch_var, 1)), 0) + self.eps)
+        else:
+            gain = scale * lax.rsqrt(batch_var + self.eps)
         offset = bias - batch_mean * gain
         y = x.astype(gain.dtype) * channelwise(gain) + channelwise(offset)
         return y.astype(compute_dtype(self.dtype, scale))
@@ -318,6 +329,11 @@ def _needed(keys, what):
     if keys is None:
         raise ValueError(f"{what} in training needs keys: one random key per example, shape (b,)")
     return keys
+
+
+def shards() -> int:
+    """Over how many devices the batch is spread, as seen from inside a map over `DEVICE_AXIS`."""
+    return lax.axis_size(DEVICE_AXIS) if _is_bound(DEVICE_AXIS) else 1
 
 
 def _is_bound(axis: str) -> bool:

@@ -76,6 +76,16 @@ KINDS: dict[str, tuple[_Part, ...]] = {
         _Part("running_var", "batch_stats", "var"),
     ),
     "affine": (_SCALE, _BIAS),  # layer, group and instance norms
+    "norm_darknet": (
+        _BIAS,
+        _Part("norm.weight", "params", "scale"),
+        _Part("running_mean", "batch_stats", "mean"),
+        _Part("running_var", "batch_stats", "var"),
+    ),
+    "local": (  # (h, w, features, what is read) and (features, h, w)
+        _Part("weight", "params", "kernel", (0, 1, 3, 2)),
+        _Part("bias", "params", "bias", (1, 2, 0)),
+    ),
 }
 _IGNORED = "num_batches_tracked"  # a counter that only a cumulative average would need
 

@@ -53,3 +53,23 @@ def mobilenet_v1(model: Any) -> Iterator[Row]:
             yield from conv_norm(f"{theirs}.conv_dw", f"{theirs}.bn1", f"{ours}/depthwise")
             yield from conv_norm(f"{theirs}.conv_pw", f"{theirs}.bn2", f"{ours}/pointwise")
     yield Row("classifier", "head/fc", "dense_bias")
+
+
+def darknet53(model: Any) -> Iterator[Row]:
+    """cspnet.py, the form without cross-stage connections (darknet53)."""
+    yield from conv_norm("stem.conv1.conv", "stem.conv1.bn", "trunk/conv1")
+    for stage, blocks in enumerate(model.trunk.blocks):
+        names = {"conv_down": "down"}
+        for i in range(blocks):
+            names[f"blocks.{i}.conv1"] = f"{i + 1}_reduce"
+            names[f"blocks.{i}.conv2"] = f"{i + 1}_expand"
+        for theirs, ours in names.items():
+            theirs = f"stages.{stage}.{theirs}"
+            yield from conv_norm(f"{theirs}.conv", f"{theirs}.bn", f"trunk/stage{stage + 1}_{ours}")
+    yield Row("head.fc", "head/fc", "dense_bias")
+
+
+def has_darknet53(model: Any) -> bool:
+    """Classifiers with PyTorch's batch norm, and the slope of its leaky ReLU."""
+    is_theirs = model.trunk.form == "torch" and model.trunk.slope == 0.01
+    return type(model).__name__ == "Classifier" and is_theirs
