@@ -82,6 +82,7 @@ CASES = {
         f"fcn{stride}s_vgg16": Case(functools.partial(models.fcn, "vgg16", stride, learn="all"))
         for stride in (32, 16, 8)
     },
+    "segnet_vgg16": Case(functools.partial(models.segnet, 21, last="norm")),
     "mobilenet_v2": Case(models.MobileNetV2),
     "timm_darknet53": Case(functools.partial(models.Darknet53, slope=0.01), size=256),
     "timm_mobilenetv1_100": Case(models.MobileNetV1),

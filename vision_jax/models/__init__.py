@@ -4,6 +4,7 @@ from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
 from vision_jax.models.darknet import Darknet, Darknet19, Darknet53, Extraction, ResidualDarknet
+from vision_jax.models.deconvnet import DeconvNet, DeconvNetHead, deconvnet
 from vision_jax.models.deeplab import (
     DeepLabV3ResNet50,
     Dilated,
@@ -36,6 +37,12 @@ from vision_jax.models.mask_rcnn import (
 )
 from vision_jax.models.mobilenet_v1 import MobileNetV1
 from vision_jax.models.mobilenet_v2 import MobileNetV2
+from vision_jax.models.pixelwise import (
+    FullResolutionTrunk,
+    PatchSegmenter,
+    PixelHead,
+    full_resolution,
+)
 from vision_jax.models.resnet import (
     ResNet,
     ResNet18,
@@ -50,6 +57,10 @@ from vision_jax.models.resnet_v2 import ResNet50V2, ResNetV2, resnet_v2
 from vision_jax.models.retinanet import RetinaNet, retinanet_resnet_fpn
 from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
 from vision_jax.models.rpn import RPN
+from vision_jax.models.segmenter import Segmenter
+from vision_jax.models.segnet import SegNet, SegNetHead, segnet
+from vision_jax.models.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
+from vision_jax.models.ssd_boxes import DefaultBoxes, LectureBoxes
 from vision_jax.models.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
 from vision_jax.models.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
 from vision_jax.models.yolo_v2 import YOLOv2, YOLOv2Tiny
@@ -60,6 +71,9 @@ __all__ = [
     "FCN",
     "FPN",
     "RPN",
+    "SSD",
+    "SSD300",
+    "SSD512",
     "VGG",
     "VGG11",
     "VGG13",
@@ -74,7 +88,10 @@ __all__ = [
     "Darknet",
     "Darknet19",
     "Darknet53",
+    "DeconvNet",
+    "DeconvNetHead",
     "DeepLabV3ResNet50",
+    "DefaultBoxes",
     "Dilated",
     "Extraction",
     "FCN8s",
@@ -87,18 +104,22 @@ __all__ = [
     "FasterRCNNResNet50FPN",
     "FasterRCNNResNet101FPN",
     "FcHead",
+    "FullResolutionTrunk",
     "GoogLeNet",
     "GoogLeNet2014",
     "InceptionV3",
     "KeypointHead",
     "KeypointRCNNResNet50FPN",
     "LeNet5",
+    "LectureBoxes",
     "MaskHead",
     "MaskRCNNResNet50FPN",
     "MaskRCNNResNet101FPN",
     "MobileNetV1",
     "MobileNetV2",
     "OneMap",
+    "PatchSegmenter",
+    "PixelHead",
     "PoolHead",
     "PyramidHead",
     "RegionPool",
@@ -117,7 +138,12 @@ __all__ = [
     "ResNetV2",
     "ResidualDarknet",
     "RetinaNet",
+    "SSD300ResNet",
     "ScoreHead",
+    "SegNet",
+    "SegNetHead",
+    "Segmenter",
+    "SmallSSD",
     "YOLOv1",
     "YOLOv1Shipped",
     "YOLOv2",
@@ -125,14 +151,17 @@ __all__ = [
     "YOLOv3",
     "YOLOv3Tiny",
     "ZFNet",
+    "deconvnet",
     "faster_rcnn_resnet_fpn",
     "fcn",
+    "full_resolution",
     "keypoint_rcnn_resnet_fpn",
     "mask_rcnn_resnet_fpn",
     "resnet",
     "resnet_d",
     "resnet_v2",
     "retinanet_resnet_fpn",
+    "segnet",
     "transplant",
     "vgg",
 ]

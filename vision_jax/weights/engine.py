@@ -6,6 +6,7 @@ match.
 """
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -18,6 +19,31 @@ Tree = dict[str, Any]  # nested dicts of arrays
 
 
 @dataclasses.dataclass(frozen=True)
+class Pick:
+    """Which outputs of a reference's layer are ours, such as 80 classes among 91 numbers.
+
+    A layer that has our number of outputs already is taken as it is, and so it is written.
+
+    Fields:
+      shape: the reference's outputs as an array: (91, 4) where each class has four.
+      axis: of the classes.
+      index: those that are ours, in our order.
+    """
+
+    shape: tuple[int, ...]
+    axis: int
+    index: tuple[int, ...]
+
+    def __call__(self, value: np.ndarray) -> np.ndarray:
+        """`value`, whose first axis is the layer's outputs, with ours alone."""
+        if value.shape[0] != math.prod(self.shape):
+            return value
+        rest = value.shape[1:]
+        value = value.reshape(*self.shape, *rest).take(self.index, self.axis)
+        return value.reshape(-1, *rest)
+
+
+@dataclasses.dataclass(frozen=True)
 class Row:
     """One layer.
 
@@ -26,13 +52,15 @@ class Row:
       path: its place among our parameters, 'trunk/conv2_1/conv1/conv'.
       kind: a key of `KINDS`.
       flat: (c, h, w) where a linear layer reads a flattened map: the reference flattens it in that
-        order, we in (h, w, c).
+        order, we in (h, w, c), or have a convolution with that window ('dense_window').
+      pick: where the reference's outputs include some that we have not.
     """
 
     reference: str
     path: str
     kind: str
     flat: tuple[int, int, int] | None = None
+    pick: Pick | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +84,7 @@ class _Part:
     name: str
     axes: tuple[int, ...] | None = None
     pointwise: bool = False  # the reference has a 1x1 convolution where we have a linear layer
+    window: bool = False  # it has a linear layer over a map where we have a convolution
 
 
 _BIAS = _Part("bias", "params", "bias")
@@ -69,6 +98,7 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     "dense": (_Part("weight", "params", "kernel", (1, 0)),),
     "dense_bias": (_Part("weight", "params", "kernel", (1, 0)), _BIAS),
     "dense_pointwise": (_Part("weight", "params", "kernel", (1, 0), pointwise=True), _BIAS),
+    "dense_window": (_Part("weight", "params", "kernel", (1, 0), window=True), _BIAS),
     "norm": (
         _SCALE,
         _BIAS,
@@ -76,6 +106,8 @@ KINDS: dict[str, tuple[_Part, ...]] = {
         _Part("running_var", "batch_stats", "var"),
     ),
     "affine": (_SCALE, _BIAS),  # layer, group and instance norms
+    "scale": (_SCALE,),
+    "scale_weight": (_Part("scale_weight", "params", "scale"),),
     "norm_darknet": (
         _BIAS,
         _Part("norm.weight", "params", "scale"),
@@ -197,15 +229,25 @@ class _Leaf:
     axes: tuple[int, ...] | None
     flat: tuple[int, int, int] | None
     pointwise: bool
+    window: bool
+    pick: Pick | None
 
     def to_ours(self, value: np.ndarray) -> np.ndarray:
+        if self.pick:
+            value = self.pick(value)
         if self.pointwise:
             value = value.reshape(value.shape[:2])
         if self.flat:
             value = value.reshape(-1, *self.flat).transpose(0, 2, 3, 1).reshape(value.shape)
-        return value if self.axes is None else value.transpose(self.axes)
+        value = value if self.axes is None else value.transpose(self.axes)
+        if not self.window:
+            return value
+        c, h, w = self.flat
+        return value.reshape(h, w, c, -1)
 
     def to_reference(self, value: np.ndarray) -> np.ndarray:
+        if self.window:
+            value = value.reshape(-1, value.shape[-1])
         if self.axes is not None:
             value = value.transpose(np.argsort(self.axes))
         if self.flat:
@@ -220,7 +262,7 @@ def _leaves(rows: Iterable[Row]) -> Iterator[_Leaf]:
             path = (part.collection, *row.path.split("/"), part.name)
             flat = row.flat if part.axes == (1, 0) else None
             reference = f"{row.reference}.{part.reference}"
-            yield _Leaf(reference, path, part.axes, flat, part.pointwise)
+            yield _Leaf(reference, path, part.axes, flat, part.pointwise, part.window, row.pick)
 
 
 def _flatten(tree: Tree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:

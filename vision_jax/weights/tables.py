@@ -3,23 +3,31 @@
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.weights import akamaster, darknet, timm, torchvision, wkentaro
+from vision_jax.weights import akamaster, darknet, semseg, ssd, timm, torchvision, wkentaro
 from vision_jax.weights import torchvision_detection as detection
 from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights import torchvision_segmentation as segmentation
 from vision_jax.weights.engine import Table
 
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
-_YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
+_YOLO = (
+    _DARKNET,
+    Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet),
+)  # A segmenter also takes its trunk's classifier.
+_CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
+
 TABLES: dict[str, tuple[Table, ...]] = {
     "AlexNetTrunk": (Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),),
-    "Dilated": (Table("torchvision", segmentation.dilated, segmentation.has_dilated),),
+    "Dilated": (
+        Table("torchvision", segmentation.dilated, segmentation.has_dilated),
+        _CLASSIFIER,
+    ),
     "FasterRCNN": (
         Table("torchvision", detection.rcnn, detection.has_rcnn),
         Table("torchvision-old", detection.rcnn_old, detection.has_rcnn),
     ),
     "Darknet": (_DARKNET,),
-    "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn),),
+    "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _CLASSIFIER),
     "GoogLeNetTrunk": (Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),),
     "InceptionV3Trunk": (Table("torchvision", torchvision.inception_v3),),
     "MobileNetV1Trunk": (Table("timm", timm.mobilenet_v1),),
@@ -35,7 +43,12 @@ TABLES: dict[str, tuple[Table, ...]] = {
         Table("torchvision-old", retinanet.retinanet_old, retinanet.has_retinanet),
     ),
     "ResidualDarknet": (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
+    "Segmenter": (Table("semseg", semseg.segnet, semseg.has_segnet), _CLASSIFIER),
     "VGG": (Table("torchvision", torchvision.vgg, torchvision.has_vgg),),
+    "SSD": (
+        Table("torchvision", ssd.torchvision, ssd.has_ssd),
+        Table("amdegroot", ssd.amdegroot, ssd.has_ssd),
+    ),
     "YOLOv1": (_DARKNET,),
     "YOLOv2": _YOLO,
     "YOLOv3": _YOLO,

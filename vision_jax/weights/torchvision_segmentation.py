@@ -1,4 +1,9 @@
-"""torchvision's names of segmenters: torchvision/models/segmentation."""
+"""torchvision's names of segmenters (torchvision/models/segmentation), and its classifiers in them.
+
+A table of a classifier gives a segmenter the trunk and, as convolutions, the fully connected
+layers; the classifier's other layers find no place in the segmenter, and are left out by
+`engine.restore`.
+"""
 
 import dataclasses
 from collections.abc import Iterator
@@ -25,6 +30,54 @@ def dilated(model: Any) -> Iterator[Row]:
 def has_dilated(model: Any) -> bool:
     """On a ResNet as torchvision has it."""
     return type(model.trunk).__name__ == "ResNet" and torchvision.has_resnet(model)
+
+
+def classifier(model: Any) -> Iterator[Row]:
+    """The classifier on a segmenter's trunk: fc6 and fc7 are convolutions, the rest not used."""
+    head = model.head
+    hidden = getattr(head, "hidden", ())
+    widths = (hidden, hidden) if isinstance(hidden, int) else hidden
+    inner = "/conv" if type(head).__name__ == "DeconvNetHead" else ""
+    rows, _ = _CLASSIFIERS[type(model.trunk).__name__]
+    for row in rows(_as_classifier(model)):
+        if widths and row.path in ("head/fc6", "head/fc7"):
+            flat = row.flat or (widths[0], 1, 1)
+            row = dataclasses.replace(row, path=row.path + inner, kind="dense_window", flat=flat)
+        yield row
+
+
+def has_classifier(model: Any) -> bool:
+    """On a trunk whose classifier torchvision has."""
+    _, applies = _CLASSIFIERS.get(type(model.trunk).__name__, (None, lambda model: False))
+    return applies(_as_classifier(model))
+
+
+@dataclasses.dataclass(frozen=True)
+class _FcHead:
+    """What the classifiers' tables ask of a head."""
+
+    grid: int
+    num_classes: int = 1000
+    aux: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class _Classifier:
+    trunk: Any
+    head: _FcHead
+
+
+def _as_classifier(model: Any) -> _Classifier:
+    return _Classifier(model.trunk, _FcHead(getattr(model.head, "window", 1)))
+
+
+# The classifiers' tables, by trunk, and which variants they are for.
+_CLASSIFIERS = {
+    "AlexNetTrunk": (torchvision.alexnet, torchvision.has_alexnet),
+    "GoogLeNetTrunk": (torchvision.googlenet, torchvision.has_googlenet),
+    "ResNet": (torchvision.resnet, torchvision.has_resnet),
+    "VGG": (torchvision.vgg, torchvision.has_vgg),
+}
 
 
 def _pyramid(part: Any, name: str, path: str) -> Iterator[Row]:
