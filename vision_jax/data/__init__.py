@@ -1,6 +1,7 @@
 """The data room: sources of examples, host transforms, and the pipelines that make batches."""
 
 from vision_jax.data.coco_json import KEYPOINT_MIRROR
+from vision_jax.data.coco_voc import CocoAsVoc
 from vision_jax.data.concat import Concat
 from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
@@ -37,6 +38,7 @@ __all__ = [
     "Batches",
     "BoxMixUp",
     "CenterCrop",
+    "CocoAsVoc",
     "CocoFolder",
     "Concat",
     "Csv",
