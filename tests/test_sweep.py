@@ -6,17 +6,28 @@ import pathlib
 import pytest
 
 import launch
+from vision_jax import sweep
 
 ROOT = pathlib.Path(__file__).parent.parent
 SWEEP = """
 from experiments import quickstart
+from vision_jax.config import node
 from vision_jax.report import Claim
+from vision_jax.training import Stage
 
 def get_config(arg=""):
     config = quickstart.get_config("smoke")
     config.steps, config.eval_every = 1, 1
     config.baselines = {}
+    if arg == "stages":
+        config.stages = (
+            node(Stage, name="first"),
+            node(Stage, name="second", changes=(("init.weights", "stage:first"),)),
+        )
     return config
+
+def extras(config):
+    return {"width": float(config.task.model.trunk.width)}
 
 def sweep(add, argument=""):
     for decay in (0.0, 0.1):
@@ -25,6 +36,8 @@ def sweep(add, argument=""):
         add(**{"optimizer.decay": 0.0, "seed": 3})
     if argument == "typo":
         add(**{"optimizer.decai": 0.0})
+    if argument == "staged":
+        add("staged", argument="stages", seed=7)
     if argument == "broken":
         add("broken", **{"parallel": "nothing"})
 
@@ -83,3 +96,25 @@ def test_a_mistake_is_one_line(file, capsys, argument, more, message):
     assert launch.main(["--config", f"{file}:{argument}", "--sweep", *more]) == 2
     (line,) = capsys.readouterr().err.strip().splitlines()
     assert message in line
+
+
+def test_an_argument_of_a_runs_own_its_stages_and_its_seeds(file, tmp_path, capfd):
+    work = tmp_path / "work"
+    command = ["--config", f"{file}:staged", "--workdir", str(work)]
+    assert launch.main([*command, "--sweep_list"]) == 0
+    assert "staged" in capfd.readouterr().out
+    assert launch.main([*command, "--sweep_index=2"]) == 0
+    several = ["--sweep_index=0", "--config.seeds=2"]
+    assert launch.main([*command, *several]) == 0
+    sweep._aggregate(f"{file}:staged", sweep.plan(f"{file}:staged", {}), work)
+    with (work / "results.csv").open() as stream:
+        rows = {row["name"]: row for row in csv.DictReader(stream)}
+    assert [name for name in rows if name.startswith("decay=0.0")] == [
+        "decay=0.0,seed=3@0",
+        "decay=0.0,seed=3@1",
+    ]
+    assert rows["decay=0.0,seed=3@1"]["seed"] == "4"
+    assert rows["staged"]["argument"] == "stages" and rows["staged"]["width"] == "16.0"
+    assert float(rows["staged"]["eval/loss"]) > 0
+    losses = [rows[f"decay=0.0,seed=3@{k}"]["eval/loss"] for k in range(2)]
+    assert losses[0] != losses[1]

@@ -7,8 +7,11 @@ A sweep file has `get_config(arg)` like every experiment, and
             for seed in range(3):
                 add(**{"task.model.trunk.depth": depth, "seed": seed})
 
-`argument` is what follows the colon in `--config F.py:twin`. A file may also list
-`claims(argument)`, each a `report.Claim` that the generated table decides.
+`argument` is what follows the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
+run another one. A run is called by its changes, or `add("name", …)`. A file may also have
+`claims(argument)`, a tuple of `report.Claim` that the generated table decides; `extras(config)`,
+{name: number} of a run that its training does not measure, such as its network's parameters; and
+`BUBBLES`, the three columns that a picture puts across, up and into the size of its circles.
 """
 
 import argparse
@@ -19,6 +22,8 @@ import subprocess
 import sys
 from typing import Any
 
+from ml_collections import ConfigDict
+
 from vision_jax import config as config_lib
 from vision_jax import report
 from vision_jax.config import UserError
@@ -28,10 +33,30 @@ LAUNCH = pathlib.Path(__file__).parent.parent / "launch.py"
 
 @dataclasses.dataclass(frozen=True)
 class Run:
-    """One run of a sweep: its folder's name and what it changes in the config."""
+    """One run of a sweep.
+
+    Attributes:
+      name: of its folder.
+      spec: its config, 'F.py:argument'.
+      overrides: what it changes there.
+      columns: what sets it apart in the table: the overrides, and the argument if it has its own.
+    """
 
     name: str
+    spec: str
     overrides: dict[str, Any]
+    columns: dict[str, Any]
+
+    def config(self) -> ConfigDict:
+        """Its config tree.
+
+        Raises:
+          UserError: an unknown key, or a bad argument.
+        """
+        config = config_lib.load(self.spec)
+        for key, value in self.overrides.items():
+            config_lib.override(config, key, value)
+        return config
 
 
 def plan(spec: str, overrides: dict[str, str]) -> list[Run]:
@@ -50,9 +75,11 @@ def plan(spec: str, overrides: dict[str, str]) -> list[Run]:
         raise UserError(f"config {spec.partition(':')[0]!r} has no sweep(add) function")
     runs: list[Run] = []
 
-    def add(name: str = "", **changes: Any) -> None:
-        label = ",".join(f"{k.rpartition('.')[2]}={v}" for k, v in changes.items())
-        runs.append(Run(name or label.replace("/", "_") or "base", changes))
+    def add(name: str = "", argument: str | None = None, **changes: Any) -> None:
+        columns = changes if argument is None else {"argument": argument, **changes}
+        own = spec if argument is None else f"{spec.partition(':')[0]}:{argument}"
+        label = ",".join(f"{k.rpartition('.')[2]}={v}" for k, v in columns.items())
+        runs.append(Run(name or label.replace("/", "_") or "base", own, changes, columns))
 
     module.sweep(add, argument) if argument else module.sweep(add)
     names = [run.name for run in runs]
@@ -62,9 +89,7 @@ def plan(spec: str, overrides: dict[str, str]) -> list[Run]:
         for key in overrides:
             if key in run.overrides:
                 raise UserError(f"--config.{key} is set by the sweep itself; leave it away")
-        config = config_lib.load(spec)
-        for key, value in run.overrides.items():
-            config_lib.override(config, key, value)
+        run.config()
     return runs
 
 
@@ -82,11 +107,11 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     if flags.sweep_index is not None:
         if not 0 <= flags.sweep_index < len(runs):
             raise UserError(f"--sweep_index={flags.sweep_index}: the sweep has {len(runs)} runs")
-        return _run(flags.config, runs[flags.sweep_index], overrides, workdir)
+        return _run(runs[flags.sweep_index], overrides, workdir)
     failed = []
     for number, run in enumerate(runs):
         print(f"sweep {number + 1}/{len(runs)}: {run.name}", flush=True)
-        if _run(flags.config, run, overrides, workdir):
+        if _run(run, overrides, workdir):
             failed.append(run.name)
             print(f"sweep: {run.name} failed; going on", flush=True)
         _aggregate(flags.config, runs, workdir)
@@ -94,10 +119,10 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     return 1 if failed else 0
 
 
-def _run(spec: str, run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
+def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
     folder = workdir / run.name
     changes = {**overrides, **run.overrides}
-    command = [sys.executable, str(LAUNCH), "--config", spec, "--workdir", str(folder)]
+    command = [sys.executable, str(LAUNCH), "--config", run.spec, "--workdir", str(folder)]
     command += [f"--config.{key}={value}" for key, value in changes.items()]
     # A process each frees the device's memory between runs and keeps one failure from the others.
     return subprocess.run(command, check=False).returncode
@@ -106,10 +131,37 @@ def _run(spec: str, run: Run, overrides: dict[str, str], workdir: pathlib.Path) 
 def _aggregate(spec: str, runs: list[Run], workdir: pathlib.Path) -> None:
     """Writes results.csv, table.md and plot.png from the runs that have finished."""
     module, argument = config_lib.load_module(spec)
-    rows = []
+    rows: list[report.SweepRow] = []
     for run in runs:
-        done = workdir / run.name / "DONE"
-        metrics = json.loads(done.read_text())["metrics"] if done.exists() else None
-        rows.append(report.SweepRow(run.name, run.overrides, metrics))
+        config = run.config()
+        folder = workdir / run.name
+        if config.stages:
+            folder /= config.stages[-1].name
+        done = folder / "DONE"
+        if not done.exists():
+            rows.append(report.SweepRow(run.name, run.columns, None))
+            continue
+        metrics = json.loads(done.read_text())["metrics"]
+        if hasattr(module, "extras"):
+            metrics |= module.extras(config)
+        rows += _of_each_seed(report.SweepRow(run.name, run.columns, metrics), config.seed)
     claims = module.claims(argument) if hasattr(module, "claims") else ()
-    report.write_sweep(workdir, rows, claims)
+    report.write_sweep(workdir, rows, claims, getattr(module, "BUBBLES", None))
+
+
+def _of_each_seed(row: report.SweepRow, seed: int) -> list[report.SweepRow]:
+    """The row, or a row for each of the seeds that its run trained at once (`--config.seeds`)."""
+    own: dict[int, dict[str, float]] = {}
+    for name, value in row.metrics.items():
+        metric, at, number = name.rpartition("@")
+        if at:
+            own.setdefault(int(number), {})[metric] = value
+    if not own:
+        return [row]
+    common = {name: v for name, v in row.metrics.items() if "@" not in name}
+    return [
+        report.SweepRow(
+            f"{row.name}@{k}", {**row.overrides, "seed": seed + k}, {**common, **metrics}
+        )
+        for k, metrics in sorted(own.items())
+    ]

@@ -6,6 +6,7 @@ import math
 import pytest
 
 from vision_jax.report import Claim, SweepRow, shows, write_sweep
+from vision_jax.report.sweeps import equal
 
 
 def test_a_claim_needs_twice_the_standard_error():
@@ -93,3 +94,29 @@ def test_a_diverged_run_is_not_left_out(tmp_path, value):
 def test_a_sweep_without_a_finished_run_has_a_table(tmp_path):
     table = write_sweep(tmp_path, [SweepRow("x", {"lr": 0.1, "seed": 0}, None)])
     assert "| 0.1 | 0 |" in table.read_text() and not (tmp_path / "plot.png").exists()
+
+
+def test_a_claim_of_equality_compares_seed_by_seed(tmp_path):
+    found = [
+        SweepRow(f"{kind}{seed}", {"kind": kind, "seed": seed}, {"eval/loss": loss + seed})
+        for kind, loss in (("a", 1.0), ("b", 1.0001), ("c", 1.5))
+        for seed in range(3)
+    ]
+    same, other = [
+        Claim("no change", "eval/loss", {"kind": "a"}, {"kind": kind}, within=1e-3)
+        for kind in ("b", "c")
+    ]
+    lines = write_sweep(tmp_path, found, [same, other]).read_text().splitlines()[-2:]
+    assert [line.split(" | ")[-1] for line in lines] == ["shown |", "not shown |"]
+    assert not equal([1.0, 2.0], [1.0, 2.0], 1.0)
+    assert not equal([1.0, 2.0, math.nan], [1.0, 2.0, math.nan], 1.0)
+
+
+def test_bubbles_are_drawn_where_their_columns_are(tmp_path):
+    metrics = {"eval/top1": 0.5, "parameters": 100.0, "multiply_adds": 1000.0}
+    found = [SweepRow(f"net-seed{i}", {"seed": i}, metrics) for i in range(2)]
+    columns = ("multiply_adds", "eval/top1", "parameters")
+    write_sweep(tmp_path, found, bubbles=columns)
+    assert (tmp_path / "bubbles.png").read_bytes().startswith(b"\x89PNG")
+    write_sweep(tmp_path / "none", found, bubbles=("missing", *columns[1:]))
+    assert not (tmp_path / "none" / "bubbles.png").exists()

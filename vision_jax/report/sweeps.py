@@ -30,13 +30,14 @@ class SweepRow:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """That a metric is higher in some runs than in others.
+    """That a metric is higher in some runs than in others, or the same.
 
     Attributes:
       text: the claim in words.
       metric: its name in the rows, e.g. 'eval/top1'.
       higher, lower: overrides that a run must have to count on that side.
       scale: where it would show, for the table to say when here it does not.
+      within: not None claims instead that the sides differ by no more, seed by seed.
     """
 
     text: str
@@ -44,6 +45,7 @@ class Claim:
     higher: Mapping[str, Any]
     lower: Mapping[str, Any]
     scale: str = ""
+    within: float | None = None
 
 
 def shows(a: Sequence[float], b: Sequence[float]) -> bool:
@@ -58,8 +60,18 @@ def shows(a: Sequence[float], b: Sequence[float]) -> bool:
     return difference > 2 * error
 
 
+def equal(a: Sequence[float], b: Sequence[float], within: float) -> bool:
+    """Whether a and b, 3 values or more, one for each seed, differ by `within` at most."""
+    if len(a) != len(b) or len(a) < FEWEST_SEEDS:
+        return False
+    return all(abs(x - y) <= within for x, y in zip(a, b, strict=True))
+
+
 def write_sweep(
-    folder: str | os.PathLike, rows: Sequence[SweepRow], claims: Sequence[Claim] = ()
+    folder: str | os.PathLike,
+    rows: Sequence[SweepRow],
+    claims: Sequence[Claim] = (),
+    bubbles: tuple[str, str, str] | None = None,
 ) -> pathlib.Path:
     """Writes results.csv (a line per run), table.md (seeds together, claims) and plot.png.
 
@@ -67,6 +79,7 @@ def write_sweep(
       folder: made if missing.
       rows: every run of the sweep, finished or not.
       claims: decided at the table's end.
+      bubbles: columns to draw across, up and as the size of circles, into bubbles.png.
 
     Returns:
       The path of table.md.
@@ -86,6 +99,8 @@ def write_sweep(
     table = folder / "table.md"
     write_atomically(table, ("\n".join(lines) + "\n").encode())
     _plot(folder / "plot.png", groups, claims[0].metric if claims else _headline(metrics))
+    if bubbles is not None:
+        _bubbles(folder / "bubbles.png", groups, bubbles)
     return table
 
 
@@ -162,7 +177,11 @@ def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
 def _verdict(claim: Claim, rows: Sequence[SweepRow]) -> str:
     higher = _side(rows, claim.higher, claim.metric)
     lower = _side(rows, claim.lower, claim.metric)
-    if shows(higher, lower):
+    if claim.within is None:
+        is_shown = shows(higher, lower)
+    else:
+        is_shown = equal(higher, lower, claim.within)
+    if is_shown:
         verdict = "shown"
     else:
         verdict = "not shown" + (f"; would show at {claim.scale}" if claim.scale else "")
@@ -186,9 +205,7 @@ def _plot(
     for group, rows in groups.items():
         values = _values(rows, metric) if metric else []
         if values:
-            keys = _short([key for key, _ in group])
-            pairs = zip(keys, group, strict=True)
-            names.append(", ".join(f"{key}={value}" for key, (_, value) in pairs) or "base")
+            names.append(_label(group))
             means.append(float(np.mean(values)))
             spreads.append(float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
     if not names:
@@ -197,3 +214,25 @@ def _plot(
     title = f"{metric}: mean ± standard deviation over seeds"
     Image.fromarray(visualize.bars(names, means, spreads, title)).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
+
+
+def _bubbles(
+    path: pathlib.Path, groups: Mapping[tuple, Sequence[SweepRow]], columns: tuple[str, str, str]
+) -> None:
+    names, points = [], []
+    for rows in groups.values():
+        point = [_values(rows, column) for column in columns]
+        if all(point):
+            names.append(rows[0].name.partition("-seed")[0])
+            points.append([float(np.mean(values)) for values in point])
+    if names:
+        buffer = io.BytesIO()
+        picture = visualize.bubbles(names, *zip(*points, strict=True), labels=columns)
+        Image.fromarray(picture).save(buffer, "PNG")
+        write_atomically(path, buffer.getvalue())
+
+
+def _label(group: tuple) -> str:
+    keys = _short([key for key, _ in group])
+    pairs = zip(keys, group, strict=True)
+    return ", ".join(f"{key}={value}" for key, (_, value) in pairs) or "base"

@@ -4,7 +4,7 @@ Nothing here writes a file. Matplotlib is imported where a curve is drawn, not b
 """
 
 from vision_jax.visualize.boxes import draw_boxes
-from vision_jax.visualize.curves import bars, confusion, curves
+from vision_jax.visualize.curves import bars, bubbles, confusion, curves
 from vision_jax.visualize.detection import (
     COCO_SKELETON,
     draw_detections,
@@ -19,6 +19,7 @@ from vision_jax.visualize.targets import draw_targets
 __all__ = [
     "COCO_SKELETON",
     "bars",
+    "bubbles",
     "confusion",
     "curves",
     "draw_boxes",

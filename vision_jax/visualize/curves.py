@@ -77,6 +77,37 @@ def bars(
     return _render(figure)
 
 
+def bubbles(
+    names: Sequence[str],
+    across: Sequence[float],
+    up: Sequence[float],
+    area: Sequence[float],
+    labels: tuple[str, str, str],
+    size: tuple[float, float] = (7.2, 4.8),
+) -> np.ndarray:
+    """Named circles at (across, up), the first on a logarithmic scale; uint8 (h, w, 3).
+
+    Args:
+      names: beside the circles.
+      across: (n,) above 0.
+      up: (n,).
+      area: (n,) of the circles, in proportion.
+      labels: what the three are.
+      size: inches.
+    """
+    figure, axes = _axes(size, f"{labels[1]} against {labels[0]}; area: {labels[2]}")
+    area = np.asarray(area, np.float64)
+    color = colors.fraction(colors.SERIES[0])
+    axes.scatter(across, up, s=1200 * area / area.max(), color=color, alpha=0.4, lw=0.8)
+    for name, x, y in zip(names, across, up, strict=True):
+        axes.annotate(name, (x, y), ha="center", va="center", fontsize=7)
+    axes.set_xscale("log")
+    axes.margins(0.18)
+    axes.set_xlabel(labels[0], fontsize=8)
+    axes.set_ylabel(labels[1], fontsize=8)
+    return _render(figure)
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     """A confusion matrix, each row shaded by its share; uint8 (h, w, 3).
 
