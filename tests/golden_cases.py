@@ -105,6 +105,8 @@ ELSEWHERE: frozenset[str] = frozenset(
         "darknet_yolov3",
         "darknet_yolov3-tiny",
         "retinanet_resnet50_fpn",
+        "ssd300_vgg16",
+        "ssd300_vgg16_original",
         "yolov3",
         "yolov3_tiny",
     }

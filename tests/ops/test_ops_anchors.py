@@ -126,3 +126,13 @@ def test_kmeans_step_is_the_mean_of_members(count):
     priors, member = anchors.kmeans_priors(jax.random.key(0), sides, count)
     wanted = [np.asarray(sides)[np.asarray(member) == k].mean(0) for k in range(count)]
     np.testing.assert_allclose(priors, wanted, rtol=1e-5)
+
+
+def test_ssd_shares_are_the_boxes_as_centres_and_sides():
+    given = (0.2, 0.8), ((2.0,),), (100, 200), ((1, 4),), (80,)
+    shares = anchors.ssd_shares(*given, clip_centres=True)
+    assert shares[:, 0].max() == 1
+    np.testing.assert_allclose(anchors.ssd_shares(*given)[:, 0].max(), 1.4)
+    boxes = anchors.ssd_boxes(*given, clip_centres=True) / np.array([[200, 100, 200, 100]])
+    np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, shares[:, :2], atol=1e-6)
+    np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], shares[:, 2:], atol=1e-6)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.typing import DTypeLike
 from jaxtyping import Array, Float, Int, Key
 
 from vision_jax.ops import boxes
@@ -103,8 +104,31 @@ def ssd_boxes(
     grids: Sequence[Size],
     strides: Sequence[int] | None = None,
     clip_sides: bool = True,
+    clip_centres: bool = False,
+    dtype: DTypeLike = np.float32,
 ) -> Float[Array, "_ 4"]:
-    """SSD's default boxes (Liu 2016, section 2.2) of all levels, in one array.
+    """SSD's default boxes (Liu 2016, section 2.2) of all levels, in one array; see `ssd_shares`.
+
+    Args:
+      dtype: of the corners, which are computed from shares in float32.
+    """
+    shares = ssd_shares(scales, ratios, image, grids, strides, clip_sides, clip_centres)
+    centre, side = shares[:, :2].astype(dtype), shares[:, 2:].astype(dtype)
+    half = np.asarray(0.5, dtype) * side
+    pixels = np.asarray([image[1], image[0], image[1], image[0]], dtype)
+    return jnp.asarray(np.concatenate([centre - half, centre + half], -1) * pixels)
+
+
+def ssd_shares(
+    scales: Sequence[Number],
+    ratios: Sequence[Sequence[Number]],
+    image: Size,
+    grids: Sequence[Size],
+    strides: Sequence[int] | None = None,
+    clip_sides: bool = True,
+    clip_centres: bool = False,
+) -> Float[np.ndarray, "_ 4"]:
+    """SSD's default boxes as centre x, y, width, height in shares of the image, float32.
 
     A cell of level k has the square s_k, the square sqrt(s_k s_k+1), and for each ratio r the
     boxes s_k (sqrt r, 1 / sqrt r) and s_k (1 / sqrt r, sqrt r).
@@ -112,27 +136,28 @@ def ssd_boxes(
     Args:
       scales: one more than levels, shares of the image.
       ratios: per level, those beside 1.
+      image: height and width in pixels.
+      grids: per level, cells down and across.
       strides: pixels per cell; None means that the grid just covers the image.
       clip_sides: cut widths and heights (not positions) at the image's.
+      clip_centres: keep centres in the image too, which a grid of strides may leave.
     """
-    one, levels = np.float32(1), []
+    levels = []
     for k, (grid, extra) in enumerate(zip(grids, ratios, strict=True)):
         small, between = scales[k], np.sqrt(scales[k] * scales[k + 1])
         sides = [(small, small), (between, between)]
         for ratio in extra:
             wide, narrow = small * np.sqrt(ratio), small / np.sqrt(ratio)
             sides += [(wide, narrow), (narrow, wide)]
-        sides = np.asarray(sides, np.float32)
-        if clip_sides:
-            sides = np.clip(sides, 0, 1)
+        sides = np.clip(sides, 0, 1) if clip_sides else np.asarray(sides)
         count = [side / strides[k] for side in image] if strides else grid
-        y = (np.arange(grid[0], dtype=np.float32) + np.float32(0.5)) / np.float32(count[0])
-        x = (np.arange(grid[1], dtype=np.float32) + np.float32(0.5)) / np.float32(count[1])
+        y, x = ((np.arange(n) + 0.5) / whole for n, whole in zip(grid, count, strict=True))
         centre = np.stack(np.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 1, 2)
-        corners = [centre - np.float32(0.5) * sides, centre + np.float32(0.5) * sides]
-        levels.append(np.concatenate(corners, -1).reshape(-1, 4))
-    pixels = np.asarray([image[1], image[0], image[1], image[0]], np.float32) * one
-    return jnp.asarray(np.concatenate(levels) * pixels)
+        centre = np.clip(centre, 0, 1) if clip_centres else centre
+        shape = (len(centre), len(sides), 2)
+        boxes = [np.broadcast_to(part, shape) for part in (centre, sides)]
+        levels.append(np.concatenate(boxes, -1).reshape(-1, 4).astype(np.float32))
+    return np.concatenate(levels)
 
 
 def lecture_boxes(
