@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
@@ -94,6 +95,29 @@ def test_statistics_are_float32_whatever_the_compute_dtype():
     assert {a.dtype for a in jax.tree.leaves(new)} == {jnp.dtype("float32")}
     mean = np.asarray(x.astype(jnp.float32)).mean((0, 1, 2))
     np.testing.assert_allclose(new["batch_stats"]["mean"], 0.1 * mean, rtol=1e-5)
+
+
+def test_statistics_per_position():
+    """Each place of the map is normalised over the batch alone; running statistics are its own."""
+
+    class Layer(nn.Module):
+        @nn.compact
+        def __call__(self, x, train):
+            return blocks.norm("position", "norm")(x, train)
+
+    x = _images()
+    params = {"norm": {"scale": jnp.full(72, 2.0), "bias": jnp.full(72, 0.5)}}
+    stats = {"norm": {"mean": jnp.zeros(72), "var": jnp.ones(72)}}
+    variables = {"params": params, "batch_stats": stats}
+    y, new = Layer().apply(variables, x, True, mutable=["batch_stats"])
+    a = np.asarray(x, np.float64)
+    want = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5) * 2 + 0.5
+    np.testing.assert_allclose(y, want, atol=1e-4)
+    mean = new["batch_stats"]["norm"]["mean"].reshape(3, 4, 6)
+    np.testing.assert_allclose(mean, 0.1 * a.mean(0), atol=1e-6)
+    np.testing.assert_allclose(
+        Layer().apply(variables, x, False), 2 * a / np.sqrt(1 + 1e-5) + 0.5, rtol=1e-5, atol=1e-5
+    )
 
 
 def test_group_norm_follows_its_formula():

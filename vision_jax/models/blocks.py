@@ -17,7 +17,7 @@ from vision_jax.config import UserError
 from vision_jax.ops.conv import Padding, Size, conv2d, pair
 
 Initializer = Callable[..., jax.Array]
-Norm = Literal["sync", "local", "frozen", "group", "none"]
+Norm = Literal["sync", "local", "frozen", "position", "group", "none"]
 DEVICE_AXIS = "data"  # the mapped axis that synchronised statistics are summed over
 
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
@@ -256,7 +256,9 @@ def norm(
     """The normalisation that `kind` names, as a submodule called `name`.
 
     Args:
-      kind: 'sync', 'local', 'frozen' (see `BatchNorm`), 'group', or 'none'.
+      kind: 'sync', 'local', 'frozen' (see `BatchNorm`); 'position', as 'sync' with statistics,
+        scale and bias for each place of the map by itself, which fixes the image's size; 'group';
+        or 'none'.
       name: the submodule's name.
       dtype: compute dtype.
       eps: added to the variance.
@@ -268,11 +270,14 @@ def norm(
     """
     if kind in ("sync", "local", "frozen"):
         return BatchNorm(kind, momentum, eps, zero_scale, dtype, name=name)
+    if kind == "position":
+        flat = BatchNorm("sync", momentum, eps, zero_scale, dtype, name=name)
+        return lambda x, train=False: flat(x.reshape(len(x), 1, 1, -1), train).reshape(x.shape)
     if kind == "group":
         return GroupNorm(eps=eps, zero_scale=zero_scale, dtype=dtype, name=name)
     if kind == "none":
         return lambda x, train=False: x
-    raise UserError(f"unknown norm {kind!r} - known: sync, local, frozen, group, none")
+    raise UserError(f"unknown norm {kind!r} - known: sync, local, frozen, position, group, none")
 
 
 class Dropout(nn.Module):

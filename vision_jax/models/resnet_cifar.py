@@ -5,14 +5,15 @@ maps of 32, 16 and 8 pixels, global average pooling, one linear layer. Shortcuts
 (option A). Endpoints: conv1, stage1, stage2, stage3.
 """
 
-from typing import Literal
+import functools
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError
-from vision_jax.models.blocks import ConvNorm, Norm, StochasticDepth
+from vision_jax.models.blocks import ConvNorm, Norm, StochasticDepth, he_fan_out
 from vision_jax.models.classifier import Classifier, PoolHead
 
 
@@ -23,6 +24,9 @@ class ResNetCifar(nn.Module):
       blocks: n, residual blocks per stage.
       width: channels of the first stage.
       residual: False gives the plain net.
+      identity_after: in plain nets, blocks of each stage beyond this number start as the identity,
+        exactly so without norm; 0 starts all at random. So a shallow net's weights make a deeper
+        net of the same function (section 1's solution by construction).
       pad: where option A's new channels (zeros) go: 'split', half on either side, as in the public
         PyTorch code whose weights exist; 'after', as in He's.
       zero_gamma: start every branch's last norm at scale 0.
@@ -41,6 +45,7 @@ class ResNetCifar(nn.Module):
     drop_rule: Literal["linear", "uniform"] = "linear"
     norm: Norm = "sync"
     dtype: str = "float32"
+    identity_after: int = 0
 
     @nn.compact
     def __call__(
@@ -68,6 +73,7 @@ class ResNetCifar(nn.Module):
                     layer=number,
                     norm=self.norm,
                     dtype=self.dtype,
+                    identity=0 < self.identity_after < i,
                     name=f"stage{stage}_{i}",
                 )(x, train, keys)
             endpoints[f"stage{stage}"] = x
@@ -91,6 +97,7 @@ class BlockA(nn.Module):
     layer: int = 0
     norm: Norm = "sync"
     dtype: str = "float32"
+    identity: bool = False
 
     @nn.compact
     def __call__(
@@ -99,20 +106,17 @@ class BlockA(nn.Module):
         train: bool = False,
         keys: Key[Array, "b"] | None = None,
     ) -> Float[Array, "b ho wo o"]:
-        y = ConvNorm(self.width, 3, self.stride, 1, norm=self.norm, dtype=self.dtype, name="conv1")(
-            x, train
-        )
-        y = ConvNorm(
+        conv = functools.partial(
+            ConvNorm,
             self.width,
             3,
-            1,
-            1,
             norm=self.norm,
-            act=None,
-            zero_scale=self.zero_gamma and self.residual,
             dtype=self.dtype,
-            name="conv2",
-        )(y, train)
+            kernel_init=as_identity if self.identity else he_fan_out,
+        )
+        y = conv(self.stride, 1, name="conv1")(x, train)
+        zero_scale = self.zero_gamma and self.residual
+        y = conv(1, 1, act=None, zero_scale=zero_scale, name="conv2")(y, train)
         if not self.residual:
             return nn.relu(y)
         y = StochasticDepth(self.drop_path, self.layer)(y, train, keys)
@@ -123,6 +127,18 @@ class BlockA(nn.Module):
         before = new // 2 if self.pad == "split" else 0
         x = x[:, :: self.stride, :: self.stride]
         return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new - before)))
+
+
+def as_identity(
+    key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32
+) -> Float[Array, "kh kw c o"]:
+    """A convolution's kernel that passes each channel on as it is; an initialiser that draws none.
+
+    Sides are odd.
+    """
+    height, width, inputs, outputs = shape
+    one = jnp.eye(inputs, outputs, dtype=dtype)
+    return jnp.zeros(shape, dtype).at[height // 2, width // 2].set(one)
 
 
 def CifarResNet(
