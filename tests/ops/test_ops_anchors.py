@@ -133,6 +133,7 @@ def test_ssd_shares_are_the_boxes_as_centres_and_sides():
     shares = anchors.ssd_shares(*given, clip_centres=True)
     assert shares[:, 0].max() == 1
     np.testing.assert_allclose(anchors.ssd_shares(*given)[:, 0].max(), 1.4)
-    boxes = anchors.ssd_boxes(*given, clip_centres=True) / np.array([[200, 100, 200, 100]])
+    boxes = np.asarray(anchors.ssd_boxes(*given, clip_centres=True))
+    boxes = boxes / np.array([[200, 100, 200, 100]])
     np.testing.assert_allclose((boxes[:, :2] + boxes[:, 2:]) / 2, shares[:, :2], atol=1e-6)
     np.testing.assert_allclose(boxes[:, 2:] - boxes[:, :2], shares[:, 2:], atol=1e-6)
