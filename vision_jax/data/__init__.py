@@ -24,13 +24,13 @@ from vision_jax.data.transforms_objects import (
     Expand,
     IoUCrop,
     Letterbox,
-    OriginalLabels,
     Pad,
     RandomCrop,
     RandomScale,
     ResizeSides,
     Stretch,
 )
+from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels
 
 __all__ = [
     "KEYPOINT_MIRROR",
@@ -49,6 +49,7 @@ __all__ = [
     "Letterbox",
     "Mosaic",
     "MultiCrop",
+    "ObjectCrop",
     "OriginalLabels",
     "Pad",
     "PadCrop",

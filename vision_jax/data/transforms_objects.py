@@ -217,40 +217,6 @@ class RandomCrop:
         return geometry.clipped(window, self.visible)
 
 
-@dataclasses.dataclass(frozen=True)
-class OriginalLabels:
-    """Semantic labels that stay what they were while transforms change the image's size.
-
-    For evaluation at the original size: `tasks.MultiScale(original=True)` brings its answers there.
-
-    Attributes:
-      transforms: of the image, one after the other; they may resize it and fill it up at the right
-        and the bottom.
-      height, width: of the labels' array, pixels; its rest is void.
-
-    Raises (when called):
-      ValueError: an image larger than height × width.
-    """
-
-    transforms: tuple
-    height: int = 512
-    width: int = 512
-
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
-        moved = {key: value for key, value in example.items() if key != "segmentation"}
-        for transform in self.transforms:
-            moved = transform(moved, rng)
-        if "segmentation" not in example:  # an image to predict
-            return moved
-        labels = example["segmentation"]
-        height, width = labels.shape
-        if height > self.height or width > self.width:
-            raise ValueError(f"OriginalLabels: {height}×{width} exceeds {self.height}×{self.width}")
-        whole = np.full((self.height, self.width), geometry.VOID, np.uint8)
-        whole[:height, :width] = labels
-        return {**moved, "segmentation": whole}
-
-
 def fitting(shape: tuple[int, int], size: int) -> tuple[int, int]:
     """Height and width with the long side `size`, in proportion and at least one pixel."""
     longest = max(shape)

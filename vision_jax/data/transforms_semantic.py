@@ -1,0 +1,102 @@
+"""Host transforms of images with semantic labels; see `transforms_objects` for the conventions."""
+
+import dataclasses
+
+import cv2
+import numpy as np
+
+from vision_jax.data import geometry
+from vision_jax.data.transforms_objects import MEAN
+
+
+@dataclasses.dataclass(frozen=True)
+class OriginalLabels:
+    """Semantic labels that stay what they were while transforms change the image's size.
+
+    For evaluation at the original size: `tasks.MultiScale(original=True)` brings its answers there.
+
+    Attributes:
+      transforms: of the image, one after the other; they may resize it and fill it up at the right
+        and the bottom.
+      height, width: of the labels' array, pixels; its rest is void.
+
+    Raises (when called):
+      ValueError: an image larger than height × width.
+    """
+
+    transforms: tuple
+    height: int = 512
+    width: int = 512
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        moved = {key: value for key, value in example.items() if key != "segmentation"}
+        for transform in self.transforms:
+            moved = transform(moved, rng)
+        if "segmentation" not in example:  # an image to predict
+            return moved
+        labels = example["segmentation"]
+        height, width = labels.shape
+        if height > self.height or width > self.width:
+            raise ValueError(f"OriginalLabels: {height}×{width} exceeds {self.height}×{self.width}")
+        whole = np.full((self.height, self.width), geometry.VOID, np.uint8)
+        whole[:height, :width] = labels
+        return {**moved, "segmentation": whole}
+
+
+@dataclasses.dataclass(frozen=True)
+class ObjectCrop:
+    """A square around one object, resized; the other classes' pixels become background.
+
+    The easy examples of DeconvNet's first stage (Noh et al. 2015, section 4.2), where the object is
+    in the middle and of one size. Which pixels are one object, semantic labels do not say: here
+    they are a connected region of one class, drawn uniformly among those that are large enough. An
+    image without any is taken as a whole.
+
+    Attributes:
+      size: side of the result, pixels.
+      context: side of the square over the region's longer side.
+      least: pixels that a region has.
+      fill: colour outside of the image, where labels are void.
+      antialias: see `geometry.resize`.
+    """
+
+    size: int = 224
+    context: float = 1.2
+    least: int = 100
+    fill: tuple = MEAN
+    antialias: bool = True
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        labels = example["segmentation"]
+        boxes = regions(labels, self.least)
+        left, top, right, bottom, label = 0, 0, labels.shape[1], labels.shape[0], None
+        side = max(right, bottom)
+        if boxes:
+            left, top, right, bottom, label = boxes[int(rng.integers(len(boxes)))]
+            side = max(1, round(max(right - left, bottom - top) * self.context))
+            others = (labels != label) & (labels != geometry.VOID)
+            example = {**example, "segmentation": np.where(others, np.uint8(0), labels)}
+        y, x = (top + bottom - side) // 2, (left + right - side) // 2
+        window = geometry.placed(example, y, x, side, side, self.fill)
+        return geometry.resized(window, self.size, self.size, self.antialias)
+
+
+def regions(labels: np.ndarray, least: int) -> list[tuple[int, int, int, int, int]]:
+    """Connected regions (over corners too) of classes above 0 that are not void.
+
+    Args:
+      labels: (h, w) uint8.
+      least: pixels that a region has, or it is left out.
+
+    Returns:
+      (left, top, right, bottom, label) of each: xyxy in pixels.
+    """
+    found = []
+    for label in np.unique(labels):
+        if label in (0, geometry.VOID):
+            continue
+        _, _, stats, _ = cv2.connectedComponentsWithStats((labels == label).astype(np.uint8))
+        for x, y, width, height, area in stats[1:].tolist():
+            if area >= least:
+                found.append((x, y, x + width, y + height, int(label)))
+    return found
