@@ -51,6 +51,9 @@ NETWORKS = {
     "CifarPlain20": (
         functools.partial(models.CifarResNet, 20, residual=False), 32, 3, 269_722
     ),
+    "Darknet19": (models.Darknet19, 224, 3, 20_842_376),
+    "Darknet53": (models.Darknet53, 256, 3, 41_609_928),
+    "Extraction": (models.Extraction, 224, 3, 23_437_224),
     "MobileNetV1": (models.MobileNetV1, 224, 3, 4_231_976),
     "MobileNetV2": (models.MobileNetV2, 224, 3, 3_504_872),
 }  # fmt: skip
@@ -70,7 +73,7 @@ def test_every_network_has_its_published_parameters(name):
 @pytest.mark.parametrize(
     "name",
     ["LeNet5-today", "AlexNet2014", "ZFNet", "VGG11", "GoogLeNet", "InceptionV3", "ResNet18",
-     "ResNet50V2", "CifarResNet20", "MobileNetV1", "MobileNetV2"],
+     "ResNet50V2", "CifarResNet20", "Darknet53", "MobileNetV1", "MobileNetV2"],
 )  # fmt: skip
 def test_one_of_each_family_traces(name):
     """apply, jit, vmap, gradients in training, bfloat16: shapes and dtypes, nothing run."""
@@ -126,6 +129,10 @@ SMALL = {  # one small member of each family, and an odd image size
     ),
     "cifar": (lambda: models.CifarResNet(8, 5, width=4, pad="after", drop_path=0.3), 17),
     "cifar-plain": (lambda: models.CifarResNet(8, 5, width=4, residual=False), 17),
+    "darknet": (lambda: Classifier(models.Darknet((((3, 8),), ((3, 16),))), PoolHead(5)), 35),
+    "darknet-residual": (
+        lambda: Classifier(models.ResidualDarknet((1, 1), 8, form="darknet"), PoolHead(5)), 35
+    ),
     "mobilenet-v1": (lambda: MobileNetV1(5, multiplier=0.125), 35),
     "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 35),
 }  # fmt: skip

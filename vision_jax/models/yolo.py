@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int
 
 from vision_jax.ops import assign, losses
@@ -88,13 +89,22 @@ def box_loss(
 ) -> Float[Array, "m"]:
     """Of raw (tx, ty, tw, th) against (sigmoid(tx), sigmoid(ty), tw, th).
 
-    Darknet's gradients: sigmoid minus target for the centre, which is cross-entropy's, and the
-    plain difference for the size.
+    Darknet's gradients: sigmoid minus target for the centre, and the plain difference for the
+    size.
     """
     wide = jnp.repeat(mask[:, None], 2, 1)
-    centre = losses.binary_cross_entropy(rows[:, :2], target[:, :2], wide)
+    centre = divergence(rows[:, :2], target[:, :2], wide)
     size = jnp.where(wide, rows[:, 2:] - target[:, 2:], 0)
     return centre.sum(1) + 0.5 * (size * size).sum(1)
+
+
+def divergence(
+    logits: Float[Array, "*n"], target: Float[Array, "*n"], mask: Bool[Array, "*n"]
+) -> Float[Array, "*n"]:
+    """Sigmoid cross-entropy without the targets' own: 0 where the target, in [0, 1], is met."""
+    target = jnp.clip(target, 0, 1)
+    own = -xlogy(target, target) - xlogy(1 - target, 1 - target)
+    return losses.binary_cross_entropy(logits, target, mask) - jnp.where(mask, own, 0)
 
 
 def total(terms: dict[str, Float[Array, "b"]], valid: Bool[Array, "b"]) -> Terms:

@@ -216,7 +216,7 @@ class YOLOv2(nn.Module):
         background = free & (yolo.best_overlap(boxes, truth, present) <= self.ignore)
         entropy = losses.binary_cross_entropy
         empty = entropy(flat[:, 4], jnp.zeros_like(flat[:, 4]), background).sum()
-        found = entropy(rows[:, 4], right, mask).sum()
+        found = yolo.divergence(rows[:, 4], right, mask).sum()
         box = (small * self._box_loss(rows, index, truth, mask, grid)).sum()
         terms = {
             "box": self.box_weight * box,

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from vision_jax.config import UserError
-from vision_jax.weights import engine
+from vision_jax.weights import darknet, engine
 from vision_jax.weights.engine import Restored, State, Tree, restore
 from vision_jax.weights.pth import read_pth
 from vision_jax.weights.tables import tables_for
@@ -23,13 +23,16 @@ def load(path: str | Path, model: Any) -> Tree:
     """The variables of `model`, {'params': …, 'batch_stats': …}, from a reference's file.
 
     Args:
-      path: a `.safetensors`, `.pth`, `.pt` or `.th` file with the reference's own parameter names.
+      path: a `.safetensors`, `.pth`, `.pt` or `.th` file with the reference's own parameter names,
+        or Darknet's `.weights`, which has none (`darknet.read_weights`).
       model: the network; the class of its trunk chooses the table.
 
     Raises:
       UserError: the file is missing, cannot be read, or does not fit, in one line.
     """
     try:
+        if Path(path).suffix == darknet.SUFFIX:
+            return from_reference(darknet.read_weights(Path(path), model), model)
         return from_reference(read_state(path), model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -51,7 +54,7 @@ def read_state(path: str | Path) -> dict[str, np.ndarray]:
     elif path.suffix in TORCH_SUFFIXES:
         state = read_pth(path)
     else:
-        known = ", ".join((".safetensors", *TORCH_SUFFIXES))
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES, darknet.SUFFIX))
         raise UserError(f"weights in a {path.suffix or 'nameless'} file - known: {known}")
     half = (np.dtype("float16"), np.dtype(ml_dtypes.bfloat16))
     return {k: v.astype(np.float32) if v.dtype in half else v for k, v in state.items()}

@@ -3,17 +3,16 @@
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.weights import akamaster, darknet, semseg, ssd, timm, torchvision, wkentaro
+from vision_jax.weights import akamaster, semseg, ssd, timm, torchvision, wkentaro
+from vision_jax.weights import darknet_sections as darknet
 from vision_jax.weights import torchvision_detection as detection
 from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights import torchvision_segmentation as segmentation
 from vision_jax.weights.engine import Table
 
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
-_YOLO = (
-    _DARKNET,
-    Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet),
-)  # A segmenter also takes its trunk's classifier.
+_YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
+# A segmenter also takes its trunk's classifier.
 _CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
 
 TABLES: dict[str, tuple[Table, ...]] = {
