@@ -85,8 +85,8 @@ def test_a_plain_resnet_reads_both_sources_alike():
 
 @pytest.mark.parametrize(
     "model",
-    [models.AlexNet(), models.vgg("C"), models.GoogLeNet2014(), models.resnet_v2(18)],
-    ids=["towers", "1x1", "5x5", "basic-v2"],
+    [models.AlexNet(), models.vgg("A-LRN"), models.GoogLeNet2014(lrn=False), models.resnet_v2(18)],
+    ids=["towers", "lrn", "no-lrn", "basic-v2"],
 )
 def test_variants_that_no_source_has_are_named(model):
     with pytest.raises(UserError, match="no weights table for this variant of"):

@@ -1,6 +1,6 @@
 """Networks: an image in, a dict of named arrays out. One paper, one file."""
 
-from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk
+from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk, CaffeNet
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
 from vision_jax.models.darknet import Darknet, Darknet19, Darknet53, Extraction, ResidualDarknet
@@ -83,6 +83,7 @@ __all__ = [
     "AlexNet2014",
     "AlexNetTrunk",
     "BoxHead",
+    "CaffeNet",
     "CifarResNet",
     "Classifier",
     "Darknet",

@@ -21,10 +21,12 @@ class AlexNetTrunk(nn.Module):
     Fields:
       features, kernels, steps, paddings, groups: of the convolutions.
       biases: initial biases.
-      lrn: whether a local response normalisation (n = 5, k = 2, alpha = 1e-4, beta = 0.75) follows.
+      lrn: whether a local response normalisation (n = 5, alpha = 1e-4, beta = 0.75) follows.
       pools: padding of the max pooling that follows, None where there is none.
       window: of the max pooling, whose stride is 2; 3 overlaps, 2 does not.
       lrn_mean: divide alpha by n, as Caffe and torch do and the paper does not.
+      lrn_k: see `local_response_norm`; the paper has 2, Caffe 1.
+      lrn_last: normalise after the pooling instead of before it, as CaffeNet does.
       dtype: compute dtype.
       ceil_mode: max pooling keeps a last window that reaches over the border, as Caffe does.
     """
@@ -39,6 +41,8 @@ class AlexNetTrunk(nn.Module):
     pools: tuple[int | None, ...] = (0, 0, None, None, 0)
     window: int = 3
     lrn_mean: bool = False
+    lrn_k: float = 2.0
+    lrn_last: bool = False
     dtype: str = "float32"
     ceil_mode: bool = False
 
@@ -65,12 +69,13 @@ class AlexNetTrunk(nn.Module):
             )
             x = nn.relu(conv(x))
             endpoints[f"conv{i + 1}"] = x
-            if self.lrn[i]:
-                with jax.named_scope(f"norm{i + 1}"):
-                    x = local_response_norm(x, mean=self.lrn_mean)
+            if not self.lrn_last:
+                x = self._normalise(x, i)
             if self.pools[i] is not None:
                 with jax.named_scope(f"pool{i + 1}"):
                     x = max_pool(x, self.window, 2, self.pools[i], self.ceil_mode)
+            if self.lrn_last:
+                x = self._normalise(x, i)
         endpoints[f"pool{len(self.features)}"] = x
         return endpoints
 
@@ -83,6 +88,12 @@ class AlexNetTrunk(nn.Module):
             found[f"conv{i + 1}"] = stride
             stride *= 1 if self.pools[i] is None else 2
         return found | {f"pool{len(self.steps)}": stride}
+
+    def _normalise(self, x, i):
+        if not self.lrn[i]:
+            return x
+        with jax.named_scope(f"norm{i + 1}"):
+            return local_response_norm(x, k=self.lrn_k, mean=self.lrn_mean)
 
 
 def AlexNet(
@@ -111,6 +122,21 @@ def AlexNet(
         window=3 if overlap else 2,
         dtype=dtype,
     )
+    return Classifier(trunk, FcHead(num_classes, hidden, 6, dropout, bias=1.0, dtype=dtype))
+
+
+def CaffeNet(
+    num_classes: int = 1000,
+    norm_first: bool = False,
+    hidden: tuple[int, ...] = (4096, 4096),
+    dropout: float = 0.5,
+    dtype: str = "float32",
+) -> Classifier:
+    """BVLC's reference CaffeNet for 227x227 images; with `norm_first` its AlexNet.
+
+    The network of 2012 with Caffe's normalisation, which CaffeNet has after the pooling.
+    """
+    trunk = AlexNetTrunk(lrn_mean=True, lrn_k=1.0, lrn_last=not norm_first, dtype=dtype)
     return Classifier(trunk, FcHead(num_classes, hidden, 6, dropout, bias=1.0, dtype=dtype))
 
 

@@ -90,6 +90,7 @@ class GoogLeNetTrunk(nn.Module):
     Fields:
       naive, kernel: see `Inception`.
       lrn: local response normalisation around the second convolution (the paper; not torchvision).
+      lrn_k: see `local_response_norm`; the paper gives none, Caffe has 1.
       last_pool: window of the pooling before inception5a; the paper's is 3, torchvision's 2.
       transform_input: the image is normalised by ImageNet's statistics; renormalise it to
         (x - 0.5) / 0.5, as torchvision's published weights need.
@@ -100,6 +101,7 @@ class GoogLeNetTrunk(nn.Module):
     naive: bool = False
     kernel: int = 3
     lrn: bool = False
+    lrn_k: float = 1.0
     last_pool: int = 2
     transform_input: bool = False
     norm: Norm = "sync"
@@ -118,11 +120,11 @@ class GoogLeNetTrunk(nn.Module):
         x = conv(64, 7, 2, 3, name="conv1")(x, train)
         endpoints = {"conv1": x}
         x = _pool(x, "pool1")
-        x = local_response_norm(x) if self.lrn else x
+        x = local_response_norm(x, k=self.lrn_k) if self.lrn else x
         x = conv(64, name="conv2")(x, train)
         x = conv(192, 3, 1, 1, name="conv3")(x, train)
         endpoints["conv3"] = x
-        x = local_response_norm(x) if self.lrn else x
+        x = local_response_norm(x, k=self.lrn_k) if self.lrn else x
         x = _pool(x, "pool2")
         for name, widths in TABLE.items():
             if name == "inception4a":

@@ -9,12 +9,23 @@ import safetensors
 import safetensors.numpy
 
 from vision_jax.config import UserError
-from vision_jax.weights import darknet, engine
+from vision_jax.weights import caffe, darknet, engine
+from vision_jax.weights.caffe import CAFFE_MEAN, CAFFE_STD, VGG_MEAN, read_caffemodel
 from vision_jax.weights.engine import Restored, State, Tree, restore
 from vision_jax.weights.pth import read_pth
 from vision_jax.weights.tables import tables_for
 
-__all__ = ["Restored", "from_reference", "load", "read_state", "restore", "to_reference"]
+__all__ = [
+    "CAFFE_MEAN",
+    "CAFFE_STD",
+    "VGG_MEAN",
+    "Restored",
+    "from_reference",
+    "load",
+    "read_state",
+    "restore",
+    "to_reference",
+]
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th")
 
@@ -24,7 +35,8 @@ def load(path: str | Path, model: Any) -> Tree:
 
     Args:
       path: a `.safetensors`, `.pth`, `.pt` or `.th` file with the reference's own parameter names,
-        or Darknet's `.weights`, which has none (`darknet.read_weights`).
+        a `.caffemodel` (see `weights.caffe` for the images that it needs), or Darknet's
+        `.weights`, which has none (`darknet.read_weights`).
       model: the network; the class of its trunk chooses the table.
 
     Raises:
@@ -53,8 +65,10 @@ def read_state(path: str | Path) -> dict[str, np.ndarray]:
         state = _read_safetensors(path)
     elif path.suffix in TORCH_SUFFIXES:
         state = read_pth(path)
+    elif path.suffix == caffe.SUFFIX:
+        state = read_caffemodel(path)
     else:
-        known = ", ".join((".safetensors", *TORCH_SUFFIXES, darknet.SUFFIX))
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES, caffe.SUFFIX, darknet.SUFFIX))
         raise UserError(f"weights in a {path.suffix or 'nameless'} file - known: {known}")
     half = (np.dtype("float16"), np.dtype(ml_dtypes.bfloat16))
     return {k: v.astype(np.float32) if v.dtype in half else v for k, v in state.items()}

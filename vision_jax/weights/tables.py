@@ -4,6 +4,7 @@ from typing import Any
 
 from vision_jax.config import UserError
 from vision_jax.weights import akamaster, semseg, ssd, timm, torchvision, wkentaro
+from vision_jax.weights import caffe_tables as caffe
 from vision_jax.weights import darknet_sections as darknet
 from vision_jax.weights import torchvision_detection as detection
 from vision_jax.weights import torchvision_retinanet as retinanet
@@ -16,7 +17,10 @@ _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_dar
 _CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
 
 TABLES: dict[str, tuple[Table, ...]] = {
-    "AlexNetTrunk": (Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),),
+    "AlexNetTrunk": (
+        Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),
+        Table("caffe", caffe.alexnet, caffe.has_alexnet),
+    ),
     "Dilated": (
         Table("torchvision", segmentation.dilated, segmentation.has_dilated),
         _CLASSIFIER,
@@ -27,7 +31,10 @@ TABLES: dict[str, tuple[Table, ...]] = {
     ),
     "Darknet": (_DARKNET,),
     "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _CLASSIFIER),
-    "GoogLeNetTrunk": (Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),),
+    "GoogLeNetTrunk": (
+        Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
+        Table("caffe", caffe.googlenet, caffe.has_googlenet),
+    ),
     "InceptionV3Trunk": (Table("torchvision", torchvision.inception_v3),),
     "MobileNetV1Trunk": (Table("timm", timm.mobilenet_v1),),
     "MobileNetV2Trunk": (Table("torchvision", torchvision.mobilenet_v2),),
@@ -43,10 +50,14 @@ TABLES: dict[str, tuple[Table, ...]] = {
     ),
     "ResidualDarknet": (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
     "Segmenter": (Table("semseg", semseg.segnet, semseg.has_segnet), _CLASSIFIER),
-    "VGG": (Table("torchvision", torchvision.vgg, torchvision.has_vgg),),
+    "VGG": (
+        Table("torchvision", torchvision.vgg, torchvision.has_vgg),
+        Table("caffe", caffe.vgg, caffe.has_vgg),
+    ),
     "SSD": (
         Table("torchvision", ssd.torchvision, ssd.has_ssd),
         Table("amdegroot", ssd.amdegroot, ssd.has_ssd),
+        Table("caffe", caffe.ssd, ssd.has_ssd),
     ),
     "YOLOv1": (_DARKNET,),
     "YOLOv2": _YOLO,
