@@ -5,7 +5,8 @@ from ml_collections import ConfigDict
 from vision_jax import data
 from vision_jax.config import node
 from vision_jax.data.shapes_draw import KEYPOINT_MIRROR
-from vision_jax.evaluation import VOC, Segmentation
+from vision_jax.evaluation import VOC, Loss, Segmentation, TopK
+from vision_jax.training import optimizer, schedule
 
 CLASSES = 8  # of the embedded shapes
 SEGMENTED = 1 + CLASSES  # with the background
@@ -30,6 +31,38 @@ def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
         pipeline.transforms = transforms
         pipeline.batch_size = 16
     _short(config, best=config.best)
+    return config
+
+
+def twin(config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3) -> ConfigDict:
+    """A classification experiment as a sweep's twin: 32×32 shapes, AdamW, evaluated at the end.
+
+    Args:
+      config: changed in place; its network is the experiment's to make small.
+      steps: of 64 images.
+      images: so many train.
+      rate: the highest, of a cosine after a tenth of warm-up.
+    """
+    shapes = node(data.TFDS, name="shapes/cls32", split=f"train[:{images}]")
+    config.train = node(data.Train, source=shapes, batch_size=64)
+    held = node(data.TFDS, name="shapes/cls32", split="validation")
+    config.eval = node(data.Eval, source=held, batch_size=250)
+    config.task.mean, config.task.std = (0.5,) * 3, (0.25,) * 3
+    config.task.augment = ()
+    config.metrics = {"top": node(TopK, ks=(1,)), "loss": node(Loss)}
+    config.optimizer = node(
+        optimizer.Optimizer,
+        rule=node(optimizer.AdamW),
+        schedule=node(
+            schedule.WarmUp, then=node(schedule.Cosine, value=rate), length=0.1, unit="fraction"
+        ),
+        decay=0.05,
+        decay_vectors=False,
+    )
+    config.steps, config.epochs = steps, 0.0
+    config.eval_every = config.checkpoint_every = steps
+    config.log_every = max(1, steps // 10)
+    config.ema = config.expect = None
     return config
 
 

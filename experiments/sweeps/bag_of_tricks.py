@@ -1,0 +1,84 @@
+"""The bag of tricks, one after the other, over three networks.
+
+paper    He et al., "Bag of Tricks for Image Classification with Convolutional Neural Networks",
+         2018, table 6; the lecture's top-1 of efficient training, + cosine, + label smoothing,
+         + mixup: ResNet-50-D 77.16, 77.91, 78.31, 79.15; Inception v3 77.50, 78.19, 78.40, 78.77;
+         MobileNet 71.90, 72.83, 72.93, 73.28
+cost     full: 3 × 4 × 3 runs of 120 to 200 epochs; twin: 2 × 4 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/bag_of_tricks.py --sweep
+twin     python launch.py --config experiments/sweeps/bag_of_tricks.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/bag_of_tricks.py:smoke
+
+Arguments: `net` (`resnet`, `inception`, `mobilenet`) and `tricks`, how many of cosine, smoothing
+and mixup come on top of `resnet50_bag_of_tricks.py`'s efficient training. The twin has narrow nets
+on 2,000 shapes, and no Inception v3, whose smallest image is 75 pixels wide.
+"""
+
+from types import SimpleNamespace
+
+from experiments import embedded, inception_v3, mobilenet_v1, resnet50_bag_of_tricks, resnet50_d
+from vision_jax.config import UserError, arguments, node
+from vision_jax.report import Claim
+from vision_jax.training import schedule
+
+NETS = {"resnet": resnet50_d, "inception": inception_v3, "mobilenet": mobilenet_v1}
+ADDED = ("cosine", "smoothing", "mixup")
+
+
+def get_config(arg=""):
+    given = arguments(arg, net="resnet", tricks=3, smoke=False, twin=False)
+    if given.net not in NETS or not 0 <= given.tricks <= len(ADDED):
+        raise UserError(f"net={given.net},tricks={given.tricks}: {', '.join(NETS)}; 0 to 3 tricks")
+    config = NETS[given.net].get_config("smoke" if given.smoke else "")
+    on = dict.fromkeys(resnet50_bag_of_tricks.TRICKS, True)
+    on |= {trick: number < given.tricks for number, trick in enumerate(ADDED)}
+    config.task.smoothing, config.ema = 0.0, None
+    resnet50_bag_of_tricks.recipe(config, SimpleNamespace(**on))
+    if given.twin:
+        _twin(config, given)
+    return embedded.smoke(config, size=64) if given.smoke else config
+
+
+def _twin(config, given):
+    smoothing = config.task.smoothing
+    embedded.twin(config, steps=300, images=2000)
+    config.task.smoothing = smoothing
+    if given.tricks < 1:
+        config.optimizer.schedule.then = node(
+            schedule.Step, value=4e-3, boundaries=(1 / 3, 2 / 3), unit="fraction"
+        )
+    if given.net == "resnet":
+        config.task.model.trunk.update(stages=(1, 1, 1), width=8, block="basic")
+        config.task.model.head.num_classes = 8
+    else:
+        config.task.model.update(multiplier=0.25, num_classes=8)
+
+
+def _argument(net, tricks, argument):
+    return f"net={net},tricks={tricks}" + (",twin" if "twin" in argument else "")
+
+
+def _nets(argument):
+    return [net for net in NETS if net != "inception" or "twin" not in argument]
+
+
+def sweep(add, argument=""):
+    for net in _nets(argument):
+        for tricks in range(len(ADDED) + 1):
+            for seed in range(3):
+                own = _argument(net, tricks, argument)
+                add(f"{net}-{tricks}-seed{seed}", argument=own, seed=seed)
+
+
+def claims(argument=""):
+    return tuple(
+        Claim(
+            f"{net}: {trick} on top raises the accuracy",
+            "eval/top1",
+            higher={"argument": _argument(net, number + 1, argument)},
+            lower={"argument": _argument(net, number, argument)},
+            scale="ImageNet, 120 to 200 epochs",
+        )
+        for net in _nets(argument)
+        for number, trick in enumerate(ADDED)
+    )

@@ -1,0 +1,49 @@
+"""Batch statistics per filter or per position of the map?
+
+paper    Ioffe & Szegedy, "Batch Normalization", 2015, section 3.2: in convolutional nets all places
+         of a map share their statistics, scale and bias
+cost     full: 3 × 3 runs of 64,000 steps; twin: 3 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/bn_statistics.py --sweep
+twin     python launch.py --config experiments/sweeps/bn_statistics.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/bn_statistics.py:smoke
+
+`norm` is `sync` (per filter), `position` (each place of each map by itself: fewer values per
+statistic, and h·w times the parameters) or `none`. Full: ResNet-20 on CIFAR-10; the twin is
+narrower, on shapes.
+"""
+
+from experiments import embedded, resnet_cifar10
+from vision_jax.config import arguments
+from vision_jax.report import Claim
+
+NORM = "task.model.trunk.norm"
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    config = resnet_cifar10.get_config("smoke" if given.smoke else "")
+    config.expect = None
+    if given.twin:
+        embedded.twin(config, steps=300)
+        config.task.model.trunk.update(blocks=1, width=8)
+        config.task.model.head.num_classes = 8
+    return config
+
+
+def sweep(add, argument=""):
+    for norm in ("sync", "position", "none"):
+        for seed in range(3):
+            add(f"{norm}-seed{seed}", **{NORM: norm, "seed": seed})
+
+
+def claims(argument=""):
+    return tuple(
+        Claim(
+            f"statistics per filter give a higher accuracy than {text}",
+            "eval/top1",
+            higher={NORM: "sync"},
+            lower={NORM: norm},
+            scale="CIFAR-10, 64,000 steps",
+        )
+        for norm, text in (("position", "statistics per position"), ("none", "none"))
+    )

@@ -1,0 +1,103 @@
+"""A deeper net that cannot be worse: a shallow one copied, with layers added that do nothing.
+
+paper    He et al., "Deep Residual Learning for Image Recognition", 2015, section 1: "there exists a
+         solution by construction to the deeper model", which plain nets' training does not find
+cost     full: 3 × 3 runs of 64,000 steps; twin: 3 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/deeper_by_construction.py --sweep
+twin     python launch.py --config experiments/sweeps/deeper_by_construction.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/deeper_by_construction.py:smoke
+
+`kind` is `shallow`, a plain net; `constructed`, the same net trained, copied into a deeper one
+whose other layers are identities, and measured as it is; `scratch`, the deeper net trained. Plain
+nets without batch norm, whose identities are exact. All are measured on training images, since
+training is the question.
+"""
+
+from experiments import embedded, resnet_cifar10
+from vision_jax import data
+from vision_jax.config import UserError, arguments, node
+from vision_jax.report import Claim
+from vision_jax.training import Stage, optimizer, schedule
+
+KINDS = ("shallow", "constructed", "scratch")
+TRUNK = "task.model.trunk."
+SHALLOW, DEEP = 1, 3  # blocks per stage: 8 and 20 layers
+RATE = 1e-3
+
+
+def get_config(arg=""):
+    given = arguments(arg, kind="scratch", smoke=False, twin=False)
+    if given.kind not in KINDS:
+        raise UserError(f"kind={given.kind}: use one of {', '.join(KINDS)}")
+    config = resnet_cifar10.get_config("smoke" if given.smoke else "")
+    config.expect = None
+    if given.smoke:
+        return config
+    blocks = SHALLOW if given.kind == "shallow" else DEEP
+    config.task.model.trunk.update(blocks=blocks, residual=False, norm="none")
+    some = node(data.TFDS, name="cifar10", split="train[:5000]")
+    if given.twin:
+        embedded.twin(config, steps=300, rate=RATE)
+        config.task.model.trunk.width = 8
+        config.task.model.head.num_classes = 8
+        some = node(data.TFDS, name="shapes/cls32", split="train[:1000]")
+    config.eval.source = some
+    config.task.augment = ()
+    config.eval_every = config.checkpoint_every = config.steps
+    config.optimizer = node(
+        optimizer.Optimizer,
+        rule=node(optimizer.AdamW),
+        schedule=node(schedule.Cosine, value=RATE),
+    )
+    if given.kind == "constructed":
+        config.stages = _stages(config.steps)
+    return config
+
+
+def _stages(steps):
+    """Training the shallow net; the deeper one's only step has a rate of 0."""
+    construct = (
+        (TRUNK + "blocks", DEEP),
+        (TRUNK + "identity_after", SHALLOW),
+        ("init.weights", "stage:shallow"),
+        ("init.skip", f"trunk/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
+        ("steps", 1),
+        ("optimizer.schedule.value", 0.0),
+    )
+    return (
+        node(Stage, name="shallow", changes=((TRUNK + "blocks", SHALLOW),)),
+        node(Stage, name="constructed", changes=construct),
+    )
+
+
+def _argument(kind, argument):
+    return f"kind={kind}" + (",twin" if "twin" in argument else "")
+
+
+def sweep(add, argument=""):
+    for kind in KINDS:
+        for seed in range(3):
+            add(f"{kind}-seed{seed}", argument=_argument(kind, argument), seed=seed)
+
+
+def claims(argument=""):
+    shallow, constructed, scratch = ({"argument": _argument(kind, argument)} for kind in KINDS)
+    scale = "8 against 20 layers, CIFAR-10, 64,000 steps"
+    return (
+        Claim(
+            "the constructed net's loss is the shallow net's, up to a hundred thousandth",
+            "eval/loss",
+            higher=constructed,
+            lower=shallow,
+            scale=scale,
+            within=1e-5,
+        ),
+        Claim(
+            "the deeper net trained from scratch ends with a higher training loss than the "
+            "constructed one",
+            "eval/loss",
+            higher=scratch,
+            lower=constructed,
+            scale=scale,
+        ),
+    )
