@@ -6,14 +6,17 @@ value back to where the encoder's pooling found its maximum. Initialisation: He 
 
 from typing import Literal
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from vision_jax.models.blocks import Conv, ConvNorm, Norm
 from vision_jax.models.segmenter import Segmenter
+from vision_jax.models.upsampling import ConvTranspose
 from vision_jax.models.vgg import CONFIGURATIONS, VGG
 from vision_jax.ops.pool import max_pool_indices
-from vision_jax.ops.upsample import max_unpool
+from vision_jax.ops.resize import resize
+from vision_jax.ops.upsample import bed_of_nails, max_unpool
 
 
 class SegNetHead(nn.Module):
@@ -25,6 +28,8 @@ class SegNetHead(nn.Module):
         found anew.
       convs: 3x3 convolutions at the resolution of each. Those of stage s have as many channels as
         its map, the last of them as many as the next finer one's.
+      up: 'unpool' (the paper), or in its place 'nails' (bed of nails), 'nearest', 'bilinear', or
+        'transposed', a learned 2x2 transposed convolution with stride 2.
       last: 'plain', scores without norm and ReLU (the paper); 'norm', with both (pytorch-semseg).
       norm: see `blocks.norm`; convolutions always have a bias.
       dtype: compute dtype.
@@ -36,6 +41,7 @@ class SegNetHead(nn.Module):
     last: Literal["plain", "norm"] = "plain"
     norm: Norm = "sync"
     dtype: str = "float32"
+    up: Literal["unpool", "nails", "nearest", "bilinear", "transposed"] = "unpool"
 
     @nn.compact
     def __call__(
@@ -50,7 +56,11 @@ class SegNetHead(nn.Module):
         for stage in range(len(self.reads), 0, -1):
             fine = endpoints[self.reads[stage - 1]]
             pooled, places = max_pool_indices(fine, 2)
-            x = max_unpool(pooled if x is None else x, places, fine.shape[1:3])
+            x = pooled if x is None else x
+            if self.up == "unpool":
+                x = max_unpool(x, places, fine.shape[1:3])
+            else:
+                x = self._upsampled(x, fine.shape[1:3], stage)
             for i in range(1, self.convs[stage - 1] + 1):
                 width, name = fine.shape[-1], f"up{stage}_{i}"
                 if i == self.convs[stage - 1]:
@@ -68,6 +78,18 @@ class SegNetHead(nn.Module):
                 )(x, train)
             maps[f"up{stage}"] = x
         raise AssertionError("the finest stage returns")
+
+    def _upsampled(self, x, size, stage):
+        """Twice as large; an odd row or column more is interpolated, or zero."""
+        if self.up in ("nearest", "bilinear"):
+            return resize(x, size, self.up)
+        if self.up == "nails":
+            x = bed_of_nails(x, 2)
+        else:
+            name = f"transposed{stage}"
+            x = ConvTranspose(x.shape[-1], 2, 2, dtype=self.dtype, name=name)(x)
+        odd = [(0, side - have) for side, have in zip(size, x.shape[1:3], strict=True)]
+        return jnp.pad(x, ((0, 0), *odd, (0, 0)))
 
     def _scores(self, x, name, train):
         if self.last == "plain":
