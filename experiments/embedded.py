@@ -5,7 +5,7 @@ from ml_collections import ConfigDict
 from vision_jax import data
 from vision_jax.config import node
 from vision_jax.data.shapes_draw import KEYPOINT_MIRROR
-from vision_jax.evaluation import VOC, Loss, Segmentation, TopK
+from vision_jax.evaluation import VOC, BoundaryF, Loss, Segmentation, TopK
 from vision_jax.training import optimizer, schedule
 
 CLASSES = 8  # of the embedded shapes
@@ -111,6 +111,40 @@ def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
         pipeline.batch_size = 8
     config.metrics = {"segmentation": node(Segmentation, num_classes=SEGMENTED)}
     _short(config, best="eval/miou")
+    return config
+
+
+def twin_segmentation(config: ConfigDict, steps: int, images: int = 256) -> ConfigDict:
+    """A segmentation experiment as a sweep's twin: few 64×64 images, which it is measured on too,
+    since what an architecture can draw is the question.
+
+    Args:
+      config: changed in place; its network is the experiment's to make small.
+      steps: of 16 images, AdamW, a cosine after a tenth of warm-up.
+      images: so many train.
+    """
+    source = node(
+        data.TFDS, name="shapes/seg64", split=f"train[:{images}]", fields=("segmentation",)
+    )
+    config.train = node(data.Train, source=source, batch_size=16)
+    config.eval = node(data.Eval, source=source, batch_size=64)
+    config.metrics = {
+        "segmentation": node(Segmentation, num_classes=SEGMENTED),
+        "boundary": node(BoundaryF, num_classes=SEGMENTED, tolerance=0.02),
+    }
+    config.task.mean, config.task.std = (0.5,) * 3, (0.25,) * 3
+    config.task.normalize_loss = "pixels"
+    config.optimizer = node(
+        optimizer.Optimizer,
+        rule=node(optimizer.AdamW),
+        schedule=node(
+            schedule.WarmUp, then=node(schedule.Cosine, value=4e-3), length=0.1, unit="fraction"
+        ),
+    )
+    config.steps, config.epochs = steps, 0.0
+    config.log_every, config.eval_every = 20, steps
+    config.stages, config.init.weights, config.expect = (), None, None
+    config.best = "eval/miou"
     return config
 
 
