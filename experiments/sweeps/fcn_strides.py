@@ -1,0 +1,70 @@
+"""Does it help to add the scores of finer maps? FCN-32s, 16s, 8s.
+
+paper    Long et al., "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2:
+         59.4, 62.4 and 62.7 % mean IoU
+cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/fcn_strides.py --sweep
+twin     python launch.py --config experiments/sweeps/fcn_strides.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/fcn_strides.py:smoke
+
+The full sweep is VGG-16's on VOC, by the modern recipe of fcn32s_vgg16_voc.py, all at once. The
+twin asks it of a small ResNet on embedded shapes of 64×64 pixels, of which FCN-32s has a map of
+2×2, on the images that it is trained on.
+"""
+
+from experiments import embedded, fcn8s_vgg16_voc
+from vision_jax import models
+from vision_jax.config import arguments, node
+from vision_jax.models.fcn import FCNHead
+from vision_jax.report import Claim
+
+STRIDE, SKIPS = "task.model.stride", "task.model.head.skips"
+TWIN = {32: (), 16: ("conv4_x",), 8: ("conv4_x", "conv3_x")}
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    if given.smoke:
+        return fcn8s_vgg16_voc.get_config("smoke")
+    config = fcn8s_vgg16_voc.get_config("recipe=modern,at_once")
+    config.task.model.scales = ()  # as many as skips, of which there are fewer in the others
+    if given.twin:
+        config.task.model = tiny()
+        embedded.twin_segmentation(config, steps=300)
+    return config
+
+
+def tiny():
+    """An FCN-8s on a ResNet of ten layers, 16 to 128 channels."""
+    return node(
+        models.FCN,
+        trunk=node(models.ResNet, stages=(1, 1, 1, 1), block="basic", width=16),
+        head=node(FCNHead, num_classes=embedded.SEGMENTED, hidden=(), skips=TWIN[8]),
+    )
+
+
+def setting(stride, argument):
+    """What a run with that stride changes."""
+    return {SKIPS: TWIN[stride]} if "twin" in argument else {STRIDE: stride}
+
+
+def sweep(add, argument=""):
+    for stride in TWIN:
+        for seed in range(3):
+            add(f"fcn{stride}s-seed{seed}", **setting(stride, argument), seed=seed)
+
+
+def claims(argument=""):
+    scale = "VGG-16 on VOC, from ImageNet's weights"
+    pairs = ((16, 32), (8, 16), (8, 32))
+    return tuple(
+        Claim(
+            f"FCN-{fine}s has the higher {name} than FCN-{coarse}s",
+            f"eval/{metric}",
+            higher=setting(fine, argument),
+            lower=setting(coarse, argument),
+            scale=scale,
+        )
+        for name, metric in (("mean IoU", "miou"), ("boundary F", "boundary_f"))
+        for fine, coarse in pairs
+    )

@@ -1,0 +1,67 @@
+"""Must upsampling be learned? FCN-8s with bilinear transposed convolutions, fixed or trained.
+
+paper    Shelhamer et al., the journal version of "Fully Convolutional Networks", 2016: bilinear
+         kernels do as well fixed as learned
+cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py --sweep
+twin     python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py:smoke
+
+Networks and data are those of fcn_strides.py. A third kind starts its kernels at random. That two
+ways are equal no sweep can show; one that claims the contrary may be "not shown".
+"""
+
+from experiments import fcn8s_vgg16_voc
+from experiments.sweeps import fcn_strides
+from vision_jax.config import arguments
+from vision_jax.report import Claim
+
+KINDS = {
+    "fixed": ("none", "bilinear"),
+    "learned": ("all", "bilinear"),
+    "random": ("all", "random"),
+}
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    if given.smoke:
+        return fcn8s_vgg16_voc.get_config("smoke")
+    return fcn_strides.get_config("twin" if given.twin else "")
+
+
+def setting(name, argument):
+    """What a run of that kind changes."""
+    head = "task.model.head" if "twin" in argument else "task.model"
+    learn, kind = KINDS[name]
+    return {f"{head}.learn": learn, f"{head}.kind": kind}
+
+
+def sweep(add, argument=""):
+    for name in KINDS:
+        for seed in range(3):
+            add(f"{name}-seed{seed}", **setting(name, argument), seed=seed)
+
+
+def claims(argument=""):
+    scale = "VGG-16 on VOC, from ImageNet's weights"
+    pairs = {
+        "learned kernels that start bilinear reach a higher mean IoU than fixed ones": (
+            "learned",
+            "fixed",
+        ),
+        "learned kernels reach a higher mean IoU from bilinear ones than from random ones": (
+            "learned",
+            "random",
+        ),
+    }
+    return tuple(
+        Claim(
+            text,
+            "eval/miou",
+            higher=setting(better, argument),
+            lower=setting(worse, argument),
+            scale=scale,
+        )
+        for text, (better, worse) in pairs.items()
+    )

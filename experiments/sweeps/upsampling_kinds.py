@@ -1,0 +1,59 @@
+"""Which way up? One encoder and decoder with five kinds of upsampling between the decoder's layers.
+
+papers   Badrinarayanan et al., "SegNet", 2015, section 4.2, compares decoders: remembered positions
+         against bilinear interpolation and others; the kinds are the lectures'
+cost     full: 5 × 3 runs of 60,000 steps; twin: 5 × 3 runs of 240 steps
+run      python launch.py --config experiments/sweeps/upsampling_kinds.py --sweep
+twin     python launch.py --config experiments/sweeps/upsampling_kinds.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/upsampling_kinds.py:smoke
+
+The full sweep is SegNet on VOC. The twin's network has three stages with one convolution each and
+is measured on the embedded shapes that it is trained on.
+"""
+
+from experiments import embedded, segnet_voc
+from vision_jax import models
+from vision_jax.config import arguments, node
+from vision_jax.models.segnet import SegNetHead
+from vision_jax.report import Claim
+
+KINDS = ("unpool", "nails", "nearest", "bilinear", "transposed")
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    config = segnet_voc.get_config("smoke" if given.smoke else "")
+    if not given.smoke:  # a head of its own, whose `up` the sweep changes
+        config.task.model = full()
+    if given.twin:
+        config.task.model = segnet_voc.get_config("smoke").task.model
+        embedded.twin_segmentation(config, steps=240)
+    return config
+
+
+def full():
+    """SegNet on VGG-16, as `models.segnet` makes it, in parts."""
+    head = node(SegNetHead, num_classes=segnet_voc.CLASSES)
+    return node(models.Segmenter, trunk=node(models.VGG, keep=head.reads, norm="sync"), head=head)
+
+
+def sweep(add, argument=""):
+    for kind in KINDS:
+        for seed in range(3):
+            add(f"{kind}-seed{seed}", **{"task.model.head.up": kind, "seed": seed})
+
+
+def claims(argument=""):
+    scale = "SegNet on street scenes or VOC, from ImageNet's weights"
+    pairs = (("unpool", "nails"), ("unpool", "bilinear"), ("transposed", "nails"))
+    texts = {"unpool": "remembered positions", "transposed": "transposed convolution"}
+    return tuple(
+        Claim(
+            f"{texts[better]} reach a higher boundary F than {worse}",
+            "eval/boundary_f",
+            higher={"task.model.head.up": better},
+            lower={"task.model.head.up": worse},
+            scale=scale,
+        )
+        for better, worse in pairs
+    )
