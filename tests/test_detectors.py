@@ -1,0 +1,84 @@
+"""One walk over every detector: it learns four images by heart, and no batch breaks it."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests import tiny_detectors
+from tests.tiny_detectors import CLASSES, DETECTORS
+from vision_jax.evaluation import VOC
+from vision_jax.tasks import Detection
+from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_step
+
+# Steps in which four images are learned by heart.
+STEPS = {"faster_rcnn": 250, "faster_rcnn_fpn": 600, "mask_rcnn": 1200, "keypoint_rcnn": 1200}
+# Cheap enough for every run of the tests; the others are walked over by `-m slow`.
+CHEAP = ("retinanet", "faster_rcnn")
+WALK = [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in DETECTORS]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _data(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        shared = tmp_path_factory.getbasetemp().parent / "datasets"
+        patch.setenv("TFDS_DATA_DIR", str(shared))
+        yield
+
+
+@functools.cache
+def images():
+    return tiny_detectors.images()
+
+
+@functools.cache
+def made(name):
+    """The task, its first state and its compiled step."""
+    task = Detection(DETECTORS[name](), mean=(0.5,) * 3, std=(0.25,) * 3)
+    variables = task.init(jax.random.key(0), images())
+    steps = STEPS.get(name, 150)
+    update = Optimizer(AdamW(), Cosine(3e-3), clip=10.0).build(variables["params"], steps, steps)
+    step = jax.jit(make_train_step(task, update))
+    return task, create(variables, update), step, jax.jit(task.predict)
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_four_images_are_learned_by_heart(name):
+    _, state, step, predict = made(name)
+    losses = []
+    for _ in range(STEPS.get(name, 150)):
+        state, measured = step(state, images(), 0)
+        losses.append(float(measured["loss"]))
+    found = predict(state.variables, images())["detections"]
+    metric = VOC(CLASSES, inclusive=False)
+    host = jax.tree.map(np.asarray, (found, images()))
+    measured = metric.result(metric.collect([], {"detections": host[0]}, host[1]))
+    assert np.mean(losses[-10:]) <= 0.05 * losses[0]
+    assert measured["ap50"] == 1
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_no_batch_breaks_it(name):
+    _, state, step, predict = made(name)
+    batch = images()
+    padded = batch.replace(valid=jnp.zeros(4, bool))
+    odd = {
+        "no object": tiny_detectors.empty(batch),
+        "100 objects": tiny_detectors.crowded(batch),
+        "smaller than an anchor": tiny_detectors.shrunk(batch),
+        "smaller, no object": tiny_detectors.shrunk(tiny_detectors.empty(batch)),
+        "padding alone": padded,
+    }
+    for title, batch in odd.items():
+        new, measured = step(state, batch, 0)
+        assert measured["finite"], (title, measured)
+        for path, leaf in jax.tree_util.tree_leaves_with_path(new):
+            assert np.isfinite(np.asarray(leaf, np.float32)).all(), (title, path)
+        found = predict(state.variables, batch)["detections"]
+        assert np.isfinite(np.asarray(found.boxes)).all(), title
+        sizes = np.asarray(Detection(None).sizes(batch))[:, None, [1, 0, 1, 0]]
+        kept = np.where(found.valid[..., None], found.boxes, 0)
+        assert (kept >= 0).all() and (kept <= sizes).all(), title
+    assert step._cache_size() == 1 and predict._cache_size() == 1
