@@ -10,22 +10,12 @@ import safetensors.numpy
 
 from vision_jax.config import UserError
 from vision_jax.weights import caffe, darknet, engine
-from vision_jax.weights.caffe import CAFFE_MEAN, CAFFE_STD, VGG_MEAN, read_caffemodel
+from vision_jax.weights.caffe import read_caffemodel
 from vision_jax.weights.engine import Restored, State, Tree, restore
 from vision_jax.weights.pth import read_pth
 from vision_jax.weights.tables import tables_for
 
-__all__ = [
-    "CAFFE_MEAN",
-    "CAFFE_STD",
-    "VGG_MEAN",
-    "Restored",
-    "from_reference",
-    "load",
-    "read_state",
-    "restore",
-    "to_reference",
-]
+__all__ = ["Restored", "from_reference", "load", "read_state", "restore", "to_reference"]
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th")
 

@@ -4,8 +4,9 @@ Only names, kinds and blobs of layers are read; of caffe.proto, the numbers of t
 forms of layers are known: `layer`, whose kind is a word, and the older `layers`, with a number.
 
 Caffe's networks read images as B, G, R in 0..255 less a mean. Here the first convolution's inputs
-are turned to R, G, B, and nothing else: a task that reads images as these networks do has
-`mean=VGG_MEAN, std=CAFFE_STD` (VGG), or `mean=CAFFE_MEAN` (CaffeNet, AlexNet, GoogLeNet, SSD).
+are turned to R, G, B, and nothing else: a task that reads images as these networks do has a `std`
+of 1 / 255 each and as `mean` (R, G, B, over 255) the file's: VGG's 123.68, 116.779, 103.939; SSD's
+123, 117, 104; CaffeNet, AlexNet and GoogLeNet have ImageNet's mean image, about the same.
 """
 
 import math
@@ -17,12 +18,6 @@ import numpy as np
 from vision_jax.config import UserError
 
 SUFFIX = ".caffemodel"
-# R, G, B as shares of 255, as tasks take them: the authors' for VGG; ImageNet's mean pixel as the
-# others' files have it, in whole numbers.
-VGG_MEAN = (123.68 / 255, 116.779 / 255, 103.939 / 255)
-CAFFE_MEAN = (123 / 255, 117 / 255, 104 / 255)
-CAFFE_STD = (1 / 255, 1 / 255, 1 / 255)
-
 Field = tuple[int, int | memoryview]  # number, and a varint or the bytes
 
 _MOST = 1_000_000  # fields; published networks have thousands, and each costs a step here

@@ -1,8 +1,12 @@
-"""Names of SSD on VGG: torchvision's and those of github.com/amdegroot/ssd.pytorch."""
+"""Names of SSD on VGG, torchvision's and those of github.com/amdegroot/ssd.pytorch, and of what it
+starts from."""
 
+import dataclasses
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
+from vision_jax.weights import torchvision as classifiers
 from vision_jax.weights.engine import Pick, Row
 from vision_jax.weights.torchvision_retinanet import COCO_NUMBERS, LABELS
 
@@ -40,20 +44,44 @@ def torchvision(model: Any) -> Iterator[Row]:
 
 def amdegroot(model: Any) -> Iterator[Row]:
     """ssd.py."""
-    number = 0
-    for stage in _stages(model.trunk):
-        for name in stage:
-            yield Row(f"vgg.{number}", f"trunk/{name}/conv", "conv_bias")
-            number += 2
-        number += 1
-    yield Row(f"vgg.{number}", "fc6/conv", "conv_bias")
-    yield Row(f"vgg.{number + 2}", "fc7/conv", "conv_bias")
+    for row in amdegroot_vgg(model):
+        yield dataclasses.replace(row, reference=f"vgg.{row.reference}")
     yield Row("L2Norm", f"{model.rescaled[0]}_scale", "scale")
     for k in range(2 * len(model.extras)):
         yield Row(f"extras.{k}", f"conv{k // 2 + 8}_{k % 2 + 1}/conv", "conv_bias")
     for k, name in enumerate(maps(model)):
         yield Row(f"loc.{k}", f"{name}_box", "conv_bias")
         yield Row(f"conf.{k}", f"{name}_class", "conv_bias")
+
+
+def amdegroot_vgg(model: Any) -> Iterator[Row]:
+    """vgg16_reducedfc.pth: VGG-16 of ImageNet, with fc6 and fc7 thinned out to convolutions."""
+    number = 0
+    for stage in _stages(model.trunk):
+        for name in stage:
+            yield Row(str(number), f"trunk/{name}/conv", "conv_bias")
+            number += 2
+        number += 1
+    yield Row(str(number), "fc6/conv", "conv_bias")
+    yield Row(str(number + 2), "fc7/conv", "conv_bias")
+
+
+def classifier(model: Any) -> Iterator[Row]:
+    """torchvision's classifier on the same trunk; its head goes to paths that SSD has not."""
+    like = SimpleNamespace(trunk=model.trunk, head=SimpleNamespace(grid=7, num_classes=1000))
+    yield from _CLASSIFIERS[type(model.trunk).__name__][0](like)
+
+
+def has_classifier(model: Any) -> bool:
+    """On a VGG or a ResNet as torchvision has them."""
+    _, applies = _CLASSIFIERS.get(type(model.trunk).__name__, (None, lambda model: False))
+    return applies(model)
+
+
+_CLASSIFIERS = {
+    "ResNet": (classifiers.resnet, classifiers.has_resnet),
+    "VGG": (classifiers.vgg, classifiers.has_vgg),
+}
 
 
 def has_ssd(model: Any) -> bool:

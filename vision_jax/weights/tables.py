@@ -58,6 +58,8 @@ TABLES: dict[str, tuple[Table, ...]] = {
         Table("torchvision", ssd.torchvision, ssd.has_ssd),
         Table("amdegroot", ssd.amdegroot, ssd.has_ssd),
         Table("caffe", caffe.ssd, ssd.has_ssd),
+        Table("amdegroot-vgg", ssd.amdegroot_vgg, ssd.has_ssd),
+        Table("torchvision-classifier", ssd.classifier, ssd.has_classifier),
     ),
     "YOLOv1": (_DARKNET,),
     "YOLOv2": _YOLO,

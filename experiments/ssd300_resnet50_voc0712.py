@@ -1,0 +1,45 @@
+"""SSD300 on ResNet-50 on PASCAL VOC 2007 + 2012: another trunk under the paper's detector.
+
+paper    Liu et al. 2016 for the detector; conv3_x, conv4_x and conv5_x of ResNet-50 have the grids
+         of conv4_3, fc7 and conv8_2, so that default boxes, loss and recipe stay
+needs    ResNet-50 of ImageNet in torchvision's names, as `resnet50.safetensors` beside you, or
+         --config.init.weights=FILE, or a run folder of `resnet50.py`
+expect   no number is cited: published ones have other added layers or other inputs
+cost     120,000 steps of 32 images, 9.2 G multiply-adds forward each
+run      python launch.py --config experiments/ssd300_resnet50_voc0712.py
+smoke    python launch.py --config experiments/ssd300_resnet50_voc0712.py:smoke
+"""
+
+from experiments import embedded, ssd300_vgg16_voc0712
+from vision_jax import models, tasks
+from vision_jax.config import arguments, node
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False)
+    config = ssd300_vgg16_voc0712.get_config()
+    model = node(models.SSD300ResNet, num_classes=config.task.model.num_classes)
+    config.task = node(tasks.Detection, model=model)
+    config.init.weights, config.init.skip = "resnet50.safetensors", "(?!trunk/).*"
+    config.expect = None
+    if given.smoke:
+        config.task.model = node(
+            models.SSD,
+            trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8),
+            boxes=node(
+                models.DefaultBoxes,
+                scales=(0.15, 0.3, 0.5, 0.7),
+                ratios=((2.0,),) * 3,
+                strides=(8, 16, 32),
+            ),
+            reads=("conv3_x", "conv4_x"),
+            rescaled=(),
+            top="conv4_x",
+            fc=0,
+            extras=((16, 32, 3, 2, 1),),
+            norm="sync",
+            count=20,
+        )
+        config.init.weights = config.init.skip = None
+        embedded.smoke_detection(config)
+    return config
