@@ -13,6 +13,7 @@ from experiments import embedded
 from vision_jax import models
 from vision_jax.models.fcn import FCNHead
 from vision_jax.models.summary import summarize
+from vision_jax.tasks.classification import initialise
 
 KINDS = ("patches1", "patches8", "full", "fcn")
 
@@ -40,7 +41,7 @@ class Cost:
 
     def result(self, state: np.ndarray) -> dict[str, float]:
         image = jnp.ones((1, self.size, self.size, 3))
-        variables = jax.jit(self.model.init)(jax.random.key(0), image)
+        variables = initialise(self.model, jax.random.key(0), image)
         answer = jax.jit(lambda v, x: self.model.apply(v, x)["logits"])
         answer(variables, image).block_until_ready()
         seconds = []
