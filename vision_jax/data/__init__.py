@@ -7,6 +7,7 @@ from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
 from vision_jax.data.folders import CocoFolder, VocFolder
 from vision_jax.data.pipeline import Batches, Eval, Train
+from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import TFDS, Source
 from vision_jax.data.tables import Csv
 from vision_jax.data.transforms import (
@@ -63,6 +64,7 @@ __all__ = [
     "Resize",
     "ResizeSides",
     "ScaleJitterCrop",
+    "Shuffled",
     "Source",
     "Stretch",
     "Train",
