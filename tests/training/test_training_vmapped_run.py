@@ -4,12 +4,16 @@ import json
 import shutil
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from PIL import Image
 from tiny_net import experiment
 
-from vision_jax import run
+from vision_jax import run, show
 from vision_jax.config import build
+from vision_jax.data.decode import decode_image
+from vision_jax.structs import Batch
 from vision_jax.training import ensemble, vmapped
 
 
@@ -60,3 +64,30 @@ def test_a_resumed_program_ends_with_the_same_rows(folders, tmp_path):
         run.train(experiment(seeds=2, checkpoint_every=1), tmp_path / "cut") == folders["both"][1]
     )
     assert rows(tmp_path / "cut") == rows(folders["both"][0])
+
+
+def test_looking_at_a_folder_of_several_runs(folders, tmp_path, capsys):
+    """Evaluation gives every run's numbers; prediction the answer of all of them together."""
+    folder, metrics = folders["both"]
+    config = experiment(seeds=2)
+    found = show.MODES["evaluate"](config, folder)
+    rows = {name: value for name, value in found.items() if name in metrics}
+    assert rows == {name: pytest.approx(metrics[name]) for name in rows}
+    assert {"eval/top1", "eval/top1@0", "eval/top1@1"} <= set(rows)
+    assert "step 2, 2 runs" in json.loads((folder / "evaluation.json").read_text())["weights"]
+
+    picture = tmp_path / "digit.png"
+    pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
+    Image.fromarray(pixels).save(picture)
+    (answer,) = show.MODES["predict"](config, folder, str(picture))
+    batch = Batch(
+        image=jnp.asarray(decode_image(picture.read_bytes(), 1))[None],
+        valid=np.ones(1, bool),
+        index=np.zeros(1, np.int32),
+    )
+    members = vmapped.trained(build(config), folder)
+    each = [jax.nn.softmax(m.task.predict(v, batch)["logits"][0]) for m, v in members]
+    mean = np.mean(each, 0)
+    assert np.abs(each[0] - mean).max() > 1e-4
+    for entry in answer["top"]:
+        assert entry["probability"] == pytest.approx(mean[entry["label"]], abs=1e-5)

@@ -13,13 +13,14 @@ from vision_jax.evaluation.explain import explain as compare
 from vision_jax.evaluation.explain_text import tables
 from vision_jax.evaluation.results_file import read_results
 from vision_jax.models.summary import summarize
-from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial
+from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial, vmapped
 
 
 def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> dict:
     """Measures the run's best checkpoint (or `init.weights`) on the evaluation set.
 
-    Prints the numbers and writes them to evaluation.json.
+    Prints the numbers and writes them to evaluation.json. Of several runs in one program each is
+    measured: `top1` is their mean, `top1@k` run k's.
 
     Raises:
       UserError: nothing to evaluate, or no evaluation set.
@@ -29,7 +30,12 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None
         raise UserError("this experiment has no evaluation set (its `eval` is None)")
     parallel = Parallel(experiment.parallel)
     evaluator = Evaluator(experiment.task, experiment.eval, experiment.metrics, parallel)
-    variables, origin = initial.trained(experiment, workdir)
+    several = vmapped.runs(experiment)
+    if several is not None and (workdir / initial.CHECKPOINTS).is_dir():
+        variables, origin = vmapped.stacked(several, workdir)
+        evaluator = several.evaluator(evaluator)
+    else:
+        variables, origin = initial.trained(experiment, workdir)
     results = evaluator(parallel.put_state(variables))
     numbers = {f"eval/{k}": float(v) for k, v in results.items() if np.ndim(v) == 0}
     if jax.process_index() == 0:

@@ -12,7 +12,8 @@ from vision_jax.data.decode import decode_image
 from vision_jax.data.loading import unannotated
 from vision_jax.show import answers
 from vision_jax.structs import Batch
-from vision_jax.training import Experiment, folder, initial
+from vision_jax.tasks import Ensemble
+from vision_jax.training import Experiment, folder, initial, vmapped
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 
@@ -20,15 +21,23 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 def predict(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> list[dict]:
     """Answers for an image or a folder of images: predictions.json and annotated PNGs.
 
-    What has a place is told and drawn in pixels of the original image.
+    What has a place is told and drawn in pixels of the original image. Several runs in one program
+    answer together, with the mean of their probabilities.
 
     Raises:
-      UserError: no `--input`, one that does not exist, holds no image, or cannot be decoded.
+      UserError: several runs of something else than classifiers; no `--input`, or one that does
+        not exist, holds no image, or cannot be decoded.
     """
     files = _image_files(given)
     experiment: Experiment = build(config)
-    variables, origin = initial.trained(experiment, workdir)
     task, classes = experiment.task, experiment.train.classes
+    several = vmapped.runs(experiment)
+    if several is not None and (workdir / initial.CHECKPOINTS).is_dir():
+        task = Ensemble(tuple(several.solo(k).task for k in range(several.count)))
+        stacked, origin = vmapped.stacked(several, workdir)
+        variables = tuple(vmapped.take(stacked, k) for k in range(several.count))
+    else:
+        variables, origin = initial.trained(experiment, workdir)
     forward = jax.jit(lambda v, batch: {k: task.predict(v, batch)[k] for k in task.shown})
     target = workdir / "predictions"
     target.mkdir(parents=True, exist_ok=True)

@@ -31,8 +31,18 @@ class Ensemble:
     def __post_init__(self):
         if not self.members:
             raise UserError("an ensemble needs at least one member")
+        for member in self.members:
+            if not hasattr(member, "multilabel"):
+                raise UserError(
+                    f"an ensemble averages probabilities of classes, which {type(member).__name__} "
+                    "does not give"
+                )
         if len({member.multilabel for member in self.members}) > 1:
             raise UserError("an ensemble's members must all be multilabel, or none of them")
+
+    def describe(self, outputs: dict[str, Array], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+        """As of its members."""
+        return self.members[0].describe(outputs, classes)
 
     def predict(self, variables: tuple[dict[str, Any], ...], batch: Batch) -> dict[str, Array]:
         """`logits` (b, k), whose softmax (sigmoid, for multilabel) is the mean probability.

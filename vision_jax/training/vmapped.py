@@ -162,23 +162,35 @@ def trained(
 ) -> list[tuple[Experiment, dict[str, Tree]]]:
     """Every run of a folder as (experiment of its own, variables on the host); one if it is single.
 
-    Variables are of the best checkpoint, by the mean over runs.
+    Variables are of the best checkpoint, by the mean over runs, or of `init.weights`, as
+    `initial.trained` finds them.
+
+    Raises:
+      UserError: no checkpoint and no weights, or one that does not fit.
+    """
+    several = runs(experiment)
+    if several is None or not (workdir / initial.CHECKPOINTS).is_dir():
+        return [(experiment, initial.trained(experiment, workdir)[0])]
+    variables = stacked(several, workdir)[0]
+    return [
+        (several.solo(k), jax.tree.map(lambda x, k=k: x[k], variables))
+        for k in range(several.count)
+    ]
+
+
+def stacked(several: Runs, workdir: pathlib.Path) -> tuple[dict[str, Tree], str]:
+    """All runs' variables with a run axis, and where they are from.
 
     Raises:
       UserError: no checkpoint, or one that does not fit.
     """
-    several = runs(experiment)
-    if several is None:
-        return [(experiment, initial.trained(experiment, workdir)[0])]
+    experiment = several.experiment
     fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
     wanted = jax.tree.map(lambda x: np.broadcast_to(x, (several.count, *x.shape)), fresh)
     found = restore_params(workdir / initial.CHECKPOINTS, wanted)
     if wrong := [*found.missing, *found.mismatched]:
         raise UserError(f"the checkpoint in {workdir} does not fit this config: {wrong[0]}")
-    return [
-        (several.solo(k), jax.tree.map(lambda x, k=k: x[k], found.variables))
-        for k in range(several.count)
-    ]
+    return found.variables, f"{workdir}, step {found.step}, {several.count} runs"
 
 
 def take(tree: Tree, k: Any) -> Tree:
