@@ -115,6 +115,18 @@ def test_segmentations_stand_beside_each_other_in_vocs_colours():
     assert not result["image"][0, row, 3].any()
 
 
+def test_labels_of_the_originals_size_are_shown_whole():
+    labels = np.full((N, 30, 64), 255, np.int32)
+    labels[:, :20, :60] = 1  # the original's 20×60 pixels, which the network saw as 40×30
+    gallery = SemanticGallery(count=2)
+    gallery.add(labels, make_batch(segmentation=labels))
+    result = gallery.result()
+    drawn = [(result[name][0] != 255).any(-1) for name in ("truth", "found")]
+    for picture in drawn:
+        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
+        assert (len(rows), len(columns)) == (20 * (224 // 60), 60 * (224 // 60))
+
+
 def test_a_watcher_leaves_only_what_there_was(tmp_path):
     watcher = report.Watcher(("cat", "dog"))
     batch = make_batch()

@@ -43,6 +43,8 @@ class SemanticGallery:
     ) -> tuple:
         image = content(batch, row)
         height, width = image.shape[:2]
+        if truth.shape != batch.image.shape[1:3]:  # labels of the original, on an array of its own
+            height, width = batch.size[row].astype(int)
         pictures = [image]
         pictures += [visualize.draw_semantic(x[:height, :width]) for x in (truth, found)]
         return *(visualize.fit(picture, SIDE) for picture in pictures), f"{right:.1%} of pixels"
