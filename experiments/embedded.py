@@ -109,7 +109,10 @@ def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
         )
         pipeline.transforms = (node(data.Pad, height=size, width=size),)
         pipeline.batch_size = 8
-    config.metrics = {"segmentation": node(Segmentation, num_classes=SEGMENTED)}
+    config.metrics = {
+        "segmentation": node(Segmentation, num_classes=SEGMENTED),
+        "boundary": node(BoundaryF, num_classes=SEGMENTED),
+    }
     _short(config, best="eval/miou")
     return config
 

@@ -50,7 +50,9 @@ class CocoAsVoc:
         _ = self._labels  # a class that is missing is reported now
 
     def __getstate__(self) -> dict:
-        return {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        """The settings, and which images are kept: no worker process reads all of them again."""
+        names = [field.name for field in dataclasses.fields(self)] + ["_kept"]
+        return {name: self.__dict__[name] for name in names if name in self.__dict__}
 
     @property
     def classes(self) -> tuple[str, ...]:
