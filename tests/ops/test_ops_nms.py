@@ -286,3 +286,15 @@ def test_nms_in_its_worst_case():
     x = np.arange(number, dtype=np.float32) * 4
     boxes = np.stack([x, np.zeros(number), x + 8, np.full(number, 8)], 1).astype(np.float32)
     check(boxes, np.linspace(1, 0.1, number, dtype=np.float32), 0.3, number)
+
+
+@pytest.mark.parametrize("number", [40, 3000])
+def test_each_of_eight_devices_suppresses_its_own_images(number):
+    mesh = jax.sharding.Mesh(np.array(jax.devices()), ("data",))
+    split = jax.sharding.PartitionSpec("data")
+    boxes = np.stack([clustered_boxes(number, 9) for _ in range(8)])
+    scores = RNG.uniform(size=(8, number)).astype(np.float32)
+    per_image = jax.vmap(lambda boxes, scores: nms.nms(boxes, scores, 0.5, 20))
+    spread = jax.shard_map(per_image, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
+    together, alone = jax.jit(spread)(boxes, scores), jax.jit(per_image)(boxes, scores)
+    jax.tree.map(np.testing.assert_array_equal, together, alone)

@@ -207,8 +207,9 @@ def _plus_zero(scores: Array) -> Array:
 
 def _top_k(scores: Array, size: int) -> tuple[Array, Array]:
     # On the CPU, XLA finds the few best without sorting all, but only where nothing is sliced from
-    # the result: hence the barrier.
-    return tuple(lax.optimization_barrier(lax.top_k(scores, size)))
+    # the result: hence the barriers. One for both would crash the compilation for several devices.
+    score, index = lax.top_k(scores, size)
+    return lax.optimization_barrier(score), lax.optimization_barrier(index)
 
 
 def _first_kept(
