@@ -24,7 +24,7 @@ from vision_jax.evaluation import BoundaryF, Segmentation
 from vision_jax.training import Experiment, Stage, optimizer, schedule
 
 CLASSES, SIDE, CROP = 21, 500, 224
-READS = ("conv1_1", "conv2_1", "conv3_1")  # of the smoke's network
+READS = ("conv1_1", "conv2_1")  # of the smoke's network
 
 
 def get_config(arg=""):
@@ -77,14 +77,14 @@ def get_config(arg=""):
     if given.smoke:
         config.task.task.model = node(
             models.Segmenter,
-            trunk=node(models.VGG, kernels=((3,),) * 3, width=8, keep=READS, norm="sync"),
+            trunk=node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync"),
             head=node(
                 models.DeconvNetHead,
                 num_classes=embedded.SEGMENTED,
                 hidden=16,
                 window=3,
                 reads=READS,
-                deconvs=(1, 1, 1),
+                deconvs=(1, 1),
             ),
         )
         config.task.window = 64

@@ -117,7 +117,7 @@ def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
     return config
 
 
-def twin_segmentation(config: ConfigDict, steps: int, images: int = 256) -> ConfigDict:
+def twin_segmentation(config: ConfigDict, steps: int, images: int = 128) -> ConfigDict:
     """A segmentation experiment as a sweep's twin: few 64×64 images, which it is measured on too,
     since what an architecture can draw is the question.
 
@@ -137,6 +137,7 @@ def twin_segmentation(config: ConfigDict, steps: int, images: int = 256) -> Conf
     }
     config.task.mean, config.task.std = (0.5,) * 3, (0.25,) * 3
     config.task.normalize_loss = "pixels"
+    config.task.class_weights = (0.2, *(1.0,) * CLASSES)  # the background is most of the pixels
     config.optimizer = node(
         optimizer.Optimizer,
         rule=node(optimizer.AdamW),

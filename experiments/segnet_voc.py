@@ -22,7 +22,7 @@ from vision_jax.evaluation import BoundaryF, Segmentation
 from vision_jax.training import Experiment, optimizer, schedule
 
 CLASSES, SIDE = 21, 512
-READS = ("conv1_1", "conv2_1", "conv3_1")  # of the smoke's network
+READS = ("conv1_1", "conv2_1")  # of the smoke's network
 
 
 def get_config(arg=""):
@@ -66,10 +66,8 @@ def get_config(arg=""):
     if given.smoke:
         config.task.model = node(
             models.Segmenter,
-            trunk=node(models.VGG, kernels=((3,),) * 3, width=8, keep=READS, norm="sync"),
-            head=node(
-                models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1, 1)
-            ),
+            trunk=node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync"),
+            head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1)),
         )
         config.init.weights = None
         embedded.smoke_segmentation(config)

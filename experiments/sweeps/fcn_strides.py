@@ -2,7 +2,7 @@
 
 paper    Long et al., "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2:
          59.4, 62.4 and 62.7 % mean IoU
-cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 300 steps
+cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 250 steps
 run      python launch.py --config experiments/sweeps/fcn_strides.py --sweep
 twin     python launch.py --config experiments/sweeps/fcn_strides.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/fcn_strides.py:smoke
@@ -30,7 +30,7 @@ def get_config(arg=""):
     config.task.model.scales = ()  # as many as skips, of which there are fewer in the others
     if given.twin:
         config.task.model = tiny()
-        embedded.twin_segmentation(config, steps=300)
+        embedded.twin_segmentation(config, steps=250)
     return config
 
 

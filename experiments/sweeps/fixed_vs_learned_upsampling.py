@@ -2,7 +2,7 @@
 
 paper    Shelhamer et al., the journal version of "Fully Convolutional Networks", 2016: bilinear
          kernels do as well fixed as learned
-cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 300 steps
+cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 250 steps
 run      python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py --sweep
 twin     python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/fixed_vs_learned_upsampling.py:smoke

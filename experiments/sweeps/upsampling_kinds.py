@@ -2,13 +2,13 @@
 
 papers   Badrinarayanan et al., "SegNet", 2015, section 4.2, compares decoders: remembered positions
          against bilinear interpolation and others; the kinds are the lectures'
-cost     full: 5 × 3 runs of 60,000 steps; twin: 5 × 3 runs of 240 steps
+cost     full: 5 × 3 runs of 60,000 steps; twin: 5 × 3 runs of 160 steps
 run      python launch.py --config experiments/sweeps/upsampling_kinds.py --sweep
 twin     python launch.py --config experiments/sweeps/upsampling_kinds.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/upsampling_kinds.py:smoke
 
-The full sweep is SegNet on VOC. The twin's network has three stages with one convolution each and
-is measured on the embedded shapes that it is trained on.
+The full sweep is SegNet on VOC. The twin's network has three stages and is measured on the embedded
+shapes that it is trained on.
 """
 
 from experiments import embedded, segnet_voc
@@ -26,8 +26,8 @@ def get_config(arg=""):
     if not given.smoke:  # a head of its own, whose `up` the sweep changes
         config.task.model = full()
     if given.twin:
-        config.task.model = segnet_voc.get_config("smoke").task.model
-        embedded.twin_segmentation(config, steps=240)
+        config.task.model = tiny()
+        embedded.twin_segmentation(config, steps=160)
     return config
 
 
@@ -35,6 +35,14 @@ def full():
     """SegNet on VGG-16, as `models.segnet` makes it, in parts."""
     head = node(SegNetHead, num_classes=segnet_voc.CLASSES)
     return node(models.Segmenter, trunk=node(models.VGG, keep=head.reads, norm="sync"), head=head)
+
+
+def tiny():
+    """Three stages of two convolutions, 12 to 48 channels, and three convolutions back."""
+    reads = ("conv1_2", "conv2_2", "conv3_2")
+    trunk = node(models.VGG, kernels=((3, 3),) * 3, width=12, keep=reads, norm="sync")
+    head = node(SegNetHead, num_classes=embedded.SEGMENTED, reads=reads, convs=(1, 1, 1))
+    return node(models.Segmenter, trunk=trunk, head=head)
 
 
 def sweep(add, argument=""):
