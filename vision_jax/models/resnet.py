@@ -45,6 +45,7 @@ class ResNet(nn.Module):
         A stage's first block still has the dilation of the stage before it, as in torchvision.
       norm: 'sync', 'local', 'frozen', 'group' or 'none'; see `blocks.norm`.
       dtype: compute dtype.
+      eps: added to the norms' variances (torchvision's published detectors: 0).
     """
 
     stages: tuple[int, ...] = (3, 4, 6, 3)
@@ -59,6 +60,7 @@ class ResNet(nn.Module):
     dilate: tuple[bool, ...] = (False, False, False)
     norm: Norm = "sync"
     dtype: str = "float32"
+    eps: float = 1e-5
 
     @nn.compact
     def __call__(
@@ -90,6 +92,7 @@ class ResNet(nn.Module):
                     layer=number,
                     norm=self.norm,
                     dtype=self.dtype,
+                    eps=self.eps,
                     name=f"conv{stage + 2}_{i + 1}",
                 )(x, train, keys)
                 if strides and dilate:
@@ -109,7 +112,7 @@ class ResNet(nn.Module):
         return found
 
     def _stem(self, image, train):
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, eps=self.eps)
         if self.stem == "plain":
             return conv(self.width, 7, 2, 3, name="conv1")(image, train)
         x = conv(self.width // 2, 3, 2, 1, name="conv1_1")(image, train)
@@ -131,11 +134,12 @@ class _Block(nn.Module):
     layer: int = 0
     norm: Norm = "sync"
     dtype: str = "float32"
+    eps: float = 1e-5
 
     @property
     def conv(self) -> Callable[..., ConvNorm]:
         """ConvNorm with the block's norm and dtype."""
-        return functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype)
+        return functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, eps=self.eps)
 
     def join(self, x: Array, branch: Array, train: bool, keys: Array | None) -> Array:
         """relu(shortcut(x) + branch); a projection where the shapes differ (option B)."""

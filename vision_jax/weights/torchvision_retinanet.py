@@ -1,0 +1,64 @@
+"""torchvision's names of ResNets with a feature pyramid, and of RetinaNet."""
+
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+from vision_jax.weights.engine import Pick, Row
+from vision_jax.weights.torchvision import conv_norm, residual_stages
+
+# COCO numbers its 80 classes from 1 to 90, and so do torchvision's detectors.
+_GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
+COCO_NUMBERS = tuple(number for number in range(1, 91) if number not in _GAPS)
+LABELS = 91  # of a published detector: background and all of COCO's numbers
+
+
+def resnet_fpn(trunk: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
+    """backbone_utils.py; `old` names the pyramid's layers as files did before torchvision 0.12."""
+    body = [*conv_norm("conv1", "bn1", "trunk/conv1"), *residual_stages(trunk)]
+    for row in body:
+        yield dataclasses.replace(row, reference=f"backbone.body.{row.reference}")
+    inner = "" if old else ".0"
+    for i, name in enumerate(pyramid.endpoints):
+        for theirs, ours in (("inner_blocks", "lateral"), ("layer_blocks", "output")):
+            reference = f"backbone.fpn.{theirs}.{i}{inner}"
+            yield Row(reference, f"pyramid/{ours}_{name}", "conv_bias")
+    if pyramid.extra == "p6p7":
+        for name in ("p6", "p7"):
+            yield Row(f"backbone.fpn.extra_blocks.{name}", f"pyramid/{name}", "conv_bias")
+
+
+def retinanet(model: Any, old: bool = False) -> Iterator[Row]:
+    """retinanet.py; a head of 91 labels gives the 80 classes of COCO to a network of 80."""
+    yield from resnet_fpn(model.trunk, model.pyramid, old)
+    heads = (
+        ("classification_head", "class_subnet", "cls_logits"),
+        ("regression_head", "box_subnet", "bbox_reg"),
+    )
+    for theirs, ours, last in heads:
+        for i in range(model.depth):
+            conv, path = f"head.{theirs}.conv.{i}", f"{ours}/conv{i + 1}"
+            if model.norm == "group":
+                yield Row(f"{conv}.0", f"{path}/conv", "conv")
+                yield Row(f"{conv}.1", f"{path}/norm", "affine")
+            else:
+                name = f"head.{theirs}.conv.{2 * i}" if old else f"{conv}.0"
+                yield Row(name, f"{path}/conv", "conv_bias")
+        pick = None
+        if last == "cls_logits" and model.num_classes == len(COCO_NUMBERS):
+            shapes = len(model.sizes[0]) * len(model.ratios)
+            pick = Pick((shapes, LABELS), 1, COCO_NUMBERS)
+        yield Row(f"head.{theirs}.{last}", f"{ours}/out", "conv_bias", pick=pick)
+
+
+def retinanet_old(model: Any) -> Iterator[Row]:
+    """As the first published file names it."""
+    yield from retinanet(model, old=True)
+
+
+def has_retinanet(model: Any) -> bool:
+    """On a ResNet without tweaks, with norms that torchvision has."""
+    trunk = model.trunk
+    plain = type(trunk).__name__ == "ResNet" and trunk.stem == "plain" and trunk.shortcut == "conv"
+    batch = ("sync", "local", "frozen")
+    return plain and trunk.norm in batch and model.norm in ("none", "group")
