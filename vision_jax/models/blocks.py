@@ -20,6 +20,7 @@ Initializer = Callable[..., jax.Array]
 Norm = Literal["sync", "local", "frozen", "position", "group", "none"]
 DEVICE_AXIS = "data"  # the mapped axis that synchronised statistics are summed over
 
+he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
 he_fan_out = nn.initializers.variance_scaling(2.0, "fan_out", "normal")
 # torch's default for linear layers, U(-1/sqrt(fan_in), 1/sqrt(fan_in)).
 torch_linear = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")

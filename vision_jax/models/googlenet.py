@@ -1,7 +1,8 @@
 """Going Deeper with Convolutions (Szegedy et al. 2014, arXiv:1409.4842).
 
 Endpoints: conv1, conv3 (the paper's "convolution" rows), inception3a to inception5b (Table 1).
-Initialisation: He normal over fan-out.
+Initialisation: He normal over fan-out; without norm over fan-in, since the reductions' few outputs
+would make activations grow from module to module.
 """
 
 import functools
@@ -12,7 +13,15 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from vision_jax.models.blocks import ConvNorm, Dense, Dropout, Norm, channelwise
+from vision_jax.models.blocks import (
+    ConvNorm,
+    Dense,
+    Dropout,
+    Norm,
+    channelwise,
+    he_fan_in,
+    he_fan_out,
+)
 from vision_jax.models.classifier import HEAD_LAYER, Classifier, last_map
 from vision_jax.ops.normalize import local_response_norm
 from vision_jax.ops.pool import adaptive_avg_pool, global_avg_pool, max_pool
@@ -66,7 +75,7 @@ class Inception(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w o"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, eps=EPS, dtype=self.dtype)
+        conv = _convolution(self.norm, self.dtype)
         w, k = self.widths, self.kernel
 
         def reduced(width, name):
@@ -115,7 +124,7 @@ class GoogLeNetTrunk(nn.Module):
         keys: Key[Array, "b"] | None = None,
     ) -> dict[str, Array]:
         """Endpoints; see `Classifier` for the arguments."""
-        conv = functools.partial(ConvNorm, norm=self.norm, eps=EPS, dtype=self.dtype)
+        conv = _convolution(self.norm, self.dtype)
         x = to_half_range(image) if self.transform_input else image
         x = conv(64, 7, 2, 3, name="conv1")(x, train)
         endpoints = {"conv1": x}
@@ -159,7 +168,7 @@ class Auxiliary(nn.Module):
         keys: Key[Array, "b"] | None = None,
     ) -> Float[Array, "b k"]:
         x = adaptive_avg_pool(x, 4)
-        x = ConvNorm(128, norm=self.norm, eps=EPS, dtype=self.dtype, name="conv")(x, train)
+        x = _convolution(self.norm, self.dtype)(128, name="conv")(x, train)
         x = x.reshape(x.shape[0], -1)
         x = nn.relu(Dense(1024, dtype=self.dtype, name="fc1")(x))
         x = Dropout(self.dropout, self.layer)(x, train, keys)
@@ -238,6 +247,11 @@ def to_half_range(image: Float[Array, "b h w 3"]) -> Float[Array, "b h w 3"]:
     """From ImageNet's mean and deviation to mean 0.5 and deviation 0.5."""
     mean, deviation = (jnp.asarray(v, image.dtype) for v in (IMAGENET_MEAN, IMAGENET_STD))
     return image * channelwise(deviation / 0.5) + channelwise((mean - 0.5) / 0.5)
+
+
+def _convolution(norm: Norm, dtype: str) -> functools.partial:
+    start = he_fan_in if norm == "none" else he_fan_out
+    return functools.partial(ConvNorm, norm=norm, eps=EPS, dtype=dtype, kernel_init=start)
 
 
 def _pool(x, name, window=3):
