@@ -5,7 +5,7 @@
 arXiv:1703.06870). The functions below make the published combinations.
 """
 
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -16,8 +16,9 @@ from vision_jax.config import UserError, suggest
 from vision_jax.models.blocks import Norm
 from vision_jax.models.fpn import FPN
 from vision_jax.models.resnet import DEPTHS, ResNet
-from vision_jax.models.roi_heads import BoxHead
+from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
 from vision_jax.models.rpn import RPN
+from vision_jax.models.vgg import VGG
 from vision_jax.structs import Detections, Targets
 
 TERMS = ("rpn_class", "rpn_box", "roi_class", "roi_box", "mask", "keypoint")
@@ -167,7 +168,7 @@ class FasterRCNN(nn.Module):
         sizes = jnp.broadcast_to(sizes, (targets.valid.shape[0], 2))
         return self.rpn.matches(self.anchors(height, width), targets, sizes)
 
-    def rpn_levels(self, image: Float[Array, "b h w c"]) -> tuple[Float[Array, "b _ _ c"], ...]:
+    def rpn_levels(self, image: Float[Array, "b h w c"]) -> tuple[Float[Array, "b _ _ d"], ...]:
         """The maps that the first stage reads, in evaluation."""
         trunk = self.trunk if self.rpn_trunk is None else self.rpn_trunk
         pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
@@ -210,3 +211,109 @@ def FasterRCNNResNet101FPN(
 ) -> FasterRCNN:
     """ResNet-101; see `faster_rcnn_resnet_fpn`."""
     return faster_rcnn_resnet_fpn(101, num_classes, norm, eps, dtype)
+
+
+def faster_rcnn_resnet_c4(
+    depth: int,
+    num_classes: int = 80,
+    version: Literal["v1", "v1.5"] = "v1",
+    norm: Norm = "frozen",
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """On conv4_x, with conv5_x on every region (He et al. 2015, appendix A), as in detectron2.
+
+    Args:
+      depth: of the ResNet, a key of `DEPTHS` with bottlenecks.
+      num_classes: without background.
+      version: where bottlenecks stride; detectron2's weights have 'v1'.
+      norm: of the trunk and of conv5_x.
+      dtype: compute dtype.
+    """
+    stages, block = DEPTHS[depth]
+    trunk = ResNet(stages[:3], block, version=version, norm=norm, dtype=dtype)
+    rpn = RPN(
+        sizes=((32.0, 64.0, 128.0, 256.0, 512.0),),
+        cell="exact",
+        spacing="network",
+        train_before_nms=12000,
+        before_nms=6000,
+        beta=0.0,
+        dtype=dtype,
+    )
+    head = BoxHead(
+        pool=RegionPool(size=14, samples=0, aligned=True),
+        body=ResNetStage(stages[3], version=version, norm=norm, dtype=dtype),
+        hidden=(),
+        beta=0.0,
+        dtype=dtype,
+    )
+    return FasterRCNN(trunk, num_classes, OneMap("conv4_x"), rpn, head)
+
+
+def FasterRCNNResNet50C4(
+    num_classes: int = 80,
+    version: Literal["v1", "v1.5"] = "v1",
+    norm: Norm = "frozen",
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """ResNet-50; see `faster_rcnn_resnet_c4`."""
+    return faster_rcnn_resnet_c4(50, num_classes, version, norm, dtype)
+
+
+def FasterRCNNResNet101C4(
+    num_classes: int = 80,
+    version: Literal["v1", "v1.5"] = "v1",
+    norm: Norm = "frozen",
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """ResNet-101; see `faster_rcnn_resnet_c4`."""
+    return faster_rcnn_resnet_c4(101, num_classes, version, norm, dtype)
+
+
+def FasterRCNNVGG16(
+    num_classes: int = 20, shared: bool = True, dtype: str = "float32"
+) -> FasterRCNN:
+    """The paper's network, as its authors released it.
+
+    Nine anchors a cell, lambda 10 over the number of cells, no anchors across the border in
+    training, 2000 and 300 proposals, RoIPool 7x7, and the classifier's fc6 and fc7. The weights of
+    `VGG16` fit trunk and head.
+
+    Args:
+      num_classes: without background.
+      shared: whether both stages read the same trunk; the first two of the alternating schedule's
+        four stages have one each.
+      dtype: compute dtype.
+    """
+    trunk = VGG(keep=("conv5_3",), dtype=dtype)
+    own = None if shared else VGG(keep=("conv5_3",), dtype=dtype)
+    rpn = RPN(
+        sizes=((128.0, 256.0, 512.0),),
+        cell="original",
+        spacing="network",
+        width=512,
+        cross_boundary=False,
+        train_before_nms=12000,
+        before_nms=6000,
+        after_nms=300,
+        least_size=16.0,
+        box_weight=10.0,
+        per_cell=True,
+        dtype=dtype,
+    )
+    head = vgg_head(samples=128, dtype=dtype)
+    return FasterRCNN(trunk, num_classes, OneMap("conv5_3"), rpn, head, rpn_trunk=own)
+
+
+def vgg_head(samples: int, least_iou: float = 0.0, dtype: str = "float32") -> BoxHead:
+    """The second stage on VGG-16 (Girshick 2015, section 2): RoIPool, fc6, fc7, smooth L1."""
+    return BoxHead(
+        pool=RegionPool("max"),
+        hidden=(4096, 4096),
+        dropout=0.5,
+        samples=samples,
+        least_iou=least_iou,
+        beta=1.0,
+        nms_iou=0.3,
+        dtype=dtype,
+    )
