@@ -12,11 +12,16 @@ from vision_jax.models.deeplab import (
     PyramidHead,
     ScoreHead,
 )
+from vision_jax.models.fast_rcnn import FastRCNN, FastRCNNVGG16
 from vision_jax.models.faster_rcnn import (
     FasterRCNN,
+    FasterRCNNResNet50C4,
     FasterRCNNResNet50FPN,
+    FasterRCNNResNet101C4,
     FasterRCNNResNet101FPN,
+    FasterRCNNVGG16,
     OneMap,
+    faster_rcnn_resnet_c4,
     faster_rcnn_resnet_fpn,
 )
 from vision_jax.models.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNHead, fcn, transplant
@@ -43,6 +48,7 @@ from vision_jax.models.pixelwise import (
     PixelHead,
     full_resolution,
 )
+from vision_jax.models.proposal_network import ProposalNetwork
 from vision_jax.models.resnet import (
     ResNet,
     ResNet18,
@@ -100,10 +106,15 @@ __all__ = [
     "FCN32s",
     "FCNHead",
     "FCNResNet50",
+    "FastRCNN",
+    "FastRCNNVGG16",
     "FastYOLO",
     "FasterRCNN",
+    "FasterRCNNResNet50C4",
     "FasterRCNNResNet50FPN",
+    "FasterRCNNResNet101C4",
     "FasterRCNNResNet101FPN",
+    "FasterRCNNVGG16",
     "FcHead",
     "FullResolutionTrunk",
     "GoogLeNet",
@@ -122,6 +133,7 @@ __all__ = [
     "PatchSegmenter",
     "PixelHead",
     "PoolHead",
+    "ProposalNetwork",
     "PyramidHead",
     "RegionPool",
     "ResNet",
@@ -153,6 +165,7 @@ __all__ = [
     "YOLOv3Tiny",
     "ZFNet",
     "deconvnet",
+    "faster_rcnn_resnet_c4",
     "faster_rcnn_resnet_fpn",
     "fcn",
     "full_resolution",

@@ -3,7 +3,7 @@
 from typing import Any
 
 from vision_jax.config import UserError
-from vision_jax.weights import akamaster, semseg, ssd, timm, torchvision, wkentaro
+from vision_jax.weights import akamaster, detectron2, semseg, ssd, timm, torchvision, wkentaro
 from vision_jax.weights import caffe_tables as caffe
 from vision_jax.weights import darknet_sections as darknet
 from vision_jax.weights import torchvision_detection as detection
@@ -15,6 +15,10 @@ _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
 _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
 # A segmenter also takes its trunk's classifier.
 _CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
+# So do the R-CNNs.
+_DETECTORS_CLASSIFIER = Table(
+    "torchvision-classifier", detection.classifier, detection.has_classifier
+)
 
 TABLES: dict[str, tuple[Table, ...]] = {
     "AlexNetTrunk": (
@@ -28,7 +32,11 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "FasterRCNN": (
         Table("torchvision", detection.rcnn, detection.has_rcnn),
         Table("torchvision-old", detection.rcnn_old, detection.has_rcnn),
+        Table("detectron2", detectron2.rcnn, detectron2.has_rcnn),
+        _DETECTORS_CLASSIFIER,
     ),
+    "FastRCNN": (_DETECTORS_CLASSIFIER,),
+    "ProposalNetwork": (_DETECTORS_CLASSIFIER,),
     "Darknet": (_DARKNET,),
     "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _CLASSIFIER),
     "GoogLeNetTrunk": (
@@ -47,6 +55,8 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "RetinaNet": (
         Table("torchvision", retinanet.retinanet, retinanet.has_retinanet),
         Table("torchvision-old", retinanet.retinanet_old, retinanet.has_retinanet),
+        Table("detectron2", detectron2.retinanet, detectron2.has_retinanet),
+        _DETECTORS_CLASSIFIER,
     ),
     "ResidualDarknet": (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
     "Segmenter": (Table("semseg", semseg.segnet, semseg.has_segnet), _CLASSIFIER),

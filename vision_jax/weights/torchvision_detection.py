@@ -1,8 +1,10 @@
 """torchvision's names of Faster, Mask and Keypoint R-CNN with a feature pyramid."""
 
+import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from vision_jax.weights import torchvision
 from vision_jax.weights.engine import Pick, Row
 from vision_jax.weights.torchvision_retinanet import COCO_NUMBERS, LABELS, resnet_fpn
 
@@ -41,6 +43,46 @@ def has_rcnn(model: Any) -> bool:
     plain = type(trunk).__name__ == "ResNet" and trunk.stem == "plain" and trunk.shortcut == "conv"
     shared = model.rpn_trunk is None and type(model.pyramid).__name__ == "FPN"
     return plain and shared and head.body is None and head.class_specific
+
+
+def classifier(model: Any) -> Iterator[Row]:
+    """The trunk's classifier: its last layers go to the second stage where that has them."""
+    trunk, head = model.trunk, getattr(model, "head", None)
+    if type(trunk).__name__ == "VGG":
+        grid = 7 if head is None else head.pool.size
+        rows = [*torchvision.vgg(_Classifier(trunk, _Head(grid)))]
+    else:
+        blocks = getattr(getattr(head, "body", None), "blocks", None)
+        whole = trunk if blocks is None else trunk.clone(stages=(*trunk.stages, blocks))
+        rows = [*torchvision.resnet(_Classifier(whole, _Head()))]
+    for row in rows:
+        last = f"trunk/conv{len(trunk.stages) + 2}_" if hasattr(trunk, "stages") else None
+        if last and row.path.startswith(last):
+            row = dataclasses.replace(row, path=row.path.replace("trunk/", "head/body/", 1))
+        yield row
+        if getattr(model, "rpn_trunk", None) is not None and row.path.startswith("trunk/"):
+            yield dataclasses.replace(row, path=f"rpn_{row.path}")
+
+
+def has_classifier(model: Any) -> bool:
+    """On a trunk whose classifier torchvision has."""
+    tests = {"VGG": torchvision.has_vgg, "ResNet": torchvision.has_resnet}
+    test = tests.get(type(model.trunk).__name__)
+    return test is not None and test(model)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Head:
+    """What the classifiers' tables ask of a head."""
+
+    grid: int = 7
+    num_classes: int = 1000
+
+
+@dataclasses.dataclass(frozen=True)
+class _Classifier:
+    trunk: Any
+    head: _Head
 
 
 def _mask(model: Any, old: bool) -> Iterator[Row]:
