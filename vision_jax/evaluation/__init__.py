@@ -19,6 +19,7 @@ from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, To
 from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
 from vision_jax.evaluation.localization import Joints, LocalizationError, Overlap
+from vision_jax.evaluation.proposals import ProposalRecall
 from vision_jax.evaluation.records import Objects, Record, records
 from vision_jax.evaluation.segmentation import Segmentation
 from vision_jax.evaluation.voc import VOC
@@ -35,6 +36,7 @@ __all__ = [
     "MultiLabel",
     "Objects",
     "Overlap",
+    "ProposalRecall",
     "Record",
     "Segmentation",
     "TopK",
