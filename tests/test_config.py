@@ -82,6 +82,14 @@ def test_override_reads_text_as_the_type_in_place(path, text, read):
     build(config)
 
 
+def test_a_group_is_replaced_as_a_whole_by_another_config():
+    config = tree()
+    override(config, "inner", node(Inner, rate=7.0))
+    assert build(config).inner == Inner(rate=7.0)
+    with pytest.raises(UserError, match="None is not allowed there"):
+        override(config, "inner", None)
+
+
 @pytest.mark.parametrize(
     ("path", "text", "message"),
     [

@@ -123,7 +123,7 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
         wanted = object
     if value is None and current is not None and not _is_optional(here, last):
         raise UserError(f"config key {path!r} holds {current!r}; None is not allowed there")
-    if isinstance(current, ConfigDict) and not isinstance(value, Mapping):
+    if isinstance(current, ConfigDict) and not isinstance(value, Mapping | ConfigDict | None):
         raise UserError(f"config key {path!r} is a group; set one of: {', '.join(current)}")
     if wanted is float and type(value) is int:
         value = float(value)
