@@ -1,0 +1,68 @@
+"""YOLO v2 on PASCAL VOC 2007 + 2012, the paper's recipe.
+
+paper    Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, table 3, reports 76.8 % mAP
+         on VOC 2007's test set at 416 pixels and 78.6 % at 544 (unchecked)
+needs    the run folder `runs/darknet19_448` of `darknet19_imagenet.py:size=448`, or
+         --config.init.weights=FOLDER, or the argument `pretrain`
+expect   no number is cited
+cost     160 epochs of 16,551 images, 14.7 G multiply-adds forward each at 416 pixels
+run      python launch.py --config experiments/yolo_v2_voc0712.py
+smoke    python launch.py --config experiments/yolo_v2_voc0712.py:smoke
+
+Every ten batches have another of ten sizes from 320 to 608 pixels (`multiscale=False`: 416 always);
+each is compiled once. `size` is that of evaluation. `pretrain` puts the two trainings on ImageNet,
+at 224 and at 448 pixels, in front, as stages. `sweeps/path_from_yolo.py` takes the paper's steps
+back one by one.
+
+Darknet's `yolov2-voc.weights` is measured by `--mode evaluate --config.task.model.form=darknet
+--config.init.weights=yolov2-voc.weights --config.task.model.trunk.form=darknet
+--config.task.model.reorg=darknet`.
+"""
+
+from experiments import darknet19_imagenet, embedded, yolo_v1_voc0712
+from vision_jax import data, models
+from vision_jax.config import arguments, node
+from vision_jax.training import schedule
+
+SIZES = tuple(range(320, 609, 32))
+
+
+def get_config(arg=""):
+    given = arguments(arg, size=416, multiscale=True, pretrain=False, smoke=False)
+    model = node(models.YOLOv2, trunk=node(models.Darknet), num_classes=yolo_v1_voc0712.CLASSES)
+    config = yolo_v1_voc0712.voc0712(model, given.size)
+    recipe(config, given.multiscale)
+    config.init.weights = "runs/darknet19_448"
+    if given.pretrain:
+        first, second = (darknet19_imagenet.get_config(f"size={size}") for size in (224, 448))
+        yolo_v1_voc0712.pretrain(config, first, second)
+    return tiny(config) if given.smoke else config
+
+
+def recipe(config, multiscale):
+    """The rates of YOLO v2, and its random sizes."""
+    config.optimizer.schedule = node(
+        schedule.WarmUp, then=node(schedule.Step, value=1e-3, boundaries=(60, 90)), length=1.0
+    )
+    config.epochs = 160.0
+    if multiscale:
+        config.train.transforms = (
+            *yolo_v1_voc0712.augmented(),
+            node(data.PerBatch, choices=tuple(node(data.Stretch, size=size) for size in SIZES)),
+            node(data.RandomFlip),
+        )
+
+
+def tiny(config):
+    """The smoke of YOLO v2, with a passthrough; of two sizes where the experiment has several."""
+    model = config.task.model
+    model.trunk = node(models.Darknet, stages=yolo_v1_voc0712.TINY_STAGES)
+    model.update(endpoint="stage4", passthrough="stage3", top=20)
+    model.update(priors=((1.2, 1.2), (2.5, 2.5)), convs=(16,), reduced=8, merged=16)
+    several = any("PerBatch" in str(part) for part in config.train.transforms)
+    config.stages, config.init.weights = (), None
+    embedded.smoke_detection(config)
+    if several:
+        sizes = tuple(node(data.Stretch, size=size) for size in (64, 96))
+        config.train.transforms = (node(data.PerBatch, choices=sizes, every=1),)
+    return config
