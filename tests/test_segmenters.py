@@ -1,18 +1,34 @@
 """One walk over every segmenter: it learns four images by heart, and no batch or size breaks it."""
 
 import functools
+import os
+import pathlib
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from experiments import quickstart_segmentation
 from tests import tiny_segmenters
+from tests.test_resume import wait_for_step
 from tests.tiny_segmenters import CLASSES, SEGMENTERS
 from vision_jax import models
+from vision_jax.config import build
 from vision_jax.evaluation import Segmentation as Scores
 from vision_jax.tasks import Segmentation
-from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_step
+from vision_jax.training import (
+    AdamW,
+    Checkpoints,
+    Cosine,
+    Optimizer,
+    create,
+    initial,
+    make_train_step,
+    paths,
+)
 
 STEPS, RATE = 400, 5e-3  # in which, and with which, four images are learned by heart
 
@@ -194,3 +210,70 @@ def test_deconvnet_is_a_mirror():
     assert kernels["fc"] == 7 * 7 * 512 * 4096 + 4096 * 4096
     first, last = 9 * 3 * 64, 9 * 64 * 64  # the image's channels are not restored
     assert kernels["deconv"] == 7 * 7 * 4096 * 512 + kernels["trunk"] - first + last
+
+
+def _stage(skips, weights=None):
+    config = quickstart_segmentation.get_config("smoke")
+    model = config.task.model
+    model.trunk.update({"stages": (1,), "width": 8})
+    model.head.update({"skips": skips, "hidden": (8,), "window": 3})
+    config.init.weights = weights
+    return build(config)
+
+
+def test_a_finer_stage_begins_with_all_of_the_coarser_one(tmp_path):
+    """As 32s → 16s by `init.weights`: only the new scores and the new upsampling are fresh."""
+    _, state, _ = initial.state(_stage(()))
+    coarse = {path: np.asarray(x) + 0.5 for path, x in paths.flatten(state.params).items()}
+    checkpoints = Checkpoints(tmp_path / "checkpoints")
+    checkpoints.save(1, state.replace(params=paths.like(state.params, coarse)), {})
+    checkpoints.close()
+    fresh, found = (
+        paths.flatten(initial.variables(_stage(("conv1",), weights))[0]["params"])
+        for weights in (None, str(tmp_path))
+    )
+    own = {path for path in found if path not in coarse}
+    assert {path.split("/")[1] for path in own} == {"score_conv1", "upscore_conv1"}
+    for path, value in found.items():
+        wanted = fresh if path in own else coarse
+        np.testing.assert_array_equal(value, wanted[path], err_msg=path)
+
+
+@pytest.mark.slow
+def test_killed_and_resumed_by_bits(tmp_path):
+    """A run that is killed and resumed ends as one that was left alone."""
+    command = ["launch.py", "--config", "experiments/quickstart_segmentation.py:smoke"]
+    command = [sys.executable, *command, "--config.steps=24", "--config.checkpoint_every=5"]
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+
+    def start(folder):
+        return subprocess.Popen(
+            [*command, "--workdir", str(folder)],
+            cwd=pathlib.Path(__file__).parent.parent,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+    def finish(folder):
+        process = start(folder)
+        out = process.communicate(timeout=300)[0]
+        assert process.returncode == 0, out
+
+    def bits(folder):
+        config = quickstart_segmentation.get_config("smoke")
+        checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+        state, _ = checkpoints.restore(initial.state(build(config))[1], 24)
+        checkpoints.close()
+        arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
+        return (folder / "metrics.jsonl").read_bytes(), arrays
+
+    finish(tmp_path / "whole")
+    process = start(tmp_path / "cut")
+    wait_for_step(tmp_path / "cut", 13, process)
+    process.kill()
+    process.communicate()
+    assert not (tmp_path / "cut" / "DONE").exists()
+    finish(tmp_path / "cut")
+    assert bits(tmp_path / "cut") == bits(tmp_path / "whole")
