@@ -1,5 +1,6 @@
 """Networks: an image in, a dict of named arrays out. One paper, one file."""
 
+from vision_jax.models import receptive_field
 from vision_jax.models.alexnet import AlexNet, AlexNet2014, AlexNetTrunk, CaffeNet
 from vision_jax.models.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifier import Classifier, FcHead, PoolHead
@@ -34,6 +35,7 @@ from vision_jax.models.keypoint_rcnn import (
     keypoint_rcnn_resnet_fpn,
 )
 from vision_jax.models.lenet import LeNet5
+from vision_jax.models.localizer import Localizer
 from vision_jax.models.mask_rcnn import (
     MaskHead,
     MaskRCNNResNet50FPN,
@@ -48,6 +50,7 @@ from vision_jax.models.pixelwise import (
     PixelHead,
     full_resolution,
 )
+from vision_jax.models.probe import ProbeHead
 from vision_jax.models.proposal_network import ProposalNetwork
 from vision_jax.models.resnet import (
     ResNet,
@@ -65,6 +68,7 @@ from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
 from vision_jax.models.rpn import RPN
 from vision_jax.models.segmenter import Segmenter
 from vision_jax.models.segnet import SegNet, SegNetHead, segnet
+from vision_jax.models.sliding import SlidingHead, fully_convolutional, over_scales
 from vision_jax.models.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
 from vision_jax.models.ssd_boxes import DefaultBoxes, LectureBoxes
 from vision_jax.models.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
@@ -124,6 +128,7 @@ __all__ = [
     "KeypointRCNNResNet50FPN",
     "LeNet5",
     "LectureBoxes",
+    "Localizer",
     "MaskHead",
     "MaskRCNNResNet50FPN",
     "MaskRCNNResNet101FPN",
@@ -133,6 +138,7 @@ __all__ = [
     "PatchSegmenter",
     "PixelHead",
     "PoolHead",
+    "ProbeHead",
     "ProposalNetwork",
     "PyramidHead",
     "RegionPool",
@@ -156,6 +162,7 @@ __all__ = [
     "SegNet",
     "SegNetHead",
     "Segmenter",
+    "SlidingHead",
     "SmallSSD",
     "YOLOv1",
     "YOLOv1Shipped",
@@ -169,8 +176,11 @@ __all__ = [
     "faster_rcnn_resnet_fpn",
     "fcn",
     "full_resolution",
+    "fully_convolutional",
     "keypoint_rcnn_resnet_fpn",
     "mask_rcnn_resnet_fpn",
+    "over_scales",
+    "receptive_field",
     "resnet",
     "resnet_d",
     "resnet_v2",
