@@ -33,9 +33,9 @@ def get_config(arg=""):
     config = node(
         Experiment,
         task=node(
-            tasks.MultiScale,
-            task=node(tasks.Segmentation, model=node(models.deconvnet, num_classes=CLASSES)),
-            window=CROP,
+            tasks.Segmentation,
+            model=node(models.deconvnet, num_classes=CLASSES),
+            test=node(tasks.MultiScale, window=CROP),
         ),
         train=node(
             data.Train,
@@ -75,7 +75,7 @@ def get_config(arg=""):
         node(Stage, name="scenes", changes=(("init.weights", "stage:objects"),)),
     )
     if given.smoke:
-        config.task.task.model = node(
+        config.task.model = node(
             models.Segmenter,
             trunk=node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync"),
             head=node(
@@ -87,7 +87,7 @@ def get_config(arg=""):
                 deconvs=(1, 1),
             ),
         )
-        config.task.window = 64
+        config.task.test.window = 64
         config.stages, config.init.weights = (), None
         embedded.smoke_segmentation(config, size=64)
         config.train.transforms = (node(data.ObjectCrop, size=64), node(data.RandomFlip))

@@ -21,7 +21,7 @@ def get_config(arg=""):
         arg, models.DeepLabV3ResNet50, miou=0.664, name="DeepLabV3_ResNet50"
     )
     if "smoke" in arg.split(","):
-        config.task.task.model.head = node(
-            PyramidHead, num_classes=config.task.task.model.aux.num_classes, rates=(2,), width=8
+        config.task.model.head = node(
+            PyramidHead, num_classes=config.task.model.aux.num_classes, rates=(2,), width=8
         )
     return config

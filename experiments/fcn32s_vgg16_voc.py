@@ -85,10 +85,10 @@ def get_config(arg="", stride=32):
     config.task.model.stride = stride
     if given.at_once:
         config.task.model.scales = (1e-2, 1e-4)[: {32: 0, 16: 1, 8: 2}[stride]]
-    elif not given.multiscale:
+    else:
         config.stages = in_stages(config, stride, HEAVY_RATES if heavy else None)
     if given.multiscale:
-        config.task = node(tasks.MultiScale, task=config.task, scales=SCALES, flip=True)
+        config.task.test = node(tasks.MultiScale, scales=SCALES, flip=True)
     return tiny(config) if given.smoke else config
 
 

@@ -42,9 +42,9 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
     config = node(
         Experiment,
         task=node(
-            tasks.MultiScale,
-            task=node(tasks.Segmentation, model=node(model, num_classes=CLASSES)),
-            original=True,
+            tasks.Segmentation,
+            model=node(model, num_classes=CLASSES),
+            test=node(tasks.MultiScale, original=True),
         ),
         train=node(
             data.Train,
@@ -87,7 +87,7 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
     )
     config.init.weights = "resnet50.safetensors"
     if given.multiscale:
-        config.task.scales, config.task.flip = SCALES, True
+        config.task.test.scales, config.task.test.flip = SCALES, True
     return config if not given.smoke else tiny(config)
 
 
@@ -99,7 +99,7 @@ def coco(split, least_area=0.0):
 
 def tiny(config):
     """The smoke of networks on a dilated trunk; in place."""
-    config.task.task.model = node(
+    config.task.model = node(
         models.Dilated,
         trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8, dilate=(True, True)),
         head=node(ScoreHead, num_classes=embedded.SEGMENTED),

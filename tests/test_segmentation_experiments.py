@@ -15,7 +15,6 @@ from experiments import (
 )
 from experiments.segmentation_cost import KINDS, network
 from experiments.sweeps import fcn_strides, fixed_vs_learned_upsampling, upsampling_kinds
-from vision_jax import tasks
 from vision_jax.config import build, override
 from vision_jax.models.summary import summarize
 from vision_jax.training import paths, stages
@@ -68,8 +67,8 @@ def test_the_heavy_recipe_sums_and_the_modern_one_averages():
 
 @pytest.mark.parametrize("module", [fcn32s_vgg16_voc, fcn_resnet50_coco])
 def test_multiscale_is_an_argument(module):
-    task = build(module.get_config("multiscale").task)
-    assert isinstance(task, tasks.MultiScale) and task.flip and len(task.scales) > 3
+    test = build(module.get_config("multiscale").task).test
+    assert test.flip and len(test.scales) > 3
 
 
 def test_deconvnet_learns_objects_first():

@@ -13,7 +13,7 @@ from vision_jax.data.transforms_objects import MEAN
 class OriginalLabels:
     """Semantic labels that stay what they were while transforms change the image's size.
 
-    For evaluation at the original size: `tasks.MultiScale(original=True)` brings its answers there.
+    For evaluation at the original size: `tasks.MultiScale(original=True)` brings answers there.
 
     Attributes:
       transforms: of the image, one after the other; they may resize it and fill it up at the right

@@ -1,32 +1,29 @@
-"""A trained segmenter tested on whole images: several scales, mirrored, or window by window."""
+"""How a segmenter is tested on whole images: several scales, mirrored, or window by window."""
 
 import dataclasses
-from typing import Any, ClassVar
+from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
 from vision_jax.ops.resize import resize_content
 from vision_jax.ops.windows import over_windows
 from vision_jax.structs import Batch
-from vision_jax.tasks.segmentation import Segmentation
 
 _LEAST = 1e-30  # probabilities below it are as good as 0, and have a logarithm
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiScale:
-    """`Segmentation`, whose `predict` averages class probabilities.
+    """Averages class probabilities; `Segmentation(test=MultiScale(...))` predicts with them.
 
     With `original` the labels are those of the original image (`data.OriginalLabels`), whatever the
     size of the network's input: the probabilities of the image's pixels are brought there before
-    the decision. Nothing is predicted for padding. Training is the inner task's.
+    the decision. Nothing is predicted for padding.
 
     Attributes:
-      task: the segmenter.
       scales: factors on the sides of the network's input, whose probabilities are averaged.
       flip: each scale is also seen mirrored.
       window: side of a window in pixels, of which the network sees one at a time at each scale;
@@ -38,15 +35,11 @@ class MultiScale:
       UserError: no scale, one that is not above 0, or a stride that leaves pixels out.
     """
 
-    task: Segmentation
     scales: tuple = (1.0,)
     flip: bool = False
     window: int = 0
     stride: int = 0
     original: bool = False
-
-    # Outputs that a run's pictures are made from.
-    shown: ClassVar[tuple] = ("segmentation",)
 
     def __post_init__(self):
         if not self.scales or min(self.scales) <= 0:
@@ -54,47 +47,32 @@ class MultiScale:
         if min(self.window, self.stride) < 0 or self.stride > self.window:
             raise UserError(f"stride={self.stride} does not fit window={self.window}")
 
-    @property
-    def model(self) -> nn.Module:
-        """The inner task's."""
-        return self.task.model
+    def __call__(
+        self,
+        logits: Callable[[Float[Array, "b s t c"]], Float[Array, "b s t k"]],
+        image: Float[Array, "b h w c"],
+        batch: Batch,
+    ) -> Float[Array, "b ho wo k"]:
+        """Logarithms of mean probabilities.
 
-    def init(self, key: Key[Array, ""], batch: Batch) -> dict[str, Any]:
-        """As `Segmentation.init`."""
-        return self.task.init(key, batch)
+        Args:
+          logits: the network, on images of any size.
+          image: what it sees of the batch.
+          batch: says where the images lie in it.
 
-    def normalize(self, image: Array) -> Float[Array, "*b h w c"]:
-        """As `Segmentation.normalize`."""
-        return self.task.normalize(image)
-
-    def loss(
-        self, variables: dict[str, Any], batch: Batch, key: Key[Array, ""], train: bool = True
-    ) -> tuple[dict[str, tuple[Array, Array]], dict[str, Any]]:
-        """As `Segmentation.loss`: one scale, and labels at the network's input."""
-        return self.task.loss(variables, batch, key, train)
-
-    def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """As `Segmentation.describe`."""
-        return self.task.describe(outputs, classes)
-
-    def predict(self, variables: dict[str, Any], batch: Batch) -> dict[str, Array]:
-        """`logits` (b, h, w, k), logarithms of mean probabilities, and `segmentation` (b, h, w).
-
-        h and w are the input's; with `original` the labels', where the batch has labels.
+        Returns:
+          Of the input's size; with `original` of the labels', where the batch has labels.
         """
-        image = self.normalize(batch.image)
         content, wanted, size = _places(batch, self.original)
 
         def probabilities(x: Array) -> Array:
-            logits = self.model.apply(variables, x)["logits"]
-            return jax.nn.softmax(logits.astype(jnp.promote_types(logits.dtype, jnp.float32)))
+            found = logits(x)
+            return jax.nn.softmax(found.astype(jnp.promote_types(found.dtype, jnp.float32)))
 
         total = 0.0
         for scale in self.scales:
             total += self._at_scale(probabilities, image, scale, content, size, wanted)
-        mean = total / len(self.scales)
-        logits = jnp.log(jnp.maximum(mean, _LEAST))
-        return {"logits": logits, "segmentation": jnp.argmax(logits, -1).astype(jnp.int32)}
+        return jnp.log(jnp.maximum(total / len(self.scales), _LEAST))
 
     def _at_scale(self, probabilities, image, scale, content, size, wanted):
         """Probabilities of one scale at the labels' size."""

@@ -17,6 +17,7 @@ from vision_jax.ops import losses
 from vision_jax.structs import Batch
 from vision_jax.tasks import augment as augmentation
 from vision_jax.tasks.classification import IMAGENET_MEAN, IMAGENET_STD, initialise
+from vision_jax.tasks.multi_scale import MultiScale
 
 # What the networks of Caffe see, as `mean` and `std`: 0..255 less the mean. Theirs are BGR; ours
 # are RGB, which the first layer's weights make up for.
@@ -47,6 +48,7 @@ class Segmentation:
       class_weights: a factor for the pixels of each class, () for none; see `median_frequency`.
         The mean stays one over the number of pixels.
       aux_weight: weight of each auxiliary head's loss.
+      test: how `predict` looks at whole images, a `MultiScale`; None is once, as they are.
     """
 
     model: nn.Module
@@ -56,6 +58,7 @@ class Segmentation:
     normalize_loss: str = "pixels"
     class_weights: tuple = ()
     aux_weight: float = 0.5
+    test: MultiScale | None = None
 
     # Outputs that a run's pictures are made from.
     shown: ClassVar[tuple] = ("segmentation",)
@@ -113,8 +116,17 @@ class Segmentation:
         return terms, {"collections": dict(updates), "metrics": metrics}
 
     def predict(self, variables: dict[str, Any], batch: Batch) -> dict[str, Any]:
-        """The network's outputs in evaluation, and `segmentation` (b, h, w) int32, 0..k-1."""
-        outputs = self.model.apply(variables, self.normalize(batch.image))
+        """The network's outputs in evaluation, and `segmentation` (b, h, w) int32, 0..k-1.
+
+        With `test`, `logits` are the logarithms of mean probabilities, maybe at another size, and
+        the network's other outputs, which are of one scale, are left out.
+        """
+        image = self.normalize(batch.image)
+        if self.test is None:
+            outputs = self.model.apply(variables, image)
+        else:
+            network = lambda x: self.model.apply(variables, x)["logits"]  # noqa: E731
+            outputs = {"logits": self.test(network, image, batch)}
         classes = jnp.argmax(outputs["logits"], -1).astype(jnp.int32)
         return {**outputs, "segmentation": classes}
 
