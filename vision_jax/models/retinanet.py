@@ -21,7 +21,7 @@ from vision_jax.models.fpn import FPN
 from vision_jax.models.resnet import DEPTHS, ResNet
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.anchors import pyramid_anchors
+from vision_jax.ops.anchors import cell_anchors, grid_anchors
 from vision_jax.ops.nms import nms
 from vision_jax.structs import Detections, Targets
 
@@ -48,6 +48,7 @@ class RetinaNet(nn.Module):
       num_classes: without background, which is the absence of all.
       sizes: per level, sides of the anchors in pixels.
       ratios: height / width of the anchors, each with every size.
+      cell, spacing: see `RPN`.
       depth: 3x3 convolutions of each subnet before its last.
       norm: of the subnets; 'none' (the paper), or see `blocks.norm`.
       prior: every class's probability at the start.
@@ -68,6 +69,8 @@ class RetinaNet(nn.Module):
     num_classes: int = 80
     sizes: tuple[tuple[float, ...], ...] = octave_sizes()
     ratios: tuple[float, ...] = RATIOS
+    cell: Literal["rounded", "exact"] = "rounded"
+    spacing: Literal["image", "network"] = "image"
     depth: int = 4
     norm: Norm = "none"
     prior: float = 0.01
@@ -158,8 +161,16 @@ class RetinaNet(nn.Module):
         return jax.vmap(self._suppress)(boxes, scores, labels)
 
     def _anchors(self, image, grids):
-        ratios = [self.ratios] * len(self.sizes)
-        return pyramid_anchors(self.sizes, ratios, image, grids)
+        found = []
+        for sizes, grid, stride in zip(
+            self.sizes, grids, self.pyramid.strides(self.trunk), strict=True
+        ):
+            apart = (stride, stride)
+            if self.spacing == "image":
+                apart = (image[0] // grid[0], image[1] // grid[1])
+            cell = cell_anchors(sizes, self.ratios, self.cell == "rounded")
+            found.append(grid_anchors(cell, grid, apart))
+        return found
 
     def _match(self, boxes, valid, anchors):
         return assign.match(boxes, valid, anchors, self.high, self.low, self.low_quality)

@@ -9,7 +9,7 @@ import safetensors
 import safetensors.numpy
 
 from vision_jax.config import UserError
-from vision_jax.weights import caffe, darknet, engine
+from vision_jax.weights import caffe, darknet, detectron2, engine
 from vision_jax.weights.caffe import read_caffemodel
 from vision_jax.weights.engine import Restored, State, Tree, restore
 from vision_jax.weights.pth import read_pth
@@ -25,8 +25,9 @@ def load(path: str | Path, model: Any) -> Tree:
 
     Args:
       path: a `.safetensors`, `.pth`, `.pt` or `.th` file with the reference's own parameter names,
-        a `.caffemodel` (see `weights.caffe` for the images that it needs), or Darknet's
-        `.weights`, which has none (`darknet.read_weights`).
+        a `.caffemodel` or detectron2's `.pkl` (see `weights.caffe` and `weights.detectron2` for
+        the images that they need), or Darknet's `.weights`, which has none
+        (`darknet.read_weights`).
       model: the network; the class of its trunk chooses the table.
 
     Raises:
@@ -57,8 +58,11 @@ def read_state(path: str | Path) -> dict[str, np.ndarray]:
         state = read_pth(path)
     elif path.suffix == caffe.SUFFIX:
         state = read_caffemodel(path)
+    elif path.suffix == detectron2.SUFFIX:
+        state = detectron2.read_pkl(path)
     else:
-        known = ", ".join((".safetensors", *TORCH_SUFFIXES, caffe.SUFFIX, darknet.SUFFIX))
+        suffixes = (caffe.SUFFIX, detectron2.SUFFIX, darknet.SUFFIX)
+        known = ", ".join((".safetensors", *TORCH_SUFFIXES, *suffixes))
         raise UserError(f"weights in a {path.suffix or 'nameless'} file - known: {known}")
     half = (np.dtype("float16"), np.dtype(ml_dtypes.bfloat16))
     return {k: v.astype(np.float32) if v.dtype in half else v for k, v in state.items()}

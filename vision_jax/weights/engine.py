@@ -22,12 +22,13 @@ Tree = dict[str, Any]  # nested dicts of arrays
 class Pick:
     """Which outputs of a reference's layer are ours, such as 80 classes among 91 numbers.
 
-    A layer that has our number of outputs already is taken as it is, and so it is written.
+    A layer that has another number of outputs than the reference is taken as it is. Where some of
+    the reference's outputs are not ours, a layer is written with ours alone.
 
     Fields:
       shape: the reference's outputs as an array: (91, 4) where each class has four.
       axis: of the classes.
-      index: those that are ours, in our order.
+      index: those that are ours, in our order; -1 where only we have one, which becomes 0.
     """
 
     shape: tuple[int, ...]
@@ -39,8 +40,20 @@ class Pick:
         if value.shape[0] != math.prod(self.shape):
             return value
         rest = value.shape[1:]
-        value = value.reshape(*self.shape, *rest).take(self.index, self.axis)
+        value = value.reshape(*self.shape, *rest)
+        nothing = np.zeros_like(value.take((0,), self.axis))  # what -1 then takes
+        value = np.concatenate([value, nothing], self.axis).take(self.index, self.axis)
         return value.reshape(-1, *rest)
+
+    def back(self, value: np.ndarray) -> np.ndarray:
+        """The inverse, where it is known."""
+        count = self.shape[self.axis]
+        if not set(range(count)) <= set(self.index):
+            return value
+        rest, ours = value.shape[1:], [*self.shape]
+        ours[self.axis] = len(self.index)
+        places = [self.index.index(i) for i in range(count)]
+        return value.reshape(*ours, *rest).take(places, self.axis).reshape(-1, *rest)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -253,6 +266,8 @@ class _Leaf:
         if self.flat:
             c, h, w = self.flat
             value = value.reshape(-1, h, w, c).transpose(0, 3, 1, 2).reshape(value.shape)
+        if self.pick:
+            value = self.pick.back(value)
         return value[:, :, None, None] if self.pointwise else value
 
 

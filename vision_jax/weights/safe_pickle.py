@@ -1,7 +1,8 @@
 """Pickles of tensors and containers, interpreted by hand.
 
 A pickle is a program: unpickling one runs whatever it names. Here nothing that it names is looked
-up. Containers, numbers, text and tensors are built; anything else is an error with its name.
+up. Containers, numbers, text, tensors and numpy's arrays are built; anything else is an error with
+its name.
 """
 
 import dataclasses
@@ -15,6 +16,7 @@ import ml_dtypes
 import numpy as np
 
 from vision_jax.config import UserError
+from vision_jax.weights.numpy_pickle import MODULES, RECONSTRUCT, PickledArray, PickledType
 
 _STORAGES = {
     "DoubleStorage": np.dtype("<f8"),
@@ -128,12 +130,21 @@ class _Machine:
             self.stack.append(Tensor(storage, offset, tuple(shape), tuple(strides)))
         elif name == Name("torch._utils", "_rebuild_parameter"):
             self.stack.append(arguments[0])
+        elif name in _ARRAYS and arguments[0] == Name("numpy", "ndarray"):
+            self.stack.append(PickledArray())
+        elif name == Name("numpy", "dtype"):
+            self.stack.append(PickledType(arguments[0]))
+        elif name == Name("_codecs", "encode") and arguments[1:] == ("latin1",):
+            self.stack.append(arguments[0].encode("latin1"))
         else:
             raise _refused(name)
 
     def set_state(self) -> None:
-        """Attributes: a state dict's `_metadata`, which nobody needs."""
+        """An array's values; or attributes: a state dict's `_metadata`, which nobody needs."""
         (state,) = self.take(1)
+        if isinstance(self.stack[-1], PickledArray | PickledType):
+            self.stack[-1].set_state(state)
+            return
         if not isinstance(self.stack[-1], dict) or not isinstance(state, dict):
             raise UserError(f"attributes for {_described(self.stack[-1])}")
 
@@ -159,6 +170,7 @@ class _Machine:
         self.stack.append(Storage(_STORAGES[name.name], key, count))
 
 
+_ARRAYS = tuple(Name(module, RECONSTRUCT) for module in MODULES)
 _CONSTANTS: dict[str, Callable[[], Any]] = {
     "NONE": lambda: None,
     "NEWTRUE": lambda: True,
@@ -233,5 +245,6 @@ def _described(value: Any) -> str:
 
 def _refused(name: Any) -> UserError:
     return UserError(
-        f"it asks for {_described(name)}, which is refused: only tensors and containers are read"
+        f"it asks for {_described(name)}, which is refused: only tensors, arrays and containers "
+        "are read"
     )

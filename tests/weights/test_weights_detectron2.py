@@ -1,0 +1,211 @@
+"""detectron2's pickles, written here in its names: read without it, and put where they belong."""
+
+import pickle
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision_jax import models, weights
+from vision_jax.config import UserError
+
+CLASSES, SIDE = 3, 64
+
+
+def fpn():
+    """Mask R-CNN, so that every kind of head is there."""
+    pyramid = models.FPN(("conv2_x", "conv3_x"), 8, "pool")
+    rpn = models.RPN(sizes=((8.0,), (16.0,), (32.0,)), before_nms=8, after_nms=4)
+    pool = models.RegionPool(size=3, levels=2, samples=0, aligned=True)
+    head = models.BoxHead(pool=pool, hidden=(6, 5), detections=2)
+    mask = models.MaskHead(pool=pool, widths=(4, 4))
+    return models.FasterRCNN(_trunk(2), CLASSES, pyramid, rpn, head, mask)
+
+
+def c4():
+    rpn = models.RPN(sizes=((8.0, 16.0),), ratios=(0.5, 1.0, 2.0), before_nms=8, after_nms=4)
+    pool = models.RegionPool(size=4, samples=0, aligned=True)
+    body = models.ResNetStage(2, 4, stage=4, version="v1")
+    head = models.BoxHead(pool=pool, body=body, hidden=(), detections=2)
+    return models.FasterRCNN(_trunk(2), CLASSES, models.OneMap("conv3_x"), rpn, head)
+
+
+def retinanet():
+    pyramid = models.FPN(("conv2_x", "conv3_x"), 8, "p6p7", "c5")
+    sizes = ((8.0, 10.0), (16.0, 20.0), (32.0, 40.0), (64.0, 80.0))
+    return models.RetinaNet(_trunk(2), pyramid, CLASSES, sizes=sizes, depth=1)
+
+
+def _trunk(stages):
+    return models.ResNet((2, 1)[:stages], "bottleneck", 4, version="v1", norm="frozen")
+
+
+NETWORKS = {"fpn": fpn, "c4": c4, "retinanet": retinanet}
+
+
+def shapes(model):
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    size = jax.ShapeDtypeStruct((1, 2), jnp.float32)
+    return jax.eval_shape(model.init, jax.random.key(0), image, size)
+
+
+def numbered(model):
+    """Every value its own number."""
+    rng = np.random.default_rng(0)
+    return jax.tree.map(lambda a: rng.standard_normal(a.shape).astype(np.float32), shapes(model))
+
+
+def theirs(name):
+    """A state in detectron2's names and layouts, as its files have it."""
+    model = NETWORKS[name]()
+    state = weights.to_reference(numbered(model), model, "detectron2")
+    rng = np.random.default_rng(1)
+    return {k: rng.standard_normal(v.shape).astype(np.float32) for k, v in state.items()}
+
+
+def write(path, state, protocol=4):
+    old = {
+        "pixel_mean": np.zeros(3),
+        "proposal_generator.anchor_generator.cell_anchors.0": np.ones(4),
+    }
+    with path.open("wb") as file:
+        pickle.dump({"model": {**state, **old}, "__author__": "zoo"}, file, protocol)
+
+
+@pytest.mark.parametrize("protocol", [2, 3, 4])
+@pytest.mark.parametrize("name", NETWORKS)
+def test_files_fill_the_whole_network(tmp_path, name, protocol):
+    model, state = NETWORKS[name](), theirs(name)
+    write(tmp_path / "model_final.pkl", state, protocol)
+    variables = weights.load(tmp_path / "model_final.pkl", model)
+    wanted = shapes(model)
+    assert jax.tree.structure(variables) == jax.tree.structure(wanted)
+    jax.tree.map(lambda a, b: (a.shape == b.shape) or pytest.fail(f"{a.shape}"), variables, wanted)
+    stem = next(k for k in state if k.endswith("stem.conv1.weight"))
+    kernel = variables["params"]["trunk"]["conv1"]["conv"]["kernel"]
+    # Blue, green, red become red, green, blue.
+    np.testing.assert_array_equal(kernel, state[stem][:, ::-1].transpose(2, 3, 1, 0))
+
+
+def test_names_are_those_of_the_model_zoo():
+    names = set(theirs("fpn"))
+    assert names >= {
+        "backbone.bottom_up.stem.conv1.norm.running_var",
+        "backbone.bottom_up.res2.0.shortcut.norm.weight",
+        "backbone.bottom_up.res3.0.conv3.weight",
+        "backbone.fpn_lateral2.weight",
+        "backbone.fpn_output3.bias",
+        "proposal_generator.rpn_head.conv.weight",
+        "proposal_generator.rpn_head.objectness_logits.bias",
+        "proposal_generator.rpn_head.anchor_deltas.weight",
+        "roi_heads.box_head.fc1.weight",
+        "roi_heads.box_predictor.cls_score.weight",
+        "roi_heads.mask_head.mask_fcn1.weight",
+        "roi_heads.mask_head.deconv.bias",
+        "roi_heads.mask_head.predictor.weight",
+    }
+    assert "roi_heads.res5.0.conv1.norm.bias" in theirs("c4")
+    assert "backbone.res3.0.conv1.weight" in theirs("c4")
+    assert {"head.cls_subnet.0.weight", "head.bbox_pred.bias"} <= set(theirs("retinanet"))
+
+
+def test_background_is_first_and_has_no_box_or_mask():
+    model, state = fpn(), theirs("fpn")
+    head = weights.from_reference(state, model)["params"]
+    score = state["roi_heads.box_predictor.cls_score.bias"]
+    assert np.array_equal(head["head"]["cls_score"]["bias"], [score[3], *score[:3]])
+    box = head["head"]["bbox_pred"]["bias"].reshape(CLASSES + 1, 4)
+    assert np.all(box[0] == 0)
+    given = state["roi_heads.box_predictor.bbox_pred.bias"]
+    assert np.array_equal(box[1:].reshape(-1), given)
+    mask = head["mask"]["mask_fcn_logits"]["bias"]
+    assert np.array_equal(mask, [0, *state["roi_heads.mask_head.predictor.bias"]])
+
+
+def test_anchors_go_by_ratio_first():
+    state = theirs("c4")
+    params = weights.from_reference(state, c4())["params"]
+    given = state["proposal_generator.rpn_head.objectness_logits.bias"]  # 2 sizes of 3 ratios
+    assert np.array_equal(params["rpn"]["cls_logits"]["bias"], given.reshape(2, 3).T.reshape(-1))
+    state = theirs("retinanet")
+    params = weights.from_reference(state, retinanet())["params"]
+    given = state["head.cls_score.bias"].reshape(2, 3, CLASSES)
+    ours = params["class_subnet"]["out"]["bias"].reshape(3, 2, CLASSES)
+    assert np.array_equal(ours, given.transpose(1, 0, 2))
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_there_and_back_is_the_identity(name):
+    model, state = NETWORKS[name](), theirs(name)
+    back = weights.to_reference(weights.from_reference(state, model), model, "detectron2")
+    assert back.keys() == state.keys()
+    for key, value in state.items():
+        np.testing.assert_array_equal(back[key], value, err_msg=key)
+
+
+def test_layouts_of_arrays(tmp_path):
+    state = theirs("retinanet")
+    bent = {k: np.asfortranarray(v.astype(">f8")) for k, v in state.items()}
+    for name, arrays in (("a.pkl", state), ("b.pkl", bent)):
+        write(tmp_path / name, arrays)
+    one, other = (weights.load(tmp_path / name, retinanet()) for name in ("a.pkl", "b.pkl"))
+    jax.tree.map(np.testing.assert_array_equal, one, other)
+
+
+class _Evil:
+    def __reduce__(self):
+        return print, ("run",)
+
+
+@pytest.mark.parametrize(
+    ("content", "text"),
+    [
+        ({"model": {"a": _Evil()}}, "builtins.print"),
+        ({"model": {"a": np.array([{}, 1], object)}}, "not numbers"),
+        ({"model": {"a": np.array(["text"])}}, "not numbers"),
+        ({"model": {}}, "no arrays by name"),
+        ({"weights": 1}, "not a readable file of detectron2"),
+        ([1, 2], "not a readable file of detectron2"),
+    ],
+    ids=["call", "objects", "text", "empty", "other", "list"],
+)
+def test_anything_else_is_refused_by_name(tmp_path, capsys, content, text):
+    path = tmp_path / "bad.pkl"
+    path.write_bytes(pickle.dumps(content, 4))
+    with pytest.raises(UserError, match=text) as error:
+        weights.load(path, retinanet())
+    assert "\n" not in str(error.value) and "bad.pkl" in str(error.value)
+    assert capsys.readouterr().out == ""  # nothing was run
+
+
+def test_damaged_files_are_one_line(tmp_path):
+    write(tmp_path / "whole.pkl", theirs("retinanet"))
+    whole = (tmp_path / "whole.pkl").read_bytes()
+    rng = np.random.default_rng(0)
+    for cut in (0, 1, 50, len(whole) // 2, len(whole) - 1):
+        (tmp_path / "cut.pkl").write_bytes(whole[:cut])
+        with pytest.raises(UserError):
+            weights.load(tmp_path / "cut.pkl", retinanet())
+    for _ in range(30):
+        bent = bytearray(whole)
+        for place in rng.integers(0, 400, 3):
+            bent[place] = rng.integers(0, 256)
+        (tmp_path / "bent.pkl").write_bytes(bytes(bent))
+        try:
+            weights.load(tmp_path / "bent.pkl", retinanet())
+        except UserError as error:
+            assert "\n" not in str(error)
+
+
+def test_a_classifiers_file_gives_retinanet_its_trunk():
+    model = retinanet()
+    classifier = models.Classifier(_trunk(2), models.PoolHead(1000))
+    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
+    made = jax.eval_shape(classifier.init, jax.random.key(0), image)
+    rng = np.random.default_rng(0)
+    variables = jax.tree.map(lambda a: rng.standard_normal(a.shape), made)
+    state = weights.to_reference(variables, classifier, "torchvision")
+    found = weights.from_reference(state, model)
+    for name in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, found[name]["trunk"], variables[name]["trunk"])
