@@ -121,6 +121,22 @@ def test_objects_and_labels_of_what_is_fed_are_drawn():
     np.testing.assert_array_equal(first[5 * times, 2 * times], colors.of_class(1))
 
 
+def test_labels_of_the_originals_size_are_drawn_where_they_are_seen():
+    batch = inspected()
+    labels = np.full((2, 40, 50), 255, np.int32)  # of originals of 32×24 pixels, seen at 16×12
+    labels[:, :32, :24] = np.where(np.arange(24) < 12, 1, 2)
+    batch = batch.replace(
+        targets=Targets(segmentation=labels),
+        size=np.full((2, 2), [32, 24], np.float32),
+        scale=np.full((2, 2), 0.5, np.float32),
+    )
+    pictures, _, _ = inspection.target_pictures(np.zeros((2, 16, 24, 3)), batch, None, CLASSES)
+    times = 256 // 24
+    tints = [np.round(0.6 * voc_palette()[label]).astype(int) for label in (1, 2, 255)]
+    for column, tint in zip((5, 6, 12), tints, strict=True):
+        np.testing.assert_array_equal(pictures[0][15 * times, column * times], tint)
+
+
 def test_matches_are_drawn_for_images_with_and_without_objects():
     task = tasks.Detection(Anchored())
     pictures, captions, _ = inspection.match_pictures(task, np.zeros((2, 16, 24, 3)), inspected())

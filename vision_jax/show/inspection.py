@@ -14,6 +14,7 @@ from vision_jax.config import build
 from vision_jax.show.answers import skeleton
 from vision_jax.structs import Batch
 from vision_jax.training import Experiment
+from vision_jax.visualize.semantic import VOID
 
 PICTURED = 32  # images on an inspection's panel
 SIDE = 256  # pixels of one with objects
@@ -61,9 +62,8 @@ def target_pictures(
         large = visualize.enlarge(picture, SIDE) if with_places else picture  # room for captions
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         if targets.segmentation is not None:
-            labels = np.kron(
-                targets.segmentation[row], np.ones(np.round(1 / scale).astype(int), np.int32)
-            )
+            labels = _labels_seen(batch, row, picture.shape[:2])
+            labels = np.kron(labels, np.ones(np.round(1 / scale).astype(int), np.int32))
             large = visualize.draw_semantic(labels, large)
         if targets.boxes is not None:
             lines = skeleton(targets.keypoints)
@@ -72,6 +72,19 @@ def target_pictures(
         text = "" if targets.label is None else _names(targets.label[row], classes)
         captions.append(text if lam is None else f"{text} λ={float(lam[row]):.2f}")
     return pictures, captions, SIDE if with_places else 128
+
+
+def _labels_seen(batch: Batch, row: int, shape: tuple[int, int]) -> np.ndarray:
+    """Semantic labels on the network's input; those of the original by their nearest pixels."""
+    labels = np.asarray(batch.targets.segmentation[row])
+    if labels.shape == shape:
+        return labels
+    seen, places = np.full(shape, VOID, labels.dtype), []
+    for side, scale in zip(batch.size[row], batch.scale[row], strict=True):
+        pixels = np.arange(max(1, round(float(side * scale))))
+        places.append(np.minimum((pixels + 0.5) / scale, side - 1).astype(int))
+    seen[: len(places[0]), : len(places[1])] = labels[np.ix_(*places)]
+    return seen
 
 
 def match_pictures(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
