@@ -58,6 +58,12 @@ NETWORKS = {
     "MobileNetV2": (models.MobileNetV2, 224, 3, 3_504_872),
 }  # fmt: skip
 
+# Their fully connected layers read a map of one size.
+ONE_SIZE = ("LeNet5", "LeNet5-today")
+# The same code as another network's, more often.
+DEEPER = ("VGG13", "VGG16", "VGG19", "GoogLeNet-main", "ResNet34", "ResNet101", "ResNet152",
+          "ResNet50-v1", "ResNet50B", "ResNet50C", "CifarResNet56", "CifarResNet110")  # fmt: skip
+
 
 def _image(size, channels=3, batch=1):
     return jax.ShapeDtypeStruct((batch, size, size, channels), jnp.float32)
@@ -72,11 +78,11 @@ def test_every_network_has_its_published_parameters(name):
 
 @pytest.mark.parametrize(
     "name",
-    ["LeNet5-today", "AlexNet2014", "ZFNet", "VGG11", "GoogLeNet", "InceptionV3", "ResNet18",
-     "ResNet50V2", "CifarResNet20", "Darknet53", "MobileNetV1", "MobileNetV2"],
-)  # fmt: skip
-def test_one_of_each_family_traces(name):
-    """apply, jit, vmap, gradients in training, bfloat16: shapes and dtypes, nothing run."""
+    [pytest.param(n, marks=pytest.mark.slow) if n in DEEPER else n for n in NETWORKS],
+)
+def test_every_network_traces(name):
+    """init, apply, jit, vmap, an odd size, one image, gradients in training, bfloat16: shapes and
+    dtypes; nothing is run."""
     network, size, channels, _ = NETWORKS[name]
     model, image = network(), _image(size, channels, 2)
     variables = jax.eval_shape(model.init, jax.random.key(0), image)
@@ -84,7 +90,10 @@ def test_one_of_each_family_traces(name):
     mapped = jax.eval_shape(jax.jit(jax.vmap(model.apply, (None, 0))), variables, stacked)
     assert mapped["logits"].shape[:2] == mapped["features"].shape[:2] == (3, 2)
     for endpoint, stride in model.strides.items():
-        assert abs(mapped[endpoint].shape[2] - size / stride) <= 4  # unpadded borders
+        assert abs(mapped[endpoint].shape[2] - size / stride) <= 6  # unpadded borders
+    if name not in ONE_SIZE:
+        odd = jax.eval_shape(model.apply, variables, _image(size + 7, channels))
+        assert odd["logits"].shape == (1, *mapped["logits"].shape[2:])
     gradient, state = jax.eval_shape(
         functools.partial(_gradient, model), variables, image, jax.random.split(jax.random.key(0))
     )
@@ -106,6 +115,10 @@ def _gradient(model, variables, image, keys):
 
     gradient, state = jax.grad(loss, has_aux=True)(variables["params"])
     return gradient, state.get("batch_stats", {})
+
+
+def _kind(array):
+    return array.shape, str(array.dtype)
 
 
 def _small_resnet(**options):
@@ -158,6 +171,8 @@ def test_small_members_run(name):
     run = jax.jit(model.apply)
     outputs, one = run(variables, image), run(variables, image[1:2])
     assert np.isfinite(outputs["logits"]).all()
+    promised = jax.eval_shape(model.apply, variables, image)
+    assert jax.tree.map(_kind, outputs) == jax.tree.map(_kind, promised)
     scale = float(jnp.abs(outputs["logits"]).max())
     np.testing.assert_allclose(one["logits"][0], outputs["logits"][1], atol=2e-5 * scale)
     keys = jax.random.split(jax.random.key(0), 3)
