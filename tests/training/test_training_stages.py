@@ -137,3 +137,16 @@ def test_a_stage_may_refer_only_to_earlier_ones(tmp_path):
     first, second = stages.resolve(chain(), tmp_path)
     assert first[1] == tmp_path / "net" and first[0].init.weights is None
     assert second[0].init.weights == str(tmp_path / "net") and not second[0].stages
+
+
+def test_a_stage_may_name_itself_but_none_that_comes_later(tmp_path):
+    two = node(Stage, name="two")
+    for value, known in (("stage:one/file.npz", True), ("stage:two", False)):
+        one = node(Stage, name="one", changes=(("init.weights", value),))
+        config = experiment(stages=(one, two))
+        if known:
+            (first, folder), _ = stages.resolve(config, tmp_path)
+            assert first.init.weights == str(folder / "file.npz")
+        else:
+            with pytest.raises(UserError, match="no earlier stage 'two'"):
+                stages.resolve(config, tmp_path)

@@ -6,7 +6,9 @@ from vision_jax.data.concat import Concat
 from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
 from vision_jax.data.folders import CocoFolder, VocFolder
+from vision_jax.data.one_class import OneClass
 from vision_jax.data.pipeline import Batches, Eval, Train
+from vision_jax.data.proposals import JitteredTruth, WithProposals
 from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import TFDS, Source
 from vision_jax.data.tables import Csv
@@ -32,6 +34,7 @@ from vision_jax.data.transforms_objects import (
     Stretch,
 )
 from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels
+from vision_jax.data.transforms_warp import RandomAffine, RandomLens
 
 __all__ = [
     "KEYPOINT_MIRROR",
@@ -47,17 +50,21 @@ __all__ = [
     "Eval",
     "Expand",
     "IoUCrop",
+    "JitteredTruth",
     "Letterbox",
     "Mosaic",
     "MultiCrop",
     "ObjectCrop",
+    "OneClass",
     "OriginalLabels",
     "Pad",
     "PadCrop",
     "PerBatch",
     "PhotometricDistortion",
+    "RandomAffine",
     "RandomCrop",
     "RandomFlip",
+    "RandomLens",
     "RandomResizedCrop",
     "RandomScale",
     "RecordError",
@@ -69,4 +76,5 @@ __all__ = [
     "Stretch",
     "Train",
     "VocFolder",
+    "WithProposals",
 ]

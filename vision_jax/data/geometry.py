@@ -21,6 +21,8 @@ PER_OBJECT = (
     "masks",
     "keypoints",
 )
+# Lists of boxes in an example. (`proposals` have a fixed length, `proposal_valid` says which hold.)
+BOXES = ("boxes", "proposals")
 VOID = 255
 
 
@@ -71,8 +73,9 @@ def resized(example: dict, height: int, width: int, antialias: bool = True) -> d
         return example
     y, x = height / h, width / w
     moved = {"image": resize(example["image"], height, width, antialias)}
-    if "boxes" in example:
-        moved["boxes"] = example["boxes"] * np.asarray([x, y, x, y], np.float32)
+    for key in BOXES:
+        if key in example:
+            moved[key] = example[key] * np.asarray([x, y, x, y], np.float32)
     if "keypoints" in example:
         moved["keypoints"] = example["keypoints"] * np.asarray([x, y, 1], np.float32)
     if "masks" in example:
@@ -95,8 +98,9 @@ def placed(example: dict, top: int, left: int, height: int, width: int, fill: tu
     """
     color = fill if example["image"].shape[2] == len(fill) else round(sum(fill) / len(fill))
     moved = {"image": _window(example["image"], top, left, height, width, color)}
-    if "boxes" in example:
-        moved["boxes"] = example["boxes"] - np.asarray([left, top, left, top], np.float32)
+    for key in BOXES:
+        if key in example:
+            moved[key] = example[key] - np.asarray([left, top, left, top], np.float32)
     if "keypoints" in example:
         points = example["keypoints"] - np.asarray([left, top, 0], np.float32)
         moved["keypoints"] = _unlabelled_at_zero(points)
@@ -121,9 +125,10 @@ def flipped(example: dict, mirror: tuple = ()) -> dict:
     width = image.shape[1]
     # Not image[:, ::-1]: numpy copies that into the batch three bytes at a time.
     moved = {"image": cv2.flip(image, 1).reshape(image.shape)}
-    if "boxes" in example:
-        x0, y0, x1, y1 = example["boxes"].T
-        moved["boxes"] = np.stack([width - x1, y0, width - x0, y1], 1)
+    for key in BOXES:
+        if key in example:
+            x0, y0, x1, y1 = example[key].T
+            moved[key] = np.stack([width - x1, y0, width - x0, y1], 1)
     if "keypoints" in example:
         count = example["keypoints"].shape[1]
         if len(mirror) != count:
@@ -146,7 +151,7 @@ def kept(example: dict, keep: np.ndarray) -> dict:
 
 
 def clipped(example: dict, visible: float = 0.0, least: float = 0.0) -> dict:
-    """Boxes cut at the image's border; keypoints beyond it become unlabelled (0, 0, 0).
+    """Boxes and proposals cut at the image's border; keypoints beyond become unlabelled (0, 0, 0).
 
     Args:
       example: decoded.
@@ -159,6 +164,10 @@ def clipped(example: dict, visible: float = 0.0, least: float = 0.0) -> dict:
     whole = example["boxes"]
     boxes = whole.clip(0, np.asarray([width, height, width, height], np.float32))
     moved = {"boxes": boxes}
+    if "proposals" in example:
+        cut = example["proposals"].clip(0, np.asarray([width, height, width, height], np.float32))
+        there = (cut[:, 2:] > cut[:, :2]).all(1)
+        moved |= {"proposals": cut, "proposal_valid": example["proposal_valid"] & there}
     if "keypoints" in example:
         points = example["keypoints"].copy()
         x, y = points[..., 0], points[..., 1]

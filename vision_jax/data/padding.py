@@ -12,6 +12,8 @@ _WHOLE = {
     "segmentation": (np.int32, VOID),
     "size": (np.float32, 0),
     "scale": (np.float32, 0),
+    "proposals": (np.float32, 0),
+    "proposal_valid": (bool, False),
 }
 _OBJECTS = {
     "boxes": (np.float32, 0),
@@ -33,8 +35,9 @@ def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str,
       max_boxes: objects per row; those beyond are cut off.
 
     Returns:
-      `image`, `label`, `segmentation`, `size` and `scale` where examples have them; with boxes the
-      fields of objects as (b, max_boxes, ...), and `objects` (b, max_boxes) bool, False on padding.
+      `image`, `label`, `segmentation`, `size`, `scale`, proposals where examples have them; with
+      boxes the fields of objects as (b, max_boxes, ...), and `objects` (b, max_boxes) bool, False
+      on padding.
 
     Raises:
       UserError: an example lacks a field that another has.

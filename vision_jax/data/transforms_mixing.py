@@ -145,6 +145,8 @@ def _dropped(examples: Iterable[dict]) -> int:
 
 def _combined(first: dict, parts: list[dict], size: int) -> dict:
     """One example of canvases that do not overlap."""
+    if "proposals" in first:
+        raise ValueError("Mosaic: proposals of one image do not fit four")
     combined = {**first, "image": np.zeros_like(parts[0]["image"])}
     for part in parts:
         combined["image"] |= part["image"]  # zero outside of its quarter

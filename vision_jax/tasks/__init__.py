@@ -7,6 +7,7 @@ from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
+from vision_jax.tasks.proposals import WriteProposals
 from vision_jax.tasks.segmentation import (
     CAFFE_MEAN,
     CAFFE_STD,
@@ -27,6 +28,7 @@ __all__ = [
     "RidgeHead",
     "Segmentation",
     "SvmHead",
+    "WriteProposals",
     "augment",
     "median_frequency",
 ]

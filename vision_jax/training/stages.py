@@ -29,7 +29,8 @@ class Stage:
       name: of its run folder, inside the experiment's.
       changes: (path, value) pairs as for `--config.path=value`. A text value 'stage:NAME', or
         'stage:NAME/FILE', becomes the run folder of an earlier stage, or a file in it: so
-        `('init.weights', 'stage:frozen')` starts from that stage's best checkpoint.
+        `('init.weights', 'stage:frozen')` starts from that stage's best checkpoint. A stage that
+        writes a file may name itself.
     """
 
     name: str
@@ -47,6 +48,7 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict,
     for stage in config.stages:
         if stage.name in earlier:
             raise UserError(f"two stages are named {stage.name!r}; rename one")
+        earlier.append(stage.name)
         own = copy.deepcopy(config)
         override(own, "stages", ())
         for path, value in stage.changes:
@@ -55,7 +57,6 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict,
             if isinstance(value, str) and value.startswith(PREFIX):
                 override(own, path, _resolve(value, earlier, workdir))
         runs.append((own, workdir / stage.name))
-        earlier.append(stage.name)
     return runs
 
 

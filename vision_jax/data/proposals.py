@@ -1,0 +1,153 @@
+"""Proposals that were made beforehand, as an input of networks that make none (Fast R-CNN).
+
+An example then has `proposals` (most, 4) float32 xyxy in pixels of its image, the best first, and
+`proposal_valid` (most,) bool, False on padding; transforms move them along.
+"""
+
+import dataclasses
+import functools
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from vision_jax.config import UserError
+
+
+@dataclasses.dataclass(frozen=True)
+class WithProposals:
+    """A source with the proposals of a file, such as `tasks.WriteProposals` writes.
+
+    The file is an npz: `counts` (n,) proposals per image; `boxes` (Σ counts, 4) xyxy in pixels of
+    the original images, image after image, the best first; and `ids` (n,), what the source calls
+    its images (`image_id`), or without `ids` its examples in order.
+
+    Attributes:
+      source: whose images they are of.
+      file: may be an earlier stage's, 'stage:NAME/proposals.npz'.
+      most: per image; further ones are left out.
+
+    Raises:
+      UserError: no such file, or one that does not fit the source.
+    """
+
+    source: Any
+    file: str
+    most: int = 2000
+
+    def __post_init__(self):
+        _ = self._places  # a wrong file is reported now, not when training starts
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return self.source.classes
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        return getattr(self.source, "category_ids", ())
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> dict:
+        start, end = self._places[i]
+        return {**self.source[i], **padded(self._content["boxes"][start:end], self.most)}
+
+    def describe(self, i: int) -> str:
+        return self.source.describe(i)
+
+    def image_id(self, i: int) -> int | str:
+        return self.source.image_id(i) if hasattr(self.source, "image_id") else i
+
+    def __getstate__(self) -> dict:
+        return {"source": self.source, "file": self.file, "most": self.most}
+
+    @functools.cached_property
+    def _content(self) -> dict[str, np.ndarray]:
+        path = pathlib.Path(self.file).expanduser()
+        try:
+            with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
+                content = {key: file[key] for key in file.files}
+        except OSError as error:
+            raise UserError(f"proposals {self.file!r}: {error.strerror}") from error
+        except Exception as error:  # zipfile, zlib, numpy: each has its own
+            raise UserError(f"proposals {self.file!r} is no npz file ({error})") from error
+        missing = {"counts", "boxes"} - content.keys()
+        if missing:
+            raise UserError(f"proposals {self.file!r} has no {min(missing)!r}")
+        boxes, total = content["boxes"], int(content["counts"].sum())
+        if boxes.shape != (total, 4) or not np.isfinite(boxes).all():
+            raise UserError(
+                f"proposals {self.file!r}: boxes are {boxes.shape}, not ({total}, 4) finite numbers"
+            )
+        return content
+
+    @functools.cached_property
+    def _places(self) -> np.ndarray:
+        """(n, 2) where each example's boxes begin and end in the file."""
+        counts = self._content["counts"].astype(np.int64)
+        ends = np.cumsum(counts)
+        places = np.stack([ends - counts, ends], 1)
+        if "ids" not in self._content:
+            if len(places) != len(self.source):
+                raise UserError(
+                    f"proposals {self.file!r} are of {len(places)} images, the source has "
+                    f"{len(self.source)}"
+                )
+            return places
+        rows = {str(name): row for row, name in enumerate(self._content["ids"].tolist())}
+        names = [str(self.image_id(i)) for i in range(len(self.source))]
+        absent = [name for name in names if name not in rows]
+        if absent:
+            raise UserError(
+                f"proposals {self.file!r} lack {len(absent)} images of the source, {absent[0]} "
+                "first"
+            )
+        return places[[rows[name] for name in names]]
+
+
+@dataclasses.dataclass(frozen=True)
+class JitteredTruth:
+    """A transform that proposes the objects' own boxes, moved and resized at random, and others.
+
+    For tests and first steps: no network proposes so well.
+
+    Attributes:
+      count: proposals per image.
+      spread: of the centre's shift as a share of the sides, and of the logarithm of the sides.
+      background: share of proposals that lie anywhere; all of them in images without objects.
+    """
+
+    count: int = 100
+    spread: float = 0.2
+    background: float = 0.5
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        height, width = example["image"].shape[:2]
+        limit = np.asarray([width, height, width, height], np.float64)
+        low, high = np.sort(rng.uniform(0, 1, (2, self.count, 2)), axis=0)
+        anywhere = np.concatenate([low, high], 1) * limit
+        boxes = example["boxes"].astype(np.float64)
+        if len(boxes):
+            chosen = boxes[rng.integers(len(boxes), size=self.count)]
+            sides = chosen[:, 2:] - chosen[:, :2]
+            middle = (chosen[:, 2:] + chosen[:, :2]) / 2
+            middle += rng.normal(0, self.spread, middle.shape) * sides
+            sides *= np.exp(rng.normal(0, self.spread, sides.shape))
+            near = np.concatenate([middle - sides / 2, middle + sides / 2], 1).clip(0, limit)
+            far = rng.random(self.count) < self.background
+            anywhere = np.where(far[:, None], anywhere, near)
+        return {**example, **padded(anywhere, self.count)}
+
+
+def padded(boxes: np.ndarray, most: int) -> dict[str, np.ndarray]:
+    """`proposals` and `proposal_valid` with so many rows; boxes without extent are not valid."""
+    boxes = np.asarray(boxes[:most], np.float32)
+    found = np.zeros((most, 4), np.float32)
+    found[: len(boxes)] = boxes
+    return {"proposals": found, "proposal_valid": with_extent(found)}
+
+
+def with_extent(boxes: np.ndarray) -> np.ndarray:
+    """(n,) bool: longer than nothing on both sides."""
+    return (boxes[:, 2:] > boxes[:, :2]).all(1)
