@@ -21,9 +21,9 @@ class Proposing:
         number = batch.id[:, None]
         corner = (number * 10 + place).astype(jnp.float32)[..., None]
         boxes = jnp.concatenate([corner, corner, corner + 4, corner + 8], -1)
-        scores = jnp.broadcast_to(1.0 - place / 10, number.shape[:1] + (P,))
+        scores = jnp.broadcast_to(1.0 - place / 10, (*number.shape[:1], P))
         return {
-            "proposals": boxes * variables,
+            "proposals": boxes * variables["params"],
             "proposal_scores": scores,
             "proposal_valid": place < number,
         }
@@ -54,7 +54,7 @@ def batches():
 
 def test_what_is_written_is_read_in_the_originals_pixels(tmp_path):
     file = tmp_path / "stage" / "proposals.npz"
-    variables = jnp.float32(1.0)
+    variables = {"params": jnp.float32(1.0)}
     fit = WriteProposals(str(file), most=2)
     assert fit.fit(Proposing(), variables, batches(), 2) is variables
     source = data.WithProposals(Four(), str(file), most=3)
