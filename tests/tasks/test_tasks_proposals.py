@@ -17,7 +17,7 @@ class Proposing:
     """Image number i of the source has i proposals; their scores fall."""
 
     def predict(self, variables, batch):
-        place = jnp.arange(P)
+        place = jnp.arange(P)[None]
         number = batch.id[:, None]
         corner = (number * 10 + place).astype(jnp.float32)[..., None]
         boxes = jnp.concatenate([corner, corner, corner + 4, corner + 8], -1)
