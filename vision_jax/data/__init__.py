@@ -35,6 +35,7 @@ from vision_jax.data.transforms_objects import (
 )
 from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels
 from vision_jax.data.transforms_warp import RandomAffine, RandomLens
+from vision_jax.data.transforms_warp import RandomAffine, RandomLens
 
 __all__ = [
     "KEYPOINT_MIRROR",
@@ -62,8 +63,10 @@ __all__ = [
     "PerBatch",
     "PhotometricDistortion",
     "RandomAffine",
+    "RandomAffine",
     "RandomCrop",
     "RandomFlip",
+    "RandomLens",
     "RandomLens",
     "RandomResizedCrop",
     "RandomScale",
