@@ -35,7 +35,6 @@ from vision_jax.data.transforms_objects import (
 )
 from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels
 from vision_jax.data.transforms_warp import RandomAffine, RandomLens
-from vision_jax.data.transforms_warp import RandomAffine, RandomLens
 
 __all__ = [
     "KEYPOINT_MIRROR",
@@ -63,10 +62,8 @@ __all__ = [
     "PerBatch",
     "PhotometricDistortion",
     "RandomAffine",
-    "RandomAffine",
     "RandomCrop",
     "RandomFlip",
-    "RandomLens",
     "RandomLens",
     "RandomResizedCrop",
     "RandomScale",
