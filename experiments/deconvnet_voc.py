@@ -5,8 +5,8 @@ data     VOC 2012's training images with SBD's (10,582); evaluated on VOC 2012's
 needs    a VGG-16 classifier's weights in torchvision's names, as `vgg16_bn.safetensors` beside you,
          or --config.init.weights=FILE; the paper's have no batch norm (`vgg16.safetensors`), whose
          scales then begin at 1
-expect   no number is cited: the paper's 69.6 % is of VOC's test set, from the maximum over 50
-         object proposals of each image; here images are seen in overlapping windows
+expect   no number: the paper's is of VOC's test set, put together from object proposals; here
+         images are seen in overlapping windows
 cost     60,000 steps of 64 crops of 224×224
 run      python launch.py --config experiments/deconvnet_voc.py
 smoke    python launch.py --config experiments/deconvnet_voc.py:smoke
@@ -14,7 +14,8 @@ smoke    python launch.py --config experiments/deconvnet_voc.py:smoke
 The first stage's crops hold one object, 1.2 times its size, and label no other class (section
 4.2). The paper cuts them by annotated boxes, here by connected regions of a class. The second
 stage's crops are of random scale and place, where the paper takes proposals that overlap objects.
-Rates are the paper's (0.01, momentum 0.9, decay 5e-4), divided by ten at two thirds of each stage.
+The rate, 0.01 with momentum 0.9 and decay 5e-4, is divided by ten at two thirds of each stage,
+where the paper waits until validation stalls.
 """
 
 from experiments import embedded

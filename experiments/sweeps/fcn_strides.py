@@ -1,7 +1,7 @@
 """Does it help to add the scores of finer maps? FCN-32s, 16s, 8s.
 
-paper    Long et al., "Fully Convolutional Networks for Semantic Segmentation", 2015, section 4.2:
-         59.4, 62.4 and 62.7 % mean IoU
+paper    Shelhamer et al., the journal version of "Fully Convolutional Networks", 2016: 63.6, 65.0
+         and 65.5 % mean IoU on VOC 2011's validation images
 cost     full: 3 × 3 runs of 30,000 steps; twin: 3 × 3 runs of 250 steps
 run      python launch.py --config experiments/sweeps/fcn_strides.py --sweep
 twin     python launch.py --config experiments/sweeps/fcn_strides.py:twin --sweep
