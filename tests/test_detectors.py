@@ -10,6 +10,7 @@ import pytest
 from tests import tiny_detectors
 from tests.tiny_detectors import CLASSES, DETECTORS
 from vision_jax.evaluation import VOC
+from vision_jax.ops.assign import IGNORED
 from vision_jax.tasks import Detection
 from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_step
 
@@ -82,3 +83,25 @@ def test_no_batch_breaks_it(name):
         kept = np.where(found.valid[..., None], found.boxes, 0)
         assert (kept >= 0).all() and (kept <= sizes).all(), title
     assert step._cache_size() == 1 and predict._cache_size() == 1
+
+
+@pytest.mark.parametrize("name", WALK)
+def test_matches_name_anchors_that_overlap_their_objects(name):
+    model = DETECTORS[name]()
+    if not hasattr(model, "matches"):
+        pytest.skip("matches nothing by anchors")
+    targets, size = Detection(model).targets(images()), (tiny_detectors.SIDE,) * 2
+    anchors = np.asarray(model.anchors(*size))
+    match = jax.jit(model.matches, static_argnums=(1, 2))
+    matches = np.asarray(match(targets, *size))
+    assert matches.shape == (4, len(anchors)) and matches.min() >= IGNORED
+    for row, chosen in enumerate(matches):
+        there = np.flatnonzero(np.asarray(targets.valid[row]))
+        owned = np.flatnonzero(chosen >= 0)
+        assert set(chosen[owned]) == set(there.tolist())  # every object, and no padding
+        boxes = np.asarray(targets.boxes[row])[chosen[owned]]
+        low = np.maximum(boxes[:, :2], anchors[owned, :2])
+        high = np.minimum(boxes[:, 2:], anchors[owned, 2:])
+        assert (high > low).all()
+    nothing = Detection(model).targets(tiny_detectors.empty(images()))
+    assert (np.asarray(match(nothing, *size)) < 0).all()
