@@ -30,7 +30,7 @@ from vision_jax.training import (
     paths,
 )
 
-STEPS, RATE = 400, 5e-3  # in which, and with which, four images are learned by heart
+STEPS, RATE = 400, 1e-2  # in which, and with which, four images are learned by heart
 
 
 def walk(names, cheap):
