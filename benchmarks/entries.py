@@ -120,6 +120,23 @@ ENTRIES = (
         bar=1.0,
         tolerance=1e-4,
     ),
+    *(
+        Entry(
+            f"training steps of 8 seeds, {title}, batches of {batch_size}",
+            "steps",
+            {
+                "ours": Variant(f"{WORK}.several_runs:together"),
+                "one after the other": Variant(f"{WORK}.several_runs:in_sequence"),
+            },
+            {"net": net, "seeds": 8, "batch_size": batch_size, "steps": 5},
+            {"batch_size": 4, "seeds": 2, "steps": 1},
+        )
+        for net, title, batch_size in (
+            ("lenet", "LeNet-5", 4),
+            ("lenet", "LeNet-5", 64),
+            ("resnet8", "ResNet-8", 16),
+        )
+    ),
     Entry(
         "from command to first step, quickstart",
         "runs",
