@@ -13,7 +13,7 @@ def main(argv: Sequence[str]) -> int:
     parser = argparse.ArgumentParser(prog="python -m vision_jax.report", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
     figures = commands.add_parser("figures", help="the lectures' grids of upsampling, as PNG files")
-    figures.add_argument("--out", type=pathlib.Path, default=pathlib.Path("figures"))
+    figures.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/figures"))
     given = parser.parse_args(argv)
     for path in write_figures(given.out):
         print(path)
