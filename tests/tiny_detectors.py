@@ -118,11 +118,11 @@ def shrunk(batch: Batch, height: int = 20, width: int = 12) -> Batch:
         image=jnp.zeros_like(batch.image).at[:, :height, :width].set(content),
         scale=batch.scale * jnp.array([[y, x]]),
         targets=targets.replace(
-            boxes=targets.boxes * jnp.array([x, y, x, y]),
+            boxes=targets.boxes * jnp.array([[[x, y, x, y]]]),
             masks=jnp.zeros_like(targets.masks)
             .at[:, :, :height, :width]
             .set(targets.masks[:, :, rows][:, :, :, columns]),
-            keypoints=targets.keypoints * jnp.array([x, y, 1]),
+            keypoints=targets.keypoints * jnp.array([[[[x, y, 1]]]]),
         ),
     )
 

@@ -11,6 +11,8 @@ import pytest
 from tests.weights.caffe_files import blob, field, net
 from vision_jax import models, weights
 from vision_jax.config import UserError
+from vision_jax.ops.conv import conv2d
+from vision_jax.ops.pool import max_pool
 from vision_jax.weights.caffe import read_caffemodel
 
 # R, G, B, as a task takes it.
@@ -197,3 +199,25 @@ def test_no_truncation_or_corruption_does_more_than_refuse(tmp_path):
             assert sum(array.nbytes for array in state.values()) <= 2 * len(data)
     assert refused > len(cuts) // 2
     assert time.perf_counter() - start < 30
+
+
+@pytest.mark.parametrize("norm_first", [False, True])
+def test_caffenet_normalises_after_the_pooling_and_alexnet_before(norm_first):
+    trunk = models.CaffeNet(norm_first=norm_first).trunk.clone(features=(8, 4, 4, 4, 4))
+    image = jax.random.normal(jax.random.key(0), (1, 67, 67, 3)) * 50
+    endpoints, variables = trunk.init_with_output(jax.random.key(1), image)
+
+    def normalise(x):
+        squares = np.pad(x * x, ((0, 0),) * 3 + ((2, 2),))
+        total = sum(squares[..., i : i + 8] for i in range(5))
+        return x * (1 + 1e-4 / 5 * total) ** -0.75
+
+    x = np.asarray(endpoints["conv1"], np.float64)
+    x = (
+        max_pool(jnp.asarray(normalise(x)), 3, 2)
+        if norm_first
+        else normalise(np.asarray(max_pool(jnp.asarray(x), 3, 2)))
+    )
+    layer = variables["params"]["conv2"]
+    wanted = conv2d(jnp.asarray(x, jnp.float32), layer["kernel"], 1, 2, groups=2) + 1.0
+    np.testing.assert_allclose(endpoints["conv2"], np.maximum(wanted, 0), rtol=1e-4, atol=1e-4)
