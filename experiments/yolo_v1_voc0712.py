@@ -1,7 +1,8 @@
 """YOLO v1 on PASCAL VOC 2007 + 2012, the paper's recipe.
 
 paper    Redmon et al., "You Only Look Once: Unified, Real-Time Object Detection", 2015
-needs    the run folder `runs/extraction` of `darknet19_imagenet.py:network=extraction`, or
+needs    the run folder `runs/extraction` of `darknet19_imagenet.py:network=extraction` with
+         --config.task.model.trunk.norm=none (not for `form=shipped`), or
          --config.init.weights=FOLDER, or the argument `pretrain`
 expect   63.4 % mAP on VOC 2007's test set, by VOC 2007's rules (as quoted in SSD's repository)
 cost     135 epochs of 16,551 images, 20.3 G multiply-adds forward each

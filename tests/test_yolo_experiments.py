@@ -13,6 +13,7 @@ from experiments import (
     yolo_v3_tiny_coco,
     yolo_v3_voc0712,
 )
+from experiments.sweeps import bag_of_freebies, path_from_yolo
 from vision_jax import models
 from vision_jax.config import UserError, build
 from vision_jax.data import BoxMixUp, PerBatch
@@ -82,3 +83,18 @@ def test_a_larger_classifier_goes_on_from_the_smaller_one():
     config = darknet19_imagenet.get_config("size=448")
     assert config.init.weights == "runs/darknet19" and config.epochs == 10
     assert config.train.transforms[0].size == config.eval.transforms[1].size == 448
+
+
+@pytest.mark.parametrize("module", [path_from_yolo, bag_of_freebies])
+@pytest.mark.parametrize("argument", ["", "twin"])
+def test_every_step_of_a_sweep_changes_its_experiment(module, argument):
+    arguments = []
+    module.sweep(lambda name, argument, **changes: arguments.append(argument), argument)
+    own = list(dict.fromkeys(arguments))
+    assert len(arguments) == 3 * len(own) and len(own) >= 7
+    configs = [module.get_config(arg) for arg in own]
+    assert len({config.to_json() for config in configs}) == len(own)
+    for config in configs:
+        build(config.task)
+    for claim in module.claims(argument):
+        assert claim.higher["argument"] in own and claim.lower["argument"] in own

@@ -1,0 +1,141 @@
+"""The path from YOLO to YOLO v2, one step after the other.
+
+paper    Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, table 2, mAP on VOC 2007:
+         YOLO 63.4; + batch norm 65.8; + high resolution classifier 69.5; + anchor boxes 69.2;
+         + new network 69.6; + dimension priors and location prediction 74.4; + passthrough 75.4;
+         + multi-scale 76.8; + high resolution detector 78.6 (the steps unchecked)
+cost     full: 9 × 3 runs of 135 to 160 epochs; twin: 8 × 3 runs of 400 steps
+run      python launch.py --config experiments/sweeps/path_from_yolo.py --sweep
+twin     python launch.py --config experiments/sweeps/path_from_yolo.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/path_from_yolo.py:smoke
+
+`steps` says how many are taken. The full runs need `runs/extraction`, `runs/extraction_448`,
+`runs/extraction_bn` and its `_448`, `runs/darknet19_448` (darknet19_imagenet.py). The twin trains
+narrow networks of 64-pixel shapes from scratch; it has no classifier, whose step it leaves out, and
+its high resolution is 96 pixels.
+"""
+
+import itertools
+
+from experiments import embedded, yolo_v1_voc0712, yolo_v2_voc0712
+from experiments.sweeps.bag_of_freebies import twin
+from vision_jax import data, models
+from vision_jax.config import UserError, arguments, node
+from vision_jax.models.darknet import EXTRACTION
+from vision_jax.models.yolo_v2 import HAND_PRIORS, VOC_PRIORS
+from vision_jax.report import Claim
+
+STEPS = (
+    "batch norm",
+    "a high resolution classifier",
+    "anchor boxes",
+    "a new network",
+    "dimension priors and location prediction",
+    "a passthrough",
+    "multi-scale training",
+    "a high resolution detector",
+)
+NORM, CLASSIFIER, ANCHORS, NETWORK, PRIORS, PASSTHROUGH, SCALES, HIGH = range(len(STEPS))
+# Of the twin: two grids of hand-made boxes, and k-means on the training boxes, in 8-pixel cells.
+TWIN_HAND = tuple((s * w, s / w) for s in (1.0, 2.0, 4.0) for w in (0.7, 1.0, 1.4))
+TWIN_PRIORS = ((1.67, 1.72), (2.15, 2.11), (2.55, 2.58), (3.06, 2.99), (3.56, 3.6))
+TWIN_SIZES = (48, 64, 80)
+
+
+def get_config(arg=""):
+    given = arguments(arg, steps=len(STEPS), smoke=False, twin=False)
+    if not 0 <= given.steps <= len(STEPS):
+        raise UserError(f"steps={given.steps}: 0 to {len(STEPS)}")
+    taken = [number < given.steps for number in range(len(STEPS))]
+    config = _second(taken) if taken[ANCHORS] else _first(taken)
+    config.expect = None
+    if given.smoke:
+        made = yolo_v2_voc0712 if taken[ANCHORS] else yolo_v1_voc0712
+        return made.tiny(config)
+    if given.twin:
+        _twin(config, taken)
+    return config
+
+
+def _first(taken):
+    """YOLO, and its first two steps."""
+    config = yolo_v1_voc0712.get_config()
+    norm = "sync" if taken[NORM] else "none"
+    config.task.model.norm = config.task.model.trunk.norm = norm
+    folder = "runs/extraction_bn" if taken[NORM] else "runs/extraction"
+    config.init.weights = folder + ("_448" if taken[CLASSIFIER] else "")
+    return config
+
+
+def _second(taken):
+    """From anchor boxes on, it is a fully convolutional network."""
+    size = 544 if taken[HIGH] else 416
+    config = yolo_v2_voc0712.get_config(f"size={size},multiscale={taken[SCALES]}")
+    model = config.task.model
+    if not taken[NETWORK]:
+        model.trunk.stages, model.endpoint = EXTRACTION, "stage5"
+        config.init.weights = "runs/extraction_bn_448"
+    if not taken[PASSTHROUGH]:
+        model.passthrough = ""
+    model.location = "direct" if taken[PRIORS] else "offset"
+    model.priors = VOC_PRIORS if taken[PRIORS] else HAND_PRIORS
+    return config
+
+
+def _twin(config, taken):
+    model = config.task.model
+    config.init.weights = None
+    size = 96 if taken[HIGH] else 64
+    plain = node(data.Stretch, size=size)
+    if taken[SCALES]:
+        sizes = TWIN_SIZES if size == 64 else (80, 96, 112)
+        plain = node(data.PerBatch, choices=tuple(node(data.Stretch, size=s) for s in sizes))
+    config.train.transforms = (plain, node(data.RandomFlip))
+    config.eval.transforms = (node(data.Stretch, size=size),)
+    config.metrics.voc.update(num_classes=embedded.CLASSES, inclusive=False, eleven_points=False)
+    config.train.max_boxes = config.eval.max_boxes = 4
+    if taken[ANCHORS]:
+        # The new network is deeper and thinner, as Darknet-19 is beside the first one.
+        wide = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
+        deep = (((3, 16),), ((3, 32),), ((3, 32), (1, 16), (3, 64)), ((3, 64), (1, 32), (3, 64)))
+        model.trunk = node(models.Darknet, stages=deep if taken[NETWORK] else wide)
+        model.update(endpoint="stage4", convs=(64,), reduced=16, merged=64, top=20, warm_up=800)
+        model.passthrough = "stage3" if taken[PASSTHROUGH] else ""
+        sides = TWIN_PRIORS if taken[PRIORS] else TWIN_HAND
+        model.priors = tuple((w * size / 64, h * size / 64) for w, h in sides)
+    else:
+        stages = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
+        model.trunk = node(models.Darknet, stages=stages, norm=model.norm)
+        model.update(endpoint="stage4", side=8, convs=((16, 1),), hidden=(256,), top=20)
+    twin(config, steps=400)
+
+
+def _argument(steps, argument):
+    return f"steps={steps}" + (",twin" if "twin" in argument else "")
+
+
+def _taken(argument):
+    """How many steps the sweep's runs take; the twin has no step for the classifier."""
+    skipped = (CLASSIFIER + 1,) if "twin" in argument else ()
+    return [steps for steps in range(len(STEPS) + 1) if steps not in skipped]
+
+
+def sweep(add, argument=""):
+    for steps in _taken(argument):
+        for seed in range(3):
+            own = _argument(steps, argument)
+            add(f"{steps}-seed{seed}", argument=own, seed=seed, data_seed=seed)
+
+
+def claims(argument=""):
+    taken = _taken(argument)
+    return tuple(
+        Claim(
+            f"{STEPS[after - 1]} on top raises AP50",
+            "eval/ap50",
+            higher={"argument": _argument(after, argument)},
+            lower={"argument": _argument(before, argument)},
+            scale="VOC 2007 + 2012, 135 to 160 epochs",
+        )
+        for before, after in itertools.pairwise(taken)
+    )
