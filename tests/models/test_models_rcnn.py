@@ -52,6 +52,24 @@ def test_c4_has_the_parameters_of_its_classifier():
     assert shapes[0] == shapes[1]
 
 
+@pytest.mark.parametrize(
+    "model",
+    [models.MaskRCNNResNet50FPN(3, dtype="bfloat16"), models.FasterRCNNVGG16(3, dtype="bfloat16")],
+)
+def test_half_precision_ends_with_the_maps(model):
+    def run(image, sizes, targets, keys):
+        outputs, _ = model.init_with_output(jax.random.key(0), image, sizes, targets, keys)
+        return outputs, model.loss(outputs, targets, jnp.ones(2, bool))
+
+    masks = TARGETS.replace(masks=jnp.zeros((2, 2, 64, 64), bool))
+    outputs, terms = jax.eval_shape(run, jnp.zeros((2, 64, 64, 3)), SIZES, masks, KEYS)
+    assert {level.dtype for level in outputs["pyramid"]} == {jnp.bfloat16.dtype}
+    names = ("rpn_logits", "proposals", "class_logits", "roi_box_deltas", "rois")
+    assert {outputs[name].dtype for name in names} == {jnp.float32.dtype}
+    assert outputs["detections"].boxes.dtype == jnp.float32
+    assert {total.dtype for total, _ in terms.values()} == {jnp.float32.dtype}
+
+
 @pytest.mark.parametrize("cross_boundary", [True, False])
 def test_anchors_are_matched_as_by_a_loop(cross_boundary):
     rpn = models.RPN(sizes=((16.0, 32.0),), spacing="network", cross_boundary=cross_boundary)
