@@ -86,7 +86,8 @@ def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("object
         if part == "train":
             pipeline.transforms += (node(data.RandomFlip, mirror=mirror),)
         pipeline.batch_size, pipeline.max_boxes = 8, 8
-    config.task.model.num_classes = CLASSES
+    if "num_classes" in config.task.model:  # a network of proposals has no classes
+        config.task.model.num_classes = CLASSES
     config.metrics = {"voc": node(VOC, num_classes=CLASSES, inclusive=False)}
     _short(config, best="eval/ap50")
     return config

@@ -43,7 +43,11 @@ class OneClass:
 
     def __getitem__(self, i: int) -> dict:
         example = self.source[i]
-        example = kept(example, np.asarray(example["labels"]) == self._label)
+        keep = np.asarray(example["labels"]) == self._label
+        if "rle" in example:  # not yet masks, of which `kept` knows
+            own = [rle for rle, keeps in zip(example["rle"], keep, strict=True) if keeps]
+            example = {**example, "rle": own}
+        example = kept(example, keep)
         return {**example, "labels": np.zeros_like(example["labels"])}
 
     def describe(self, i: int) -> str:

@@ -1,0 +1,40 @@
+"""Faster R-CNN on ResNet-50-C4 on COCO: one map of stride 16, conv5_x on every region.
+
+paper    Ren et al., 2015; He et al., "Deep Residual Learning", 2015, appendix A
+needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+         --config.init.weights=FILE
+expect   35.7 % AP on val2017 (detectron2, R50-C4 1x)
+cost     90,000 steps of 16 images of up to 800×1333 pixels
+run      python launch.py --config experiments/faster_rcnn_r50_c4_coco.py
+smoke    python launch.py --config experiments/faster_rcnn_r50_c4_coco.py:smoke
+
+detectron2's ResNet strides in its first 1x1 convolutions and has weights of its own; here it is
+torchvision's. Its published `.pkl` is measured by `--mode evaluate --config.init.weights=FILE
+--config.init.skip= --config.task.model.trunk.version=v1 --config.task.model.head.body.version=v1`
+and the mean and std that `vision_jax.weights.detectron2` names.
+"""
+
+from experiments import rcnn
+from vision_jax import models
+from vision_jax.config import arguments, node
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False)
+    model = models.FasterRCNNResNet50C4(version="v1.5")
+    config = rcnn.coco(model, value=0.357, source="detectron2, faster_rcnn_R_50_C4_1x")
+    config.init.skip = "(?!trunk/|head/body/).*"
+    return rcnn.smoke(config, tiny()) if given.smoke else config
+
+
+def tiny():
+    """A stage of two blocks as the second stage's body."""
+    body = node(models.ResNetStage, blocks=1, width=8, stage=4)
+    pool = node(models.RegionPool, size=4, levels=1)
+    return node(
+        models.FasterRCNN,
+        trunk=rcnn.tiny_trunk(),
+        pyramid=node(models.OneMap, endpoint="conv3_x"),
+        rpn=rcnn.tiny_rpn((12.0, 24.0)),
+        head=rcnn.tiny_head(pool=pool, body=body, hidden=()),
+    )

@@ -1,0 +1,83 @@
+"""Faster R-CNN on VGG-16 on PASCAL VOC 2007 in the paper's four steps, as stages.
+
+paper    Ren et al., "Faster R-CNN", 2015, section 3.2, "4-step alternating training"
+needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
+         --config.init.weights=FILE
+expect   69.9 % mAP on VOC 2007's test set, by its rules (the authors' repository)
+cost     two RPN stages of 40,000 and two Fast R-CNN stages of 20,000 steps of 2 images
+run      python launch.py --config experiments/faster_rcnn_vgg16_alternating.py
+smoke    python launch.py --config experiments/faster_rcnn_vgg16_alternating.py:smoke
+
+`rpn`: a first stage with a trunk of its own. `detector`: the second stage on its proposals, its own
+trunk also from ImageNet. `shared_rpn`: a new first stage on the detector's trunk, which stays as it
+is from now on. `shared_detector`: what only the second stage has. Proposals are made afresh for
+every batch, where the authors write them to a file between the steps.
+"""
+
+from experiments import rcnn
+from vision_jax import models
+from vision_jax.config import arguments, node
+from vision_jax.evaluation import ProposalRecall
+from vision_jax.training import Stage
+
+RPN, ROI = ("rpn_class", "rpn_box"), ("roi_class", "roi_box")
+RECALL = "eval/recall50_300"
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False)
+    model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES, shared=False)
+    source = "Ren et al. 2015, the authors' repository"
+    config = rcnn.voc(model, value=0.699, source=source)
+    config.metrics.proposals = node(ProposalRecall, counts=(10, 100, 300))
+    config.init.skip = "(?!trunk/|rpn_trunk/|head/fc[67]/).*"
+    config.stages = stages()
+    return rcnn.smoke(config, rcnn.tiny_one_map()) if given.smoke else config
+
+
+def stages():
+    rpn = (*schedule(RPN, 40_000, 30_000), ("best", RECALL))
+    detector = schedule(ROI, 20_000, 15_000)
+    shared = ("task.model.rpn_trunk", None)
+    return (
+        node(
+            Stage,
+            name="rpn",
+            changes=(*rpn, trained("rpn/.*", "rpn_trunk/(?!conv[12]_).*")),
+        ),
+        node(
+            Stage,
+            name="detector",
+            changes=(
+                *detector,
+                trained("head/.*", "trunk/(?!conv[12]_).*"),
+                *weights("rpn"),
+            ),
+        ),
+        node(
+            Stage,
+            name="shared_rpn",
+            changes=(*rpn, shared, trained("rpn/.*"), *weights("detector")),
+        ),
+        node(
+            Stage,
+            name="shared_detector",
+            changes=(*detector, shared, trained("head/.*"), *weights("shared_rpn")),
+        ),
+    )
+
+
+def schedule(losses, steps, boundary):
+    return (
+        ("task.model.losses", losses),
+        ("steps", steps),
+        ("optimizer.schedule.boundaries", (boundary,)),
+    )
+
+
+def trained(*patterns):
+    return ("optimizer.trainable", patterns)
+
+
+def weights(stage):
+    return (("init.weights", f"stage:{stage}"), ("init.skip", None))

@@ -1,0 +1,36 @@
+"""One class of the embedded shapes."""
+
+import numpy as np
+import pytest
+
+from vision_jax import data
+from vision_jax.config import UserError
+
+
+@pytest.fixture(autouse=True)
+def _data(tmp_path_factory, monkeypatch):
+    shared = tmp_path_factory.getbasetemp().parent / "datasets"
+    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+
+
+def test_the_others_are_left_out_with_all_that_they_have():
+    whole = data.TFDS("shapes/det64", "train[:40]", fields=("objects", "keypoints", "rle"))
+    name = whole.classes[3]
+    one = data.OneClass(whole, name)
+    assert one.classes == (name,) and len(one) == 40
+    found = 0
+    for i in range(40):
+        everything, own = whole[i], one[i]
+        keep = everything["labels"] == 3
+        found += keep.sum()
+        assert np.all(own["labels"] == 0)
+        for key in ("boxes", "keypoints"):
+            assert np.array_equal(own[key], everything[key][keep])
+        assert len(own["rle"]) == keep.sum()
+    assert 0 < found < sum(len(whole[i]["labels"]) for i in range(40))
+
+
+def test_an_unknown_class_is_named():
+    source = data.TFDS("shapes/det64", "train[:4]", fields=("objects",))
+    with pytest.raises(UserError, match="no class 'persn'"):
+        data.OneClass(source, "persn")
