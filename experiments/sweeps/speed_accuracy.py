@@ -8,8 +8,8 @@ smoke    python launch.py --config experiments/sweeps/speed_accuracy.py:smoke
 
 Beside `table.md` lies `bubbles.png`: images per second across, AP50 up, parameters as area. Images
 per second are of the evaluation, in batches of one size, decoding and suppression included;
-multiply-adds are of one image. `detector` is an experiment's name. Finished runs are not run again,
-and a run folder may hold published weights that `--mode evaluate` measured.
+multiply-adds are of one image. `detector` is an experiment's name. Finished runs are not run again.
+R-CNN and Fast R-CNN are not here: their time is that of proposals made beforehand.
 
 The twin's are the quickstarts' detectors, on the embedded shapes.
 """
@@ -40,6 +40,9 @@ DETECTORS = (
     "ssd300_vgg16_voc0712",
     "ssd512_vgg16_voc0712",
     "ssd300_resnet50_voc0712",
+    "retinanet_r50_fpn_voc",
+    "faster_rcnn_vgg16_voc0712",
+    "faster_rcnn_r50_fpn_voc0712",
 )
 SMALL = {
     "ssd": quickstart_ssd.model,
@@ -76,8 +79,13 @@ def get_config(arg=""):
 
 def extras(config):
     """Parameters, and multiply-adds of one image at the size of the evaluation."""
-    sides = [part.size for part in config.eval.transforms if "size" in part] or [64]
-    image = jax.ShapeDtypeStruct((1, sides[-1], sides[-1], 3), jnp.float32)
+    height = width = 64
+    for part in config.eval.transforms:
+        if "size" in part:
+            height = width = part.size
+        elif "height" in part:
+            height, width = part.height, part.width
+    image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
     sizes = jax.ShapeDtypeStruct((1, 2), jnp.float32)
     found = summarize(build(config.task).model, image, sizes)
     return {
