@@ -102,7 +102,10 @@ def test_batches_with_masks_and_keypoints_come_back_in_original_pixels():
     found = Detections(
         boxes, valid * np.float32(0.9), labels, valid, np.ones((1, 3, 14, 14), np.float32), points
     )
+    # The evaluation step keeps the image's pixels on the devices.
+    batch = batch.replace(image=batch.image[:, :0, :0])
     (row,) = records(batch, found)
+    assert (row.height, row.width) == (40, 48)
     assert row.truth.boxes.tolist() == [[4, 4, 28, 12]]
     assert row.truth.keypoints[0, 0].tolist() == [2, 1, 2]
     pasted = rle.decode(row.found.masks[0], row.height, row.width)
@@ -110,3 +113,45 @@ def test_batches_with_masks_and_keypoints_come_back_in_original_pixels():
     assert overlap > 0.85  # pasting covers whole pixels, ends included
     results = coco.COCO(2, coco.KINDS).result([row])
     assert results["ap"] == pytest.approx(1.0) and results["mask_ap50"] == pytest.approx(1.0)
+
+
+class OneObject:
+    """A source of one image of 20 x 48 with one object, whose right half is not of it."""
+
+    classes = ("a", "b")
+
+    def __getitem__(self, i):
+        mask = np.zeros((20, 48), bool)
+        mask[4:12, 4:16] = True
+        return {
+            "image": b"",
+            "boxes": np.array([[4, 4, 28, 12]], np.float32),
+            "labels": np.array([1]),
+            "area": np.array([96.0]),
+            "crowd": np.array([False]),
+            "rle": [rle.encode(mask)],
+        }
+
+
+def test_annotations_from_the_source_are_compared_at_the_originals_resolution():
+    boxes = np.array([[[4, 8, 28, 24]]], np.float32)
+    valid, labels = np.array([[True]]), np.array([[1]], np.int32)
+    masks = np.zeros((1, 1, 14, 14), np.float32)
+    masks[..., :7] = 1
+    batch = Batch(
+        image=np.zeros((1, 0, 0, 3), np.uint8),
+        valid=np.array([True]),
+        index=np.zeros(1, np.int32),
+        targets=Targets(boxes=boxes + 9, labels=labels, valid=valid),
+        size=np.array([[20, 48]], np.float32),
+        scale=np.array([[2, 1]], np.float32),
+        id=np.zeros(1, np.int32),
+    )
+    found = Detections(boxes, valid * np.float32(0.9), labels, valid, masks)
+    metric = coco.COCO(2, ("bbox", "segm"), truth=OneObject())
+    (row,) = state = metric.collect([], {"detections": found}, batch)
+    assert (row.height, row.width) == (20, 48)
+    pasted, truth = (rle.decode(x.masks[0], 20, 48) for x in (row.found, row.truth))
+    assert (pasted & truth).sum() / (pasted | truth).sum() > 0.8
+    results = metric.result(state)
+    assert results["ap"] == pytest.approx(1.0) and results["mask_ap75"] == pytest.approx(1.0)

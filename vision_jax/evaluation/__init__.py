@@ -20,7 +20,7 @@ from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
 from vision_jax.evaluation.localization import Joints, LocalizationError, Overlap
 from vision_jax.evaluation.proposals import ProposalRecall
-from vision_jax.evaluation.records import Objects, Record, records
+from vision_jax.evaluation.records import Objects, Record, annotated, records
 from vision_jax.evaluation.segmentation import Segmentation
 from vision_jax.evaluation.voc import VOC
 
@@ -40,5 +40,6 @@ __all__ = [
     "Record",
     "Segmentation",
     "TopK",
+    "annotated",
     "records",
 ]

@@ -10,7 +10,7 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 
 from vision_jax.config import UserError
-from vision_jax.evaluation.records import Record, records
+from vision_jax.evaluation.records import Record, annotated, records
 from vision_jax.structs import Batch
 
 KINDS = ("bbox", "segm", "keypoints")
@@ -49,10 +49,14 @@ class COCO:
     Fields:
       num_classes: C.
       kinds: of bbox, segm, keypoints.
+      truth: the evaluation set's source, with 'rle' among its fields for masks. Annotations are
+        then taken from there, all of them, and masks are compared at the original's resolution, as
+        COCO does. None: the batch's, no more than `max_boxes` and masks as the network saw them.
     """
 
     num_classes: int
     kinds: tuple[str, ...] = ("bbox",)
+    truth: Any = None
     gathers: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ("detections",)
 
@@ -65,7 +69,10 @@ class COCO:
         return []
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
-        return [*state, *records(batch, outputs["detections"])]
+        rows = records(batch, outputs["detections"], original=self.truth is not None)
+        for row in rows if self.truth is not None else ():
+            row.truth = annotated(self.truth, row.id)
+        return [*state, *rows]
 
     def result(self, state: list) -> dict[str, float | np.ndarray]:
         if not state:

@@ -1,11 +1,15 @@
 """What was there and what was found, image by image, in pixels of the original image."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.ops import rle
 from vision_jax.structs import Batch, Detections
+
+CANVAS = 128  # pixels; sides of what masks are pasted onto are multiples of it
 
 
 def _no_boxes() -> np.ndarray:
@@ -41,20 +45,52 @@ class Record:
     found: Objects
 
 
-def records(batch: Batch, found: Detections, mask_threshold: float = 0.5) -> list[Record]:
-    """The valid rows of a batch (NumPy arrays) with their detections.
-
-    Boxes and keypoints are divided by `batch.scale`. Masks are compared as the network saw them:
-    predicted ones are pasted at the input's resolution, where the annotated ones are.
+def annotated(source: Any, i: int) -> Objects:
+    """The objects of a source's example, in pixels of the original; its image is not decoded.
 
     Raises:
-      ValueError: the batch has no boxes, or detections have masks and annotations do not.
+      UserError: an example without boxes.
+    """
+    example = source[i]
+    if "boxes" not in example:
+        raise UserError("the evaluation set has no boxes; does its source ask for 'objects'?")
+
+    def read(key: str, kind: type) -> np.ndarray | None:
+        return np.asarray(example[key], kind) if key in example else None
+
+    return Objects(
+        boxes=np.asarray(example["boxes"], np.float64),
+        labels=np.asarray(example["labels"], np.int64),
+        difficult=read("difficult", bool),
+        crowd=read("crowd", bool),
+        area=read("area", np.float64),
+        masks=list(example["rle"]) if "rle" in example else None,
+        keypoints=read("keypoints", np.float64),
+    )
+
+
+def records(
+    batch: Batch, found: Detections, mask_threshold: float = 0.5, original: bool = False
+) -> list[Record]:
+    """The valid rows of a batch (NumPy arrays) with their detections.
+
+    Boxes and keypoints are divided by `batch.scale`.
+
+    Args:
+      mask_threshold: probability that a predicted mask's pixels exceed.
+      original: paste predicted masks at the original's resolution, for annotated ones that come
+        from elsewhere. Else they are pasted where the batch's annotated masks are, at the
+        resolution of the network's input; without such masks they are left out.
+
+    Raises:
+      ValueError: the batch has no boxes, or for `original` no sizes.
     """
     targets = batch.targets
     if targets.boxes is None or targets.labels is None or targets.valid is None:
         raise ValueError("detection metrics need targets.boxes, targets.labels and targets.valid")
-    with_masks = found.masks is not None and targets.masks is not None
-    height, width = batch.image.shape[1:3]
+    if original and batch.size is None:
+        raise ValueError("masks at the original's resolution need batch.size")
+    truth_too = found.masks is not None and targets.masks is not None and not original
     rows = []
     for i in np.flatnonzero(batch.valid).tolist():
         scale = np.ones(2) if batch.scale is None else np.asarray(batch.scale[i], np.float64)
@@ -73,12 +109,14 @@ def records(batch: Batch, found: Detections, mask_threshold: float = 0.5) -> lis
             scores=np.asarray(found.scores[i][there], np.float64),
             keypoints=_points(found.keypoints, i, there, scale),
         )
-        if with_masks:
+        size = batch.image.shape[1:3] if batch.size is None else batch.size[i].astype(int)
+        if truth_too:
+            size = targets.masks.shape[2:]
             truth.masks = [rle.encode(np.asarray(m, bool)) for m in targets.masks[i][here]]
-            boxes = np.asarray(found.boxes[i][there])
-            answer.masks = _pasted(found.masks[i][there], boxes, height, width, mask_threshold)
+        if truth_too or (original and found.masks is not None):
+            boxes = answer.boxes if original else found.boxes[i][there]
+            answer.masks = _pasted(found.masks[i][there], boxes, *map(int, size), mask_threshold)
         number = len(rows) if batch.id is None else int(batch.id[i])
-        size = (height, width) if with_masks or batch.size is None else batch.size[i]
         rows.append(Record(number, int(size[0]), int(size[1]), truth, answer))
     return rows
 
@@ -99,17 +137,19 @@ def _points(values: np.ndarray | None, row: int, chosen: np.ndarray, scale: np.n
 def _pasted(
     masks: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float
 ) -> list[bytes]:
-    """Run lengths of predicted masks at their place; one at a time, on the host."""
+    """Run lengths of predicted masks at their place; one at a time, on the host.
+
+    Images of many sizes share few programs: masks are pasted onto a larger canvas and cut.
+    """
     import jax
     import jax.numpy as jnp
 
     from vision_jax.ops.masks import paste_masks
 
     paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    return [
-        rle.encode(
-            np.asarray(paste(jnp.asarray(m[None]), jnp.asarray(b[None]), height, width))[0]
-            > threshold
-        )
-        for m, b in zip(masks, boxes, strict=True)
-    ]
+    rows, columns = (-(-side // CANVAS) * CANVAS for side in (height, width))
+    texts = []
+    for mask, box in zip(masks, np.asarray(boxes, np.float32), strict=True):
+        whole = np.asarray(paste(jnp.asarray(mask[None]), jnp.asarray(box[None]), rows, columns))
+        texts.append(rle.encode(whole[0, :height, :width] > threshold))
+    return texts

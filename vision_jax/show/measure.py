@@ -8,7 +8,7 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build
-from vision_jax.evaluation import Objects, Record
+from vision_jax.evaluation import Record, annotated
 from vision_jax.evaluation.explain import explain as compare
 from vision_jax.evaluation.explain_text import tables
 from vision_jax.evaluation.results_file import read_results
@@ -79,25 +79,12 @@ def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     classes = source.classes
     categories = getattr(source, "category_ids", ()) or range(1, len(classes) + 1)
     found = read_results(given, ids, categories)
-    images = [Record(i, 0, 0, _annotated(source, i), found[i]) for i in numbers]
+    images = [Record(i, 0, 0, annotated(source, i), found[i]) for i in numbers]
     text = tables(compare(images, len(classes)), classes)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "explain.md").write_text(text)
     print(f"{text}\nwritten: {workdir / 'explain.md'}")
     return text
-
-
-def _annotated(source, i: int) -> Objects:
-    """The objects of example i; its image is not decoded."""
-    example = source[i]
-    if "boxes" not in example:
-        raise UserError("the evaluation set has no boxes; does its source ask for 'objects'?")
-    flags = {key: example.get(key) for key in ("difficult", "crowd")}
-    return Objects(
-        boxes=np.asarray(example["boxes"], np.float64),
-        labels=np.asarray(example["labels"], np.int64),
-        **{k: None if v is None else np.asarray(v, bool) for k, v in flags.items()},
-    )
 
 
 def _input_shape(config: ConfigDict, given: str | None) -> tuple[int, int, int]:
