@@ -3,7 +3,8 @@
 paper    Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, table 3, reports 76.8 % mAP
          on VOC 2007's test set at 416 pixels and 78.6 % at 544 (unchecked)
 needs    the run folder `runs/darknet19_448` of `darknet19_imagenet.py:size=448`, or
-         --config.init.weights=FOLDER, or the argument `pretrain`
+         --config.init.weights=darknet19_448.conv.23 (Darknet's) with
+         --config.task.model.reorg=darknet, or the argument `pretrain`
 expect   no number is cited
 cost     160 epochs of 16,551 images, 14.7 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v2_voc0712.py

@@ -1,7 +1,8 @@
 """YOLO v3 on COCO, Darknet's recipe.
 
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018
-needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or --config.init.weights=FOLDER
+needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or
+         --config.init.weights=darknet53.conv.74 (Darknet's)
 expect   55.3 % AP50 at 416 pixels (Darknet's yolov3.weights; 51.5 % at 320, 57.9 % at 608)
 cost     500,200 steps of 64 images, 32.9 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v3_coco.py

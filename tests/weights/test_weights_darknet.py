@@ -98,6 +98,25 @@ def test_headers_of_all_ages(header, tmp_path):
         np.testing.assert_array_equal(read[name], value)
 
 
+def test_the_first_layers_alone_are_a_detectors_trunk(tmp_path):
+    """As in darknet53.conv.74: its 74 sections end before the trunk's last sum."""
+    assert sum(s.path.startswith("trunk/") for s in sections(models.YOLOv3())[:74]) == 52
+    classifier = SMALL["residual"]()
+    detector = models.YOLOv3(
+        classifier.trunk, 5, ("stage2",), ((8, 8),), ((0,),), ((4,),), (4,), ()
+    )
+    state = _state(classifier)
+    count = next(i for i, s in enumerate(sections(classifier)) if s.kind == "avgpool")
+    first = {k: v for k, v in state.items() if int(k.split(".")[1]) < count}
+    path = tmp_path / f"small.conv.{count}"
+    _write(path, first, struct.pack("<3iq", 0, 2, 0, 0))
+    loaded = weights.load(path, detector)
+    assert list(loaded["params"]) == ["trunk"]
+    wanted = weights.from_reference(state, classifier)
+    for kind in ("params", "batch_stats"):
+        jax.tree.map(np.testing.assert_array_equal, loaded[kind]["trunk"], wanted[kind]["trunk"])
+
+
 def test_fully_connected_weights_of_old_files_lie_the_other_way_round(tmp_path):
     model, path = tiny_yolo.v1().clone(side=16, boxes=1), tmp_path / "x.weights"
     state = _state(model)

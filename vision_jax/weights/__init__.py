@@ -34,8 +34,8 @@ def load(path: str | Path, model: Any) -> Tree:
       UserError: the file is missing, cannot be read, or does not fit, in one line.
     """
     try:
-        if Path(path).suffix == darknet.SUFFIX:
-            return from_reference(darknet.read_weights(Path(path), model), model)
+        if darknet.is_weights(Path(path)):
+            return darknet.load(Path(path), model)
         return from_reference(read_state(path), model)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None

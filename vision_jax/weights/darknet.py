@@ -3,7 +3,9 @@
 Facts about the formats are from Darknet's parser.c.
 """
 
+import functools
 import math
+import re
 import struct
 from pathlib import Path
 from typing import Any
@@ -11,12 +13,29 @@ from typing import Any
 import numpy as np
 
 from vision_jax.config import UserError
-from vision_jax.weights.darknet_sections import sections, shapes
-from vision_jax.weights.engine import State
+from vision_jax.weights import engine
+from vision_jax.weights.darknet_sections import darknet, sections, shapes
+from vision_jax.weights.engine import State, Table, Tree
 
 SUFFIX = ".weights"
+_PART = re.compile(r"\.conv\.(\d+)$")  # the first so many sections, 'darknet53.conv.74'
 # What a .cfg means by leaving an option out.
 _DEFAULTS = {"batch_normalize": 0, "stride": 1, "size": 1, "groups": 1, "activation": "logistic"}
+
+
+def is_weights(path: Path) -> bool:
+    """Whether a file is Darknet's by its name: 'yolov3.weights', 'darknet53.conv.74'."""
+    return path.suffix == SUFFIX or _PART.search(path.name) is not None
+
+
+def load(path: Path, model: Any) -> Tree:
+    """The variables of `model` in a file; of its trunk alone in one such as 'darknet53.conv.74'.
+
+    Raises:
+      UserError: see `read_weights`.
+    """
+    table = Table("darknet", functools.partial(darknet, count=_count(path)))
+    return engine.from_reference(read_weights(path, model), model, [table])
 
 
 def read_weights(path: Path, model: Any) -> dict[str, np.ndarray]:
@@ -42,12 +61,12 @@ def read_weights(path: Path, model: Any) -> dict[str, np.ndarray]:
         raise UserError(f"{len(raw)} bytes, less than a header")
     major, minor, _ = struct.unpack("<3i", raw[:12])
     start = 20 if major * 10 + minor >= 2 and major < 1000 and minor < 1000 else 16
-    wanted = shapes(model)
+    wanted = shapes(model, _count(path))
     total = sum(math.prod(shape) for shape in wanted.values())
     if len(raw) != start + 4 * total:
         raise UserError(
-            f"{len(raw):,} bytes, but a {type(model).__name__} of this config has {total:,} "
-            f"numbers, {start + 4 * total:,} bytes with the header"
+            f"{len(raw):,} bytes, but {type(model).__name__} as it is configured has {total:,} "
+            f"numbers here, {start + 4 * total:,} bytes with the header"
         )
     numbers, state, place = np.frombuffer(raw, "<f4", offset=start), {}, 0
     for name, shape in wanted.items():
@@ -118,6 +137,11 @@ def check_cfg(text: str, model: Any) -> None:
                 )
     if len(theirs) != len(ours):
         raise UserError(f"{len(theirs)} sections, the model has {len(ours)}")
+
+
+def _count(path: Path) -> int | None:
+    part = _PART.search(path.name)
+    return int(part[1]) if part else None
 
 
 def _parsed(value: Any) -> tuple:

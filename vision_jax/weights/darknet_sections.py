@@ -56,12 +56,13 @@ def sections(model: Any) -> list[Section]:
     return net.sections
 
 
-def darknet(model: Any) -> Iterator[Row]:
+def darknet(model: Any, count: int | None = None) -> Iterator[Row]:
     """Rows in the names 'layers.<section>.bias', '.norm.weight', '.running_mean', ….
 
-    Darknet's files have no names; these are those of the golden files.
+    Darknet's files have no names; these are those of the golden files. `count`: of the first so
+    many sections alone.
     """
-    for number, (section, shape) in enumerate(_with_shapes(model)):
+    for number, (section, shape) in enumerate(_with_shapes(model)[:count]):
         name = f"layers.{number}"
         if section.kind == "convolutional" and section.options["batch_normalize"]:
             yield Row(name, f"{section.path}/norm", "norm_darknet")
@@ -96,10 +97,15 @@ def is_darknet(model: Any) -> bool:
     return True
 
 
-def shapes(model: Any) -> dict[str, tuple[int, ...]]:
-    """Shapes of the numbers in a `.weights` file, in the file's order."""
+def shapes(model: Any, count: int | None = None) -> dict[str, tuple[int, ...]]:
+    """Shapes of the numbers in a `.weights` file, in the file's order.
+
+    Args:
+      model: as of `sections`.
+      count: only the first so many sections, as in `darknet53.conv.74`.
+    """
     found: dict[str, tuple[int, ...]] = {}
-    for number, (section, (c, h, w)) in enumerate(_with_shapes(model)):
+    for number, (section, (c, h, w)) in enumerate(_with_shapes(model)[:count]):
         name, options = f"layers.{number}", section.options
         if section.kind == "convolutional":
             n, size = options["filters"], options["size"]
