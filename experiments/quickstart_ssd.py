@@ -20,7 +20,7 @@ SIZES = ((0.24, 0.33, 0.46), (0.5, 0.6), (0.75, 0.9))
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
     config = quickstart_detection.demo(model())
-    config.train.batch_size, config.epochs, config.eval_every = 16, 8.0, 1000
+    config.train.batch_size, config.epochs, config.eval_every = 16, 12.0, 1000
     return embedded.smoke_detection(config) if given.smoke else config
 
 
