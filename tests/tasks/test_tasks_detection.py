@@ -90,6 +90,9 @@ def test_sizes_are_the_contents_and_never_zero():
     np.testing.assert_array_equal(sizes, [[8, 12], [5, 10], [8, 12], [8, 12]])
     bare = batch.replace(scale=None)
     np.testing.assert_array_equal(Detection(Toy()).sizes(bare), [[8, 12]] * B)
+    moved = Detection(Toy(), whole=True)
+    np.testing.assert_array_equal(moved.sizes(batch), sizes)
+    np.testing.assert_array_equal(moved.sizes(batch, training=True), [[8, 12]] * B)
 
 
 @pytest.mark.parametrize("difficult, count", [(False, 2), (True, 3)])

@@ -18,6 +18,7 @@ from vision_jax.visualize.semantic import VOID
 
 PICTURED = 32  # images on an inspection's panel
 SIDE = 256  # pixels of one with objects
+OTHERS = 20  # anchors drawn that answer for no object, and so many that are ignored
 
 
 def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
@@ -99,7 +100,7 @@ def match_pictures(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, lis
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
         truth = np.asarray(targets.boxes[row])[:count]
-        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale))
+        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale, OTHERS))
         captions.append(f"{(matches[row] >= 0).sum()} of {len(anchors)} anchors")
     return pictures, captions, SIDE
 

@@ -43,6 +43,8 @@ class Detection:
         with boxes are transforms of `data`.
       weights: (name, factor) pairs for terms of the model's loss; the others have 1.
       difficult: whether objects marked difficult are trained on. Crowds never are.
+      whole: whether in training the network's whole input counts as content. Needed where
+        transforms put images elsewhere than at the top left, or cut them: Expand, crops, Mosaic.
     """
 
     model: nn.Module
@@ -51,6 +53,7 @@ class Detection:
     augment: tuple = ()
     weights: tuple = ()
     difficult: bool = False
+    whole: bool = False
 
     # Outputs that a run's pictures are made from.
     shown: ClassVar[tuple] = ("detections",)
@@ -87,14 +90,15 @@ class Detection:
         image = batch.image.astype(jnp.float32)
         return self.normalize(augmentation.apply_all(self.augment, image, keys)), None
 
-    def sizes(self, batch: Batch) -> Float[Array, "b 2"]:
+    def sizes(self, batch: Batch, training: bool = False) -> Float[Array, "b 2"]:
         """Height and width of each image's content, in pixels of the network's input.
 
         Whole pixels, as the transforms round; all of the input where the batch does not say.
+        `training`: for a loss, see `whole`.
         """
         whole = jnp.array(batch.image.shape[1:3], jnp.float32)
         whole = jnp.broadcast_to(whole, (batch.image.shape[0], 2))
-        if batch.size is None or batch.scale is None:
+        if batch.size is None or batch.scale is None or (training and self.whole):
             return whole
         content = jnp.minimum(jnp.round(batch.size * batch.scale), whole)
         # Rows that only fill the last batch have size 0, for which no network is made.
@@ -127,7 +131,7 @@ class Detection:
           UserError: a weight for a term that the model's loss has not.
         """
         collections = [name for name in variables if name != "params"]
-        targets, sizes = self.targets(batch), self.sizes(batch)
+        targets, sizes = self.targets(batch), self.sizes(batch, training=True)
         keys = _stream(batch, key, _MODEL)
         if train:
             image, _ = self.prepare(batch, key)
