@@ -7,11 +7,12 @@ masks or keypoints there are the host transforms `data.RandomAffine` and `data.R
 """
 
 import dataclasses
+from typing import get_args
 
 import jax
 from jaxtyping import Array, Float, Key
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, suggest
 from vision_jax.ops import image as image_ops
 from vision_jax.ops import warp
 from vision_jax.ops.trivial_augment import trivial_augment
@@ -98,10 +99,11 @@ class Affine:
     rotate: float = 15.0
     stretch: float = 0.1
     shear: float = 0.1
-    method: warp.Method = "bilinear"
+    method: str = "bilinear"
     fill: float = 127.5
 
     def __post_init__(self):
+        _check_method(self)
         if not abs(self.shear) < 1:
             raise UserError(f"Affine: shear={self.shear} would fold the image; keep it below 1")
 
@@ -133,10 +135,16 @@ class LensDistortion:
 
 @dataclasses.dataclass(frozen=True)
 class TrivialAugment:
-    """One operation of random kind and strength per image, in the wide space (Müller 2021)."""
+    """One operation of random kind and strength per image, in the wide space (Müller 2021).
 
-    method: warp.Method = "bilinear"
+    `method` is 'bilinear' or 'nearest', `fill` (0..255) what lies outside of the image.
+    """
+
+    method: str = "bilinear"
     fill: float = 0.0
+
+    def __post_init__(self):
+        _check_method(self)
 
     def __call__(
         self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
@@ -151,3 +159,10 @@ def apply_all(
     for number, step in enumerate(steps):
         image = step(image, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
     return image
+
+
+def _check_method(part: Affine | TrivialAugment) -> None:
+    known = get_args(warp.Method)
+    if part.method not in known:
+        hint = suggest(part.method, known)
+        raise UserError(f"{type(part).__name__}: method {part.method!r}{hint}")
