@@ -14,8 +14,8 @@ from PIL import Image
 
 import launch
 from tests import tiny_detectors
-from vision_jax import run
-from vision_jax.config import build, load
+from vision_jax import data, models, run
+from vision_jax.config import UserError, build, load
 from vision_jax.tasks import Detection
 from vision_jax.training import (
     Checkpoints,
@@ -135,3 +135,20 @@ def test_a_run_compiles_once_and_survives_a_kill_with_the_same_bits(tmp_path, mo
     assert all(0 <= x <= 96 for one in answer["objects"] for x in one["box"])
     with Image.open(answer["picture"]) as drawn:
         assert drawn.size == (96, 48)
+
+
+def test_the_quickstarts_arguments():
+    experiment = build(load("experiments/quickstart_detection.py:detector=retinanet,shuffle,smoke"))
+    assert isinstance(experiment.task.model, models.RetinaNet)
+    assert isinstance(experiment.train.source, data.Shuffled)
+    with pytest.raises(UserError, match="did you mean retinanet"):
+        load("experiments/quickstart_detection.py:detector=retinnet")
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("argument, low, high", [("", 0.75, 1.0), (":shuffle", 0.0, 0.1)])
+def test_the_quickstart_learns_what_can_be_learned(tmp_path, argument, low, high):
+    config = f"experiments/quickstart_detection.py{argument}"
+    assert launch.main(["--config", config, "--workdir", str(tmp_path)]) == 0
+    measured = json.loads((tmp_path / "DONE").read_text())["metrics"]
+    assert low <= measured["eval/ap50"] <= high
