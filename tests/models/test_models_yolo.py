@@ -240,3 +240,47 @@ def test_images_seen_are_counted_over_all_devices():
     assert run(maps[0])[1] == 2
     _, frozen = head.apply(variables, {"map": maps[0]}, mutable=["counters"])
     assert frozen["counters"]["seen"] == 0
+
+
+def _raw_outputs(model, scale=30.0):
+    """Outputs that a network might wildly give, for two images."""
+    rng = np.random.default_rng(3)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(0, scale, shape), jnp.float32)
+
+    if isinstance(model, models.YOLOv1):
+        return model.split(draw(2, model.side**2 * (model.scores + 5 * model.boxes)))
+    if isinstance(model, models.YOLOv2):
+        return {"raw": draw(2, 8, 8, len(model.priors), 13), "seen": jnp.zeros(2)}
+    return {"raw": tuple(draw(2, 64 // s, 64 // s, 3, 13) for s in model.strides)}
+
+
+@pytest.mark.parametrize("make", [tiny_yolo.v1, tiny_yolo.v1_lecture, tiny_yolo.v2, tiny_yolo.v3])
+def test_no_targets_and_wild_outputs_leave_loss_and_gradient_finite(make):
+    """Objects that are not valid, and images that are not, count nothing at all."""
+    model = make()
+    outputs = _raw_outputs(model)
+
+    @jax.jit
+    def run(outputs, targets, valid):
+        def total(outputs):
+            terms = model.loss(outputs, targets, valid)
+            return sum(value for value, _ in terms.values()), terms
+
+        return jax.value_and_grad(total, has_aux=True)(outputs)
+
+    some = _targets([4, 4, 20, 18], [30, 34, 50, 60])
+    nothing = some.replace(valid=jnp.zeros_like(some.valid))
+    odd = nothing.replace(boxes=jnp.full_like(some.boxes, jnp.nan), labels=some.labels + 99)
+    both, first = jnp.ones(2, bool), jnp.array([True, False])
+    empty = run(outputs, nothing, both)
+    jax.tree.map(np.testing.assert_array_equal, empty, run(outputs, odd, both))
+    for (value, terms), gradient in (empty, run(outputs, some, both)):
+        assert np.isfinite(value) and all(weight == 2 for _, weight in terms.values())
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    (_, terms), gradient = run(outputs, some, first)
+    assert all(weight == 1 for _, weight in terms.values())
+    assert not any(np.any(leaf[1]) for leaf in jax.tree.leaves(gradient))
+    (_, terms), gradient = run(outputs, some, ~both)
+    assert all(value == weight == 0 for value, weight in terms.values())
