@@ -26,30 +26,31 @@ RECALL = "eval/recall50_300"
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
-    model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES, shared=False)
+    model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
     source = "Ren et al. 2015, the authors' repository"
     config = rcnn.voc(model, value=0.699, source=source)
     config.metrics.proposals = node(ProposalRecall, counts=(10, 100, 300))
+    own = config.task.model.trunk  # each stage's at first
     config.init.skip = "(?!trunk/|rpn_trunk/|head/fc[67]/).*"
-    config.stages = stages()
+    config.stages = stages(("task.model.rpn_trunk", own))
     return rcnn.smoke(config, rcnn.tiny_one_map()) if given.smoke else config
 
 
-def stages():
+def stages(apart):
     rpn = (*schedule(RPN, 40_000, 30_000), ("best", RECALL))
     detector = schedule(ROI, 20_000, 15_000)
-    shared = ("task.model.rpn_trunk", None)
     return (
         node(
             Stage,
             name="rpn",
-            changes=(*rpn, trained("rpn/.*", "rpn_trunk/(?!conv[12]_).*")),
+            changes=(*rpn, apart, trained("rpn/.*", "rpn_trunk/(?!conv[12]_).*")),
         ),
         node(
             Stage,
             name="detector",
             changes=(
                 *detector,
+                apart,
                 trained("head/.*", "trunk/(?!conv[12]_).*"),
                 *weights("rpn"),
             ),
@@ -57,12 +58,12 @@ def stages():
         node(
             Stage,
             name="shared_rpn",
-            changes=(*rpn, shared, trained("rpn/.*"), *weights("detector")),
+            changes=(*rpn, trained("rpn/.*"), *weights("detector")),
         ),
         node(
             Stage,
             name="shared_detector",
-            changes=(*detector, shared, trained("head/.*"), *weights("shared_rpn")),
+            changes=(*detector, trained("head/.*"), *weights("shared_rpn")),
         ),
     )
 
