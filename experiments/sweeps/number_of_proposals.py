@@ -1,0 +1,48 @@
+"""How many proposals does a second stage need?
+
+paper    Ren et al., "Faster R-CNN", 2015, table 2: with 300, 100 … proposals at test time
+cost     full: 4 × 3 runs of 35,000 steps; twin: 4 × 3 runs of 300 steps
+run      python launch.py --config experiments/sweeps/number_of_proposals.py --sweep
+twin     python launch.py --config experiments/sweeps/number_of_proposals.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/number_of_proposals.py:smoke
+
+Proposals of every run's own first stage, as many in the evaluation as the sweep says; training has
+the same number in all runs. The twin's images have one to three objects.
+"""
+
+from experiments import faster_rcnn_vgg16_voc07, rcnn
+from vision_jax.config import arguments
+from vision_jax.report import Claim
+
+COUNT = "task.model.rpn.after_nms"
+FULL, TWIN = (10, 100, 300, 2000), (1, 2, 8, 32)
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    config = faster_rcnn_vgg16_voc07.get_config("smoke" if given.smoke else "")
+    config.expect = None
+    if given.twin:
+        rcnn.twin(config, rcnn.twin_network(), steps=300)
+    return config
+
+
+def sweep(add, argument=""):
+    for count in TWIN if "twin" in argument else FULL:
+        for seed in range(3):
+            add(f"{count}-seed{seed}", **{COUNT: count, "seed": seed})
+
+
+def claims(argument=""):
+    few, less, enough, many = TWIN if "twin" in argument else FULL
+    scale = "VGG-16 on VOC 2007, 10 to 2000 proposals"
+    return tuple(
+        Claim(
+            f"{more} proposals reach a higher AP50 than {fewer}",
+            "eval/ap50",
+            higher={COUNT: more},
+            lower={COUNT: fewer},
+            scale=scale,
+        )
+        for fewer, more in ((few, less), (less, enough), (enough, many))
+    )
