@@ -1,7 +1,10 @@
 """What the golden tests of torchvision's two-stage detectors need beside `golden_detection`."""
 
 import dataclasses
+from collections.abc import Callable
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
@@ -12,6 +15,9 @@ from vision_jax import models
 from vision_jax.ops.masks import paste_masks
 from vision_jax.ops.resize import resize
 from vision_jax.structs import Detections, Targets
+
+Tree = Any
+Gradients = dict[str, np.ndarray]
 
 # Their names of losses, and ours.
 LOSSES = {
@@ -84,6 +90,44 @@ def check_rcnn_loss(golden: Golden, name: str, value: float, dtype: type) -> Non
     losses = golden.meta["train"]["losses"]
     tolerance = 4 * np.finfo(np.float32).eps * losses["loss_objectness"]
     assert abs(float(value) - losses[name]) <= tolerance, f"{name}: {value} for {losses[name]}"
+
+
+def check_float32_gradients(
+    golden: Golden,
+    gradients: Gradients,
+    exact: Callable[[Tree], Gradients],
+    params: Tree,
+) -> None:
+    """The array of norms; its recorded error is the largest of its entries'.
+
+    As in tests/test_golden.py, a larger error counts against the jumps that the exact gradient
+    makes when the weights move by a little: a few regions have all of the gradient, so that one
+    value which crosses a ReLU's zero shows. With 2^-21 the heads' outputs move by a quarter of what
+    the file records of the reference's own float32 run.
+
+    Args:
+      gradients: in float32, in the file's names.
+      exact: the gradients, likewise, in float64 at other parameters.
+      params: ours, in any precision.
+    """
+    norms = golden["train/grad_norm"]
+    error = np.abs(_norms(golden, gradients) - norms).max()
+    noise = np.abs(golden["train/grad_norm_float32"] - norms).max()
+    for seed in range(3):
+        if error <= 10 * noise:
+            return
+        rng = np.random.default_rng(seed)
+        moved = jax.tree.map(
+            lambda a, rng=rng: np.float64(a) * (1 + 2.0**-21 * rng.uniform(-1, 1, a.shape)), params
+        )
+        with jax.enable_x64(True):
+            noise = max(noise, np.abs(_norms(golden, exact(moved)) - norms).max())
+    assert error <= 10 * noise
+
+
+def _norms(golden: Golden, gradients: Gradients) -> np.ndarray:
+    names = golden.meta["train"]["grad_names"]
+    return np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
 
 
 def check_masks(golden: Golden, found: Detections, scene: Scene, dtype: type) -> None:
