@@ -258,7 +258,7 @@ def test_fast_rcnn_finds_nothing_outside_its_proposals():
 
 def test_a_stage_of_the_alternating_schedule_trains_its_own_terms():
     rpn = models.RPN(sizes=((16.0,),), samples=8, train_after_nms=8, after_nms=8)
-    head = models.BoxHead(models.RegionPool("max", 2), hidden=(8,), samples=8, detections=4)
+    head = models.BoxHead(models.RegionPool(size=2), hidden=(8,), samples=8, detections=4)
     options = {"pyramid": models.OneMap("conv5_1"), "rpn": rpn, "head": head}
     second = {"rpn_trunk": _tiny_vgg(), "losses": ("roi_class", "roi_box")}
     model = models.FasterRCNN(_tiny_vgg(), 3, **options, **second)
