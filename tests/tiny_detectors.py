@@ -50,6 +50,41 @@ def faster_rcnn_fpn(**heads: nn.Module) -> nn.Module:
     return models.FasterRCNN(_trunk(), CLASSES, pyramid, rpn, head, **heads)
 
 
+def faster_rcnn_vgg() -> nn.Module:
+    """As the paper's: RoIPool, no anchors across the border, lambda over the number of cells."""
+    trunk = models.VGG(((3,), (3,), (3, 3)), 16, keep=("conv3_2",))
+    rpn = models.RPN(
+        sizes=((12.0, 24.0, 48.0),),
+        spacing="network",
+        width=32,
+        cross_boundary=False,
+        samples=64,
+        box_weight=10.0,
+        per_cell=True,
+        **PROPOSALS,
+    )
+    head = models.BoxHead(
+        models.RegionPool("max", 5), hidden=(64, 64), samples=32, beta=1.0, detections=20
+    )
+    return models.FasterRCNN(trunk, CLASSES, models.OneMap("conv3_2"), rpn, head)
+
+
+def faster_rcnn_c4() -> nn.Module:
+    """With a stage of the trunk as the second stage's body, and one box for all classes."""
+    rpn = models.RPN(
+        sizes=((12.0, 24.0, 48.0),), cell="exact", spacing="network", samples=64, **PROPOSALS
+    )
+    head = models.BoxHead(
+        models.RegionPool(size=8, samples=0, aligned=True),
+        models.ResNetStage(1, 16, stage=4),
+        hidden=(),
+        class_specific=False,
+        samples=32,
+        detections=20,
+    )
+    return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head)
+
+
 def mask_rcnn() -> nn.Module:
     return faster_rcnn_fpn(mask=models.MaskHead(pool=_pool(7), widths=(32, 32)))
 
@@ -65,6 +100,8 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "ssd": ssd,
     "faster_rcnn": faster_rcnn,
     "faster_rcnn_fpn": faster_rcnn_fpn,
+    "faster_rcnn_vgg": faster_rcnn_vgg,
+    "faster_rcnn_c4": faster_rcnn_c4,
     "mask_rcnn": mask_rcnn,
     "keypoint_rcnn": keypoint_rcnn,
     "yolo_v1": tiny_yolo.v1,
