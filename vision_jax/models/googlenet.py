@@ -105,6 +105,8 @@ class GoogLeNetTrunk(nn.Module):
         (x - 0.5) / 0.5, as torchvision's published weights need.
       norm: see `blocks.norm`.
       dtype: compute dtype.
+      modules: rows of Table 1, in order, for smaller networks; the heads read inception4a and
+        inception4d, and pooling comes before inception4a and inception5a.
     """
 
     naive: bool = False
@@ -115,6 +117,7 @@ class GoogLeNetTrunk(nn.Module):
     transform_input: bool = False
     norm: Norm = "sync"
     dtype: str = "float32"
+    modules: tuple[str, ...] = tuple(TABLE)
 
     @nn.compact
     def __call__(
@@ -135,12 +138,14 @@ class GoogLeNetTrunk(nn.Module):
         endpoints["conv3"] = x
         x = local_response_norm(x, k=self.lrn_k) if self.lrn else x
         x = _pool(x, "pool2")
-        for name, widths in TABLE.items():
+        for name in self.modules:
             if name == "inception4a":
                 x = _pool(x, "pool3")
             if name == "inception5a":
                 x = _pool(x, "pool4", self.last_pool)
-            module = Inception(widths, self.naive, self.kernel, self.norm, self.dtype, name=name)
+            module = Inception(
+                TABLE[name], self.naive, self.kernel, self.norm, self.dtype, name=name
+            )
             x = module(x, train)
             endpoints[name] = x
         return endpoints
@@ -148,7 +153,9 @@ class GoogLeNetTrunk(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        return {"conv1": 2, "conv3": 4} | {n: 2 ** int(n[len("inception")]) for n in TABLE}
+        return {"conv1": 2, "conv3": 4} | {
+            name: 2 ** int(name[len("inception")]) for name in self.modules
+        }
 
 
 class Auxiliary(nn.Module):
