@@ -31,4 +31,5 @@ def get_config(arg=""):
         top=20,
     )
     config = quickstart_detection.demo(model)
+    config.train.batch_size, config.epochs, config.eval_every = 16, 12.0, 1000
     return embedded.smoke_detection(config) if given.smoke else config
