@@ -34,16 +34,18 @@ def get_config(arg=""):
                     num_classes=embedded.SEGMENTED,
                     hidden=(),
                     skips=("conv2_x", "conv1"),
+                    learn="none",
                 ),
             ),
             mean=(0.5, 0.5, 0.5),
             std=(0.25, 0.25, 0.25),
-            class_weights=(0.2, *(1.0,) * 8),  # the background is 80 % of the pixels
+            class_weights=(0.35, *(1.0,) * 8),  # the background is 80 % of the pixels
+            test=node(tasks.MultiScale, flip=True),
         ),
         train=node(
             data.Train,
             source=node(data.TFDS, split="train", **SHAPES),
-            transforms=(node(data.RandomFlip),),
+            transforms=(node(data.RandomTurn), node(data.RandomFlip)),
             batch_size=16,
         ),
         eval=node(
@@ -61,8 +63,8 @@ def get_config(arg=""):
             decay=0.05,
             decay_vectors=False,
         ),
-        epochs=10.0,
-        eval_every=1250,
+        epochs=16.0,
+        eval_every=2000,
         log_every=50,
         best="eval/miou",
         expect=node(Expect, metric="eval/miou", value=0.70, source="this demo's own bar"),

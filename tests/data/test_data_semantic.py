@@ -1,8 +1,18 @@
 """Transforms of semantic labels; those that move boxes too are in test_data_geometry.py."""
 
 import numpy as np
+import pytest
 
-from vision_jax.data import TFDS, ObjectCrop, Pad, RandomCrop, RandomFlip, RandomScale, Train
+from vision_jax.data import (
+    TFDS,
+    ObjectCrop,
+    Pad,
+    RandomCrop,
+    RandomFlip,
+    RandomScale,
+    RandomTurn,
+    Train,
+)
 from vision_jax.data.transforms_semantic import regions
 
 COLORS = np.array([[10, 10, 10], [250, 0, 0], [0, 250, 0]], np.uint8)
@@ -92,3 +102,22 @@ def test_embedded_labels_reach_a_batch_with_void_padding():
     assert (
         set(np.unique(inside)) <= {*range(9), 255} and (inside > 0).any() and (inside == 255).any()
     )
+
+
+def test_quarter_turns_take_labels_along():
+    example = {**scene(), "size": np.array([40, 60], np.float32)}
+    example["scale"] = np.array([2, 3], np.float32)
+    clear = example["segmentation"] < 3
+    seen = set()
+    for seed in range(20):
+        got = RandomTurn()(example, np.random.default_rng(seed))
+        labels = got["segmentation"]
+        known = labels < 3
+        assert known.sum() == clear.sum()
+        np.testing.assert_array_equal(got["image"][known], COLORS[labels[known]])
+        assert tuple(got["size"]) == labels.shape == got["image"].shape[:2]
+        assert got["scale"][0] == (2 if labels.shape == (40, 60) else 3)
+        seen.add(labels.tobytes())
+    assert len(seen) == 4
+    with pytest.raises(ValueError, match="not boxes"):
+        RandomTurn()({**example, "boxes": np.zeros((0, 4))}, np.random.default_rng(0))

@@ -33,7 +33,7 @@ from vision_jax.data.transforms_objects import (
     ResizeSides,
     Stretch,
 )
-from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels
+from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, RandomTurn
 from vision_jax.data.transforms_warp import RandomAffine, RandomLens
 
 __all__ = [
@@ -67,6 +67,7 @@ __all__ = [
     "RandomLens",
     "RandomResizedCrop",
     "RandomScale",
+    "RandomTurn",
     "RecordError",
     "Resize",
     "ResizeSides",

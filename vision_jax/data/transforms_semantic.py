@@ -44,6 +44,30 @@ class OriginalLabels:
 
 
 @dataclasses.dataclass(frozen=True)
+class RandomTurn:
+    """Turned by 0, 90, 180 or 270 degrees, for images that have no up and down.
+
+    Raises (when called):
+      ValueError: an example with boxes, masks or keypoints, which it does not turn.
+    """
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        for key in ("boxes", "masks", "keypoints"):
+            if key in example:
+                raise ValueError(f"RandomTurn turns images and semantic labels, not {key}")
+        quarters = int(rng.integers(4))
+        moved = {
+            key: np.ascontiguousarray(np.rot90(example[key], quarters))
+            for key in ("image", "segmentation")
+            if key in example
+        }
+        for key in ("size", "scale"):
+            if key in example and quarters % 2:
+                moved[key] = example[key][::-1]
+        return {**example, **moved}
+
+
+@dataclasses.dataclass(frozen=True)
 class ObjectCrop:
     """A square around one object, resized; the other classes' pixels become background.
 
