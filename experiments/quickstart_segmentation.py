@@ -2,7 +2,7 @@
 
 data     one to three shapes on clutter, 64×64, with their outlines void; made from a seed on first
          use
-paper    the network is an FCN (Long et al., 2015): a ResNet's maps of strides 8, 4 and 2 are scored,
+paper    an FCN (Long et al., 2015): a ResNet's maps of strides 8, 4 and 2 are scored,
          upsampled and added up; predictions are averaged with those of the mirror image
 expect   mean IoU of at least 0.70 over 9 classes on held-out images
 cost     under 120 s on two CPU cores, data included
