@@ -54,7 +54,7 @@ def sweep(add, argument=""):
 def claims(argument=""):
     scale = "SegNet on street scenes or VOC, from ImageNet's weights"
     pairs = (("unpool", "nails"), ("unpool", "bilinear"), ("transposed", "nails"))
-    texts = {"unpool": "remembered positions", "transposed": "transposed convolution"}
+    texts = {"unpool": "remembered positions", "transposed": "transposed convolutions"}
     return tuple(
         Claim(
             f"{texts[better]} reach a higher boundary F than {worse}",
