@@ -60,6 +60,11 @@ def test_soft_cross_entropy_of_one_hot_is_cross_entropy():
     np.testing.assert_allclose(got, losses.cross_entropy(logits, labels))
 
 
+def test_binary_cross_entropy_of_a_head_that_starts_at_zero():
+    gradient = jax.grad(lambda x: losses.binary_cross_entropy(x, jnp.array([0.0, 1.0])).sum())
+    np.testing.assert_array_equal(gradient(jnp.zeros(2)), [0.5, -0.5])
+
+
 def test_binary_cross_entropy_is_the_definition_and_does_not_overflow():
     x, t = normal(20), unit(20)
     p = sigmoid(np.asarray(x))

@@ -48,7 +48,7 @@ def binary_cross_entropy(
 ) -> Float[Array, "*n"]:
     """Sigmoid cross-entropy with targets in [0, 1], in nats."""
     x, t = _where(mask, logits), _where(mask, targets)
-    return _masked(mask, jnp.maximum(x, 0) - x * t + jnp.log1p(jnp.exp(-jnp.abs(x))))
+    return _masked(mask, jax.nn.softplus(x) - x * t)
 
 
 def balanced_cross_entropy(
