@@ -192,20 +192,13 @@ def _overlaps(truth: Array, anchors: Array) -> Row:
 def _match(
     row: Row, anchors: int, valid: Array, high: float, low: float, low_quality: bool
 ) -> Array:
-    best, index, per_box = _best(row, anchors, valid)
+    best, index, _, forced = _best(row, anchors, valid, low_quality)
     matching = _by_threshold(best, index, high, low)
-    if not low_quality or valid.shape[0] == 0:
-        return matching
-
-    def force(i: Array, forced: Array) -> Array:
-        return forced | (row(i) == per_box[i]) & (per_box[i] > 0) & valid[i]
-
-    forced = lax.fori_loop(0, _rows(valid), force, jnp.zeros(anchors, bool))
-    return jnp.where(forced, index, matching)
+    return jnp.where(forced, index, matching) if low_quality else matching
 
 
 def _match_ssd(row: Row, anchors: int, valid: Array, threshold: float) -> Array:
-    best, index, per_box = _best(row, anchors, valid)
+    best, index, per_box, _ = _best(row, anchors, valid)
     matching = _by_threshold(best, index, threshold, threshold)
     if valid.shape[0] == 0 or anchors == 0:
         return matching
@@ -218,22 +211,31 @@ def _match_ssd(row: Row, anchors: int, valid: Array, threshold: float) -> Array:
     return lax.fori_loop(0, _rows(valid), force, matching)
 
 
-def _best(row: Row, anchors: int, valid: Array) -> tuple[Array, Array, Array]:
-    """Each anchor's greatest overlap and its box, and each box's greatest overlap (0: none)."""
+def _best(
+    row: Row, anchors: int, valid: Array, ties: bool = False
+) -> tuple[Array, Array, Array, Array | None]:
+    """Each anchor's greatest overlap and its box, and each box's greatest overlap (0: none).
+
+    With `ties`, also whether an anchor overlaps some box as much as that box's best anchor does.
+    """
     count = valid.shape[0]
     numbers = jnp.arange(count)
     kind = jax.eval_shape(row, jnp.int32(0)).dtype if count else jnp.float32
     start = (jnp.full(anchors, -1, kind), jnp.zeros(anchors, jnp.int32), jnp.zeros(count, kind))
+    start = (*start, jnp.zeros(anchors, bool) if ties else None)
     if count == 0:
         return start
 
-    def step(i: Array, state: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
-        best, index, per_box = state
-        # Without the barrier each of its three uses computes the row anew.
+    def step(i: Array, state: tuple) -> tuple:
+        best, index, per_box, tied = state
+        # Without the barrier each of its uses computes the row anew.
         overlap = lax.optimization_barrier(jnp.where(valid[i], row(i), -1))
+        greatest = jnp.max(overlap, initial=0)
+        if ties:
+            tied |= (overlap == greatest) & (greatest > 0)
         better = overlap > best
-        per_box = jnp.where(numbers == i, jnp.max(overlap, initial=0), per_box)
-        return jnp.where(better, overlap, best), jnp.where(better, i, index), per_box
+        per_box = jnp.where(numbers == i, greatest, per_box)
+        return jnp.where(better, overlap, best), jnp.where(better, i, index), per_box, tied
 
     return lax.fori_loop(0, _rows(valid), step, start)
 
