@@ -133,6 +133,9 @@ def test_summary_needs_no_data(capsys):
     assert launch.main(["--config", "experiments/resnet50.py", "--mode", "summary"]) == 0
     out = capsys.readouterr().out
     assert "25,557,032" in out
+    detector = "experiments/faster_rcnn_r50_fpn_coco.py"
+    assert launch.main(["--config", detector, "--mode", "summary"]) == 0
+    assert "rpn" in capsys.readouterr().out
 
 
 def test_training_and_evaluation_without_tensorflow(tmp_path):

@@ -13,6 +13,7 @@ from vision_jax.evaluation.explain import explain as compare
 from vision_jax.evaluation.explain_text import tables
 from vision_jax.evaluation.results_file import read_results
 from vision_jax.models.summary import summarize
+from vision_jax.tasks import Detection
 from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial, vmapped
 
 
@@ -54,8 +55,11 @@ def summary(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     needed where a transform says the size.
     """
     shape = _input_shape(config, given)
-    model = build(config.task).model
-    print(summarize(model, jax.ShapeDtypeStruct((1, *shape), jnp.float32)))
+    task = build(config.task)
+    inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32)]
+    if isinstance(task, Detection):  # a detector is also told the size of the image's content
+        inputs.append(jax.ShapeDtypeStruct((1, 2), jnp.float32))
+    print(summarize(task.model, *inputs))
 
 
 def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> str:
@@ -96,4 +100,6 @@ def _input_shape(config: ConfigDict, given: str | None) -> tuple[int, int, int]:
     for transform in reversed(config.train.transforms):
         if "size" in transform:
             return (transform.size, transform.size, 3)
+        if "height" in transform and "width" in transform:
+            return (transform.height, transform.width, 3)
     return build(config.train).element().image.shape[-3:]
