@@ -77,6 +77,15 @@ def test_match_equals_a_slow_loop(high, low, low_quality):
     assert got.tolist() == wanted
 
 
+def test_double_precision_matches_alike():
+    truth, anchors = random_boxes(5), random_boxes(40)
+    with jax.enable_x64(True):
+        given = jnp.asarray(truth, float), jnp.ones(5, bool), jnp.asarray(anchors, float)
+        found = [assign.match(*given, 0.5, 0.3, True), assign.match_ssd(*given)]
+    assert all(matching.dtype == jnp.int32 for matching in found)
+    assert any(int(i) >= 0 for matching in found for i in matching)
+
+
 def test_match_ssd_equals_a_slow_loop():
     truth, valid, anchors = some_scene()
     quality = overlaps(truth, anchors)

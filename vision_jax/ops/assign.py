@@ -230,7 +230,7 @@ def _best(
 
     def step(block: Array, state: tuple) -> tuple:
         best, index, per_box, tied = state
-        numbers = block * ROWS + jnp.arange(ROWS)
+        numbers = block * ROWS + jnp.arange(ROWS, dtype=jnp.int32)
         overlaps = jnp.stack([jnp.where(taken[i], row(i), -1) for i in numbers])
         # Without the barrier each of its uses computes the rows anew.
         overlaps = lax.optimization_barrier(overlaps)
