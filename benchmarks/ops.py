@@ -56,18 +56,27 @@ def unit(*shape: int) -> np.ndarray:
     return np.random.default_rng(1).uniform(size=shape).astype(np.float32)
 
 
-def _nms(count: int, kept: int) -> tuple[Callable, tuple, int]:
+def _nms(count: int, kept: int, chain: int = 0) -> tuple[Callable, tuple, int]:
     from vision_jax.ops.nms import nms
 
-    return lambda b, s: nms(b, s, 0.5, kept).index, (boxes(count), unit(count)), 1
+    inputs = _chain(count) if chain else (boxes(count), unit(count))
+    return lambda b, s: nms(b, s, 0.3 if chain else 0.5, kept).index, inputs, 1
 
 
-def _nms_torchvision(count: int, kept: int) -> tuple[Callable, tuple, int]:
+def _chain(count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The worst for tiles: each box suppresses the next, so that nothing ends early."""
+    start = np.arange(count, dtype=np.float32) * 4
+    corners = np.stack([start, 0 * start, start + 8, 0 * start + 8], 1)
+    return corners, np.linspace(1, 0.1, count, dtype=np.float32)
+
+
+def _nms_torchvision(count: int, kept: int, chain: int = 0) -> tuple[Callable, tuple, int]:
     import torch
     from torchvision.ops import nms
 
-    inputs = torch.from_numpy(boxes(count)), torch.from_numpy(unit(count))
-    return lambda b, s: nms(b, s, 0.5)[:kept], inputs, 1
+    given = _chain(count) if chain else (boxes(count), unit(count))
+    inputs = tuple(torch.from_numpy(x) for x in given)
+    return lambda b, s: nms(b, s, 0.3 if chain else 0.5)[:kept], inputs, 1
 
 
 def _class_nms(count: int, classes: int, candidates: int, kept: int) -> tuple:
@@ -228,7 +237,9 @@ _TORCHVISION = {
 }
 
 
-def _entry(title: str, unit: str, bar: float, case: str, repeats: int, **sizes: int) -> Entry:
+def _entry(
+    title: str, unit: str, bar: float | None, case: str, repeats: int, **sizes: int
+) -> Entry:
     variants = {
         "ours": Variant("benchmarks.ops:ours"),
         "torchvision": Variant("benchmarks.ops:torchvision", ("torch", "torchvision")),
@@ -243,6 +254,7 @@ OPS = (
     _entry("NMS, 1,000 boxes", "images", 10, "nms", 100, count=1000, kept=100),
     _entry("NMS, 2,000 boxes", "images", 10, "nms", 50, count=2000, kept=300),
     _entry("NMS, 8,732 boxes", "images", 40, "nms", 20, count=8732, kept=200),
+    _entry("NMS, worst case", "images", None, "nms", 5, count=8732, kept=8732, chain=1),
     _entry(
         *("NMS, 2,000 × 20 classes", "images", 3, "class_nms", 50),
         count=2000,
