@@ -216,7 +216,7 @@ def _stage(skips, weights=None):
     config = quickstart_segmentation.get_config("smoke")
     model = config.task.model
     model.trunk.update({"stages": (1,), "width": 8})
-    model.head.update({"skips": skips, "hidden": (8,), "window": 3})
+    model.head.update({"skips": skips, "learn": "inner", "hidden": (8,), "window": 3})
     config.init.weights = weights
     return build(config)
 
