@@ -10,7 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from vision_jax.models.blocks import Conv
-from vision_jax.models.classifier import SMALL_NORMAL, Classifier, FcHead
+from vision_jax.models.classifier import Classifier, FcHead
 from vision_jax.ops.normalize import local_response_norm
 from vision_jax.ops.pool import max_pool
 
@@ -21,6 +21,7 @@ class AlexNetTrunk(nn.Module):
     Fields:
       features, kernels, steps, paddings, groups: of the convolutions.
       biases: initial biases.
+      std: of the initial weights; the paper's suits its widths, narrower networks need more.
       lrn: whether a local response normalisation (n = 5, alpha = 1e-4, beta = 0.75) follows.
       pools: padding of the max pooling that follows, None where there is none.
       window: of the max pooling, whose stride is 2; 3 overlaps, 2 does not.
@@ -37,6 +38,7 @@ class AlexNetTrunk(nn.Module):
     paddings: tuple[int, ...] = (0, 2, 1, 1, 1)
     groups: tuple[int, ...] = (1, 2, 1, 2, 2)
     biases: tuple[float, ...] = (0.0, 1.0, 0.0, 1.0, 1.0)
+    std: float = 0.01
     lrn: tuple[bool, ...] = (True, True, False, False, False)
     pools: tuple[int | None, ...] = (0, 0, None, None, 0)
     window: int = 3
@@ -63,7 +65,7 @@ class AlexNetTrunk(nn.Module):
                 self.paddings[i],
                 groups=self.groups[i],
                 dtype=self.dtype,
-                kernel_init=SMALL_NORMAL,
+                kernel_init=nn.initializers.normal(self.std),
                 bias_init=nn.initializers.constant(self.biases[i]),
                 name=f"conv{i + 1}",
             )

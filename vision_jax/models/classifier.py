@@ -87,6 +87,7 @@ class FcHead(nn.Module):
       dropout: probability, of each hidden layer's outputs.
       dropout_first: of the hidden layers' inputs instead (torchvision's AlexNet).
       bias: initial bias of the hidden layers (AlexNet: 1).
+      std: of the initial weights.
       dtype: compute dtype.
     """
 
@@ -96,6 +97,7 @@ class FcHead(nn.Module):
     dropout: float = 0.5
     dropout_first: bool = False
     bias: float = 0.0
+    std: float = 0.01
     dtype: str = "float32"
 
     @nn.compact
@@ -105,6 +107,7 @@ class FcHead(nn.Module):
         train: bool = False,
         keys: Key[Array, "b"] | None = None,
     ) -> dict[str, Array]:
+        normal = nn.initializers.normal(self.std)
         x = last_map(endpoints)
         if self.grid:
             x = adaptive_avg_pool(x, self.grid)
@@ -113,12 +116,12 @@ class FcHead(nn.Module):
             drop = Dropout(self.dropout, layer=HEAD_LAYER + i)
             if self.dropout_first:
                 x = drop(x, train, keys)
-            start = nn.initializers.constant(self.bias)
-            fc = Dense(width, True, self.dtype, SMALL_NORMAL, start, name=f"fc{i + 6}")
+            bias = nn.initializers.constant(self.bias)
+            fc = Dense(width, True, self.dtype, normal, bias, name=f"fc{i + 6}")
             features = nn.relu(fc(x))
             x = features if self.dropout_first else drop(features, train, keys)
         last = f"fc{len(self.hidden) + 6}"
-        logits = Dense(self.num_classes, True, self.dtype, SMALL_NORMAL, name=last)(x)
+        logits = Dense(self.num_classes, True, self.dtype, normal, name=last)(x)
         return {"features": features, "logits": logits}
 
 
