@@ -39,7 +39,9 @@ def get_config(arg=""):
             lrn=(given.lrn, given.lrn, False, False, False),
             window=3 if given.overlap else 2,
         ),
-        head=node(models.FcHead, num_classes=8, hidden=(64,), grid=0, dropout=0.0, bias=1.0, std=0.1),
+        head=node(
+            models.FcHead, num_classes=8, hidden=(64,), grid=0, dropout=0.0, bias=1.0, std=0.1
+        ),
     )
     return config
 
