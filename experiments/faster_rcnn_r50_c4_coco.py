@@ -18,17 +18,19 @@ from experiments import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 
+FRESH = "(?!trunk/|head/body/).*"  # what no classifier has
+
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
     model = models.FasterRCNNResNet50C4(version="v1.5")
     config = rcnn.coco(model, value=0.357, source="detectron2, faster_rcnn_R_50_C4_1x")
-    config.init.skip = "(?!trunk/|head/body/).*"
+    config.init.skip = FRESH
     return rcnn.smoke(config, tiny()) if given.smoke else config
 
 
-def tiny():
-    """A stage of two blocks as the second stage's body."""
+def tiny(**heads):
+    """A stage of one block as the second stage's body, with `heads`."""
     body = node(models.ResNetStage, blocks=1, width=8, stage=4)
     pool = node(models.RegionPool, size=4, levels=1)
     return node(
@@ -37,4 +39,5 @@ def tiny():
         pyramid=node(models.OneMap, endpoint="conv3_x"),
         rpn=rcnn.tiny_rpn((12.0, 24.0)),
         head=rcnn.tiny_head(pool=pool, body=body, hidden=()),
+        **heads,
     )

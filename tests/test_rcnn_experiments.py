@@ -18,6 +18,7 @@ FILES = {
     "fast_rcnn_vgg16_voc07": models.VGG16,
     "rpn_vgg16_voc07": models.VGG16,
     "faster_rcnn_r50_c4_coco": models.ResNet50,
+    "mask_rcnn_r50_c4_coco": models.ResNet50,
     "mask_rcnn_r50_fpn_coco": models.ResNet50,
     "retinanet_r50_fpn_coco": models.ResNet50,
 }

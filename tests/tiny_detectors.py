@@ -69,7 +69,7 @@ def faster_rcnn_vgg() -> nn.Module:
     return models.FasterRCNN(trunk, CLASSES, models.OneMap("conv3_2"), rpn, head)
 
 
-def faster_rcnn_c4() -> nn.Module:
+def faster_rcnn_c4(**heads: nn.Module) -> nn.Module:
     """With a stage of the trunk as the second stage's body, and one box for all classes."""
     rpn = models.RPN(
         sizes=((12.0, 24.0, 48.0),), cell="exact", spacing="network", samples=64, **PROPOSALS
@@ -82,7 +82,12 @@ def faster_rcnn_c4() -> nn.Module:
         samples=32,
         detections=20,
     )
-    return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head)
+    return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head, **heads)
+
+
+def mask_rcnn_c4() -> nn.Module:
+    """Masks from the second stage's body."""
+    return faster_rcnn_c4(mask=models.MaskHead(None, (), 32))
 
 
 def mask_rcnn() -> nn.Module:
@@ -103,6 +108,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "faster_rcnn_vgg": faster_rcnn_vgg,
     "faster_rcnn_c4": faster_rcnn_c4,
     "mask_rcnn": mask_rcnn,
+    "mask_rcnn_c4": mask_rcnn_c4,
     "keypoint_rcnn": keypoint_rcnn,
     "yolo_v1": tiny_yolo.v1,
     "yolo_v1-lecture": tiny_yolo.v1_lecture,

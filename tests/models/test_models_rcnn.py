@@ -52,6 +52,32 @@ def test_c4_has_the_parameters_of_its_classifier():
     assert shapes[0] == shapes[1]
 
 
+def test_mask_rcnn_c4_has_as_many_parameters_as_its_layers():
+    def conv(size, channels, features):
+        return size * size * channels * features
+
+    trunk, channels = conv(7, 3, 64) + 2 * 64, 64  # weights, and each norm's scales and offsets
+    for blocks, width in zip((3, 4, 6, 3), (64, 128, 256, 512), strict=True):
+        for block in range(blocks):
+            trunk += conv(1, channels, width) + conv(3, width, width) + conv(1, width, 4 * width)
+            trunk += 2 * (width + width + 4 * width)
+            if block == 0:
+                trunk += conv(1, channels, 4 * width) + 2 * 4 * width
+            channels = 4 * width
+    rpn = conv(3, 1024, 1024) + 1024 + sum(conv(1, 1024, n) + n for n in (15, 4 * 15))
+    head = sum(2048 * n + n for n in (81, 4 * 81))
+    mask = conv(2, 2048, 256) + 256 + 256 * 81 + 81
+    image, sizes = jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64.0)
+    made = jax.eval_shape(models.MaskRCNNResNet50C4().init, jax.random.key(0), image, sizes)
+    counts = {
+        part: sum(leaf.size for leaf in jax.tree.leaves(tree))
+        for part, tree in made["params"].items()
+    }
+    counts["trunk"] += sum(leaf.size for leaf in jax.tree.leaves(made["params"]["head"]["body"]))
+    counts["head"] -= sum(leaf.size for leaf in jax.tree.leaves(made["params"]["head"]["body"]))
+    assert counts == {"trunk": trunk, "rpn": rpn, "head": head, "mask": mask}
+
+
 @pytest.mark.parametrize(
     "model",
     [models.MaskRCNNResNet50FPN(3, dtype="bfloat16"), models.FasterRCNNVGG16(3, dtype="bfloat16")],
@@ -222,9 +248,7 @@ def test_softmax_masks_compete_and_sum_to_one():
     masks[0, 0, 8:24, 8:16] = True  # the left half of the first object
     targets = jax.tree.map(lambda leaf: leaf[:1], TARGETS).replace(masks=jnp.asarray(masks))
     matching = jnp.array([[0, -1]])
-    total, weight = heads["softmax"].loss(
-        logits, jnp.asarray(TRUTH[:1]), matching, targets, jnp.array([True])
-    )
+    total, weight = heads["softmax"].loss(logits, jnp.asarray(TRUTH[:1]), matching, targets)
     wanted = np.zeros((4, 4), int)
     wanted[:, :2] = 1
     log = np.log(np.take_along_axis(full[0, 0], wanted[..., None], -1))

@@ -24,11 +24,13 @@ def fpn():
 
 
 def c4():
+    """Mask R-CNN too, whose masks share the body."""
     rpn = models.RPN(sizes=((8.0, 16.0),), ratios=(0.5, 1.0, 2.0), before_nms=8, after_nms=4)
     pool = models.RegionPool(size=4, samples=0, aligned=True)
     body = models.ResNetStage(2, 4, stage=4, version="v1")
     head = models.BoxHead(pool=pool, body=body, hidden=(), detections=2)
-    return models.FasterRCNN(_trunk(2), CLASSES, models.OneMap("conv3_x"), rpn, head)
+    mask = models.MaskHead(None, (), 4)
+    return models.FasterRCNN(_trunk(2), CLASSES, models.OneMap("conv3_x"), rpn, head, mask)
 
 
 def retinanet():
@@ -105,8 +107,13 @@ def test_names_are_those_of_the_model_zoo():
         "roi_heads.mask_head.deconv.bias",
         "roi_heads.mask_head.predictor.weight",
     }
-    assert "roi_heads.res5.0.conv1.norm.bias" in theirs("c4")
-    assert "backbone.res3.0.conv1.weight" in theirs("c4")
+    assert set(theirs("c4")) >= {
+        "roi_heads.res5.0.conv1.norm.bias",
+        "backbone.res3.0.conv1.weight",
+        "roi_heads.mask_head.deconv.weight",
+        "roi_heads.mask_head.predictor.bias",
+    }
+    assert not any("mask_fcn" in name for name in theirs("c4"))
     assert {"head.cls_subnet.0.weight", "head.bbox_pred.bias"} <= set(theirs("retinanet"))
 
 

@@ -38,8 +38,10 @@ from vision_jax.models.lenet import LeNet5
 from vision_jax.models.localizer import Localizer
 from vision_jax.models.mask_rcnn import (
     MaskHead,
+    MaskRCNNResNet50C4,
     MaskRCNNResNet50FPN,
     MaskRCNNResNet101FPN,
+    mask_rcnn_resnet_c4,
     mask_rcnn_resnet_fpn,
 )
 from vision_jax.models.mobilenet_v1 import MobileNetV1
@@ -130,6 +132,7 @@ __all__ = [
     "LectureBoxes",
     "Localizer",
     "MaskHead",
+    "MaskRCNNResNet50C4",
     "MaskRCNNResNet50FPN",
     "MaskRCNNResNet101FPN",
     "MobileNetV1",
@@ -178,6 +181,7 @@ __all__ = [
     "full_resolution",
     "fully_convolutional",
     "keypoint_rcnn_resnet_fpn",
+    "mask_rcnn_resnet_c4",
     "mask_rcnn_resnet_fpn",
     "over_scales",
     "receptive_field",

@@ -51,13 +51,15 @@ class FastRCNN(nn.Module):
             "proposal_scores": proposals.scores,
             "proposal_valid": proposals.valid,
         }
-        outputs |= self.head(levels, strides, proposals.boxes, self.num_classes)
+        regions = self.head.regions(levels, strides, proposals.boxes)
+        outputs |= self.head(regions, self.num_classes)
         outputs["detections"] = self.head.detect(outputs, proposals, sizes)
         if targets is None or targets.boxes is None:
             return outputs
         outputs |= self.head.sample(proposals, targets, keys)
-        regions = self.head(levels, strides, outputs["rois"], self.num_classes, train, keys)
-        return outputs | {f"roi_{name}": value for name, value in regions.items()}
+        regions = self.head.regions(levels, strides, outputs["rois"], train)
+        found = self.head(regions, self.num_classes, train, keys)
+        return outputs | {f"roi_{name}": value for name, value in found.items()}
 
     def loss(
         self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]

@@ -19,6 +19,7 @@ from vision_jax.models.resnet import DEPTHS, ResNet
 from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
 from vision_jax.models.rpn import RPN
 from vision_jax.models.vgg import VGG
+from vision_jax.ops.assign import IGNORED
 from vision_jax.structs import Detections, Targets
 
 TERMS = ("rpn_class", "rpn_box", "roi_class", "roi_box", "mask", "keypoint")
@@ -110,10 +111,12 @@ class FasterRCNN(nn.Module):
             "proposal_scores": proposals.scores,
             "proposal_valid": proposals.valid,
         }
-        outputs |= self.head(levels, strides, proposals.boxes, self.num_classes)
+        outputs |= self.head(self.head.regions(levels, strides, proposals.boxes), self.num_classes)
         found = self.head.detect(outputs, proposals, sizes)
         for name, head in self._further():
-            outputs[f"{name}_logits"] = head(levels, strides, found.boxes, self.num_classes)
+            pool = self.head.regions if head.pool is None else head.pool
+            regions = pool(levels, strides, found.boxes)
+            outputs[f"{name}_logits"] = head(regions, self.num_classes)
             found = head.complete(found, outputs[f"{name}_logits"], max(shape))
         outputs["detections"] = found
         if targets is None or targets.boxes is None:
@@ -122,11 +125,15 @@ class FasterRCNN(nn.Module):
         outputs |= self.rpn.sample(outputs["anchors"], targets, sizes, keys)
         proposals = self.rpn.propose(logits, deltas, anchors, sizes, train=True)
         outputs |= self.head.sample(proposals, targets, keys)
-        regions = self.head(levels, strides, outputs["rois"], self.num_classes, train, keys)
-        outputs |= {f"roi_{name}": value for name, value in regions.items()}
+        shared = self.head.regions(levels, strides, outputs["rois"], train)
+        second = self.head(shared, self.num_classes, train, keys)
+        outputs |= {f"roi_{name}": value for name, value in second.items()}
         rois, _ = self.head.positives(outputs)
         for name, head in self._further():
-            outputs[f"roi_{name}_logits"] = head(levels, strides, rois, self.num_classes)
+            regions = shared[:, : rois.shape[1]]
+            if head.pool is not None:
+                regions = head.pool(levels, strides, rois)
+            outputs[f"roi_{name}_logits"] = head(regions, self.num_classes)
         return outputs
 
     def loss(
@@ -142,9 +149,9 @@ class FasterRCNN(nn.Module):
                 raise UserError(f"losses: no term {name!r}{suggest(name, TERMS)}")
         terms = self.rpn.loss(outputs, targets, valid) | self.head.loss(outputs, targets, valid)
         boxes, matching = self.head.positives(outputs)
+        matching = jnp.where(valid[:, None], matching, IGNORED)
         for name, head in self._further():
-            logits = outputs[f"roi_{name}_logits"]
-            terms[name] = head.loss(logits, boxes, matching, targets, valid)
+            terms[name] = head.loss(outputs[f"roi_{name}_logits"], boxes, matching, targets)
         return {name: term for name, term in terms.items() if name in self.losses}
 
     def detect(self, outputs: dict[str, Any]) -> Detections:

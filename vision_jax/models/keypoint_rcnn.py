@@ -9,12 +9,13 @@ import dataclasses
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
-from vision_jax.models.blocks import Conv, Norm
+from vision_jax.models.blocks import Norm
 from vision_jax.models.faster_rcnn import FasterRCNN, faster_rcnn_resnet_fpn
-from vision_jax.models.roi_heads import ConvTranspose, RegionPool
+from vision_jax.models.roi_heads import RegionPool, small_network
 from vision_jax.models.rpn import wide
+from vision_jax.models.upsampling import ConvTranspose
 from vision_jax.ops import losses
 from vision_jax.ops.masks import decode_heatmaps, keypoint_targets
 from vision_jax.ops.resize import resize
@@ -26,14 +27,14 @@ class KeypointHead(nn.Module):
 
     Fields:
       keypoints: number of them (COCO's persons: 17).
-      pool: how regions are pooled.
+      pool: how regions are pooled; None: as of `MaskHead`.
       widths: channels of the 3x3 convolutions.
       weight: of the loss.
       dtype: compute dtype.
     """
 
     keypoints: int = 17
-    pool: RegionPool = RegionPool(size=14, levels=4)
+    pool: RegionPool | None = RegionPool(size=14, levels=4)
     widths: tuple[int, ...] = (512,) * 8
     weight: float = 1.0
     dtype: str = "float32"
@@ -41,17 +42,12 @@ class KeypointHead(nn.Module):
     @nn.compact
     def __call__(
         self,
-        levels: tuple[Float[Array, "b _ _ c"], ...],
-        strides: tuple[int, ...],
-        boxes: Float[Array, "b r 4"],
+        x: Float[Array, "b r n n c"],
         num_classes: int,
     ) -> Float[Array, "b r s s k"]:
-        """Heat maps (logits) over each box; they do not depend on the class."""
-        x = self.pool(levels, strides, boxes)
+        """Heat maps (logits) over each region; they do not depend on the class."""
         images, regions = x.shape[:2]
-        x = x.reshape(images * regions, *x.shape[2:])
-        for i, width in enumerate(self.widths, start=1):
-            x = nn.relu(Conv(width, 3, padding=1, dtype=self.dtype, name=f"conv_fcn{i}")(x))
+        x = small_network(x, self.widths, "conv_fcn", self.dtype)
         up = ConvTranspose(self.keypoints, 4, 2, 1, dtype=self.dtype, name="kps_score_lowres")
         x = wide(up(x))
         x = resize(x, (2 * x.shape[1], 2 * x.shape[2]))
@@ -77,16 +73,14 @@ class KeypointHead(nn.Module):
         boxes: Float[Array, "b r 4"],
         matching: Int[Array, "b r"],
         targets: Targets,
-        valid: Bool[Array, "b"],
     ) -> tuple[Array, Array]:
         """Sum and weight: cross-entropy over a map's cells of every visible keypoint.
 
         Args:
           logits: of regions.
           boxes: of these.
-          matching: their objects; those without do not count.
+          matching: their objects; those without (negative) do not count.
           targets: with keypoints.
-          valid: images that count.
 
         Raises:
           ValueError: targets without keypoints.
@@ -97,7 +91,7 @@ class KeypointHead(nn.Module):
         owner = jnp.maximum(matching, 0)[..., None, None]
         points = jnp.take_along_axis(targets.keypoints, owner, 1).astype(boxes.dtype)
         wanted = jax.vmap(lambda p, b: keypoint_targets(p, b, size))(points, boxes)
-        seen = wanted.valid & (matching >= 0)[..., None] & valid[:, None, None]
+        seen = wanted.valid & (matching >= 0)[..., None]
         logits = logits.reshape(images, regions, size * size, count)
         loss = losses.cross_entropy(jnp.moveaxis(logits, 3, 2), wanted.place, mask=seen)
         return self.weight * loss.sum(), seen.sum(dtype=logits.dtype)

@@ -9,23 +9,30 @@ from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Float, Int
 
 from vision_jax.models.blocks import Conv, Norm
-from vision_jax.models.faster_rcnn import FasterRCNN, faster_rcnn_resnet_fpn
-from vision_jax.models.roi_heads import ConvTranspose, RegionPool, class_numbers
+from vision_jax.models.faster_rcnn import (
+    FasterRCNN,
+    faster_rcnn_resnet_c4,
+    faster_rcnn_resnet_fpn,
+)
+from vision_jax.models.roi_heads import RegionPool, class_numbers, small_network
 from vision_jax.models.rpn import wide
+from vision_jax.models.upsampling import ConvTranspose
 from vision_jax.ops import losses
 from vision_jax.ops.masks import crop_masks
 from vision_jax.structs import Detections, Targets
 
 
 class MaskHead(nn.Module):
-    """A small fully convolutional network on every region (figure 4, right).
+    """A small fully convolutional network on every region (figure 4).
 
     Fields:
-      pool: how regions are pooled; masks are twice its size.
-      widths: channels of the 3x3 convolutions, and (the last) of the transposed one.
+      pool: how regions are pooled; None: the head reads what the second stage's body finds
+        (figure 4, left). Masks are twice the size of what is read.
+      widths: channels of the 3x3 convolutions.
+      upsampled: of the transposed convolution; None: the last of `widths`.
       activation: 'sigmoid', each class's mask by itself (the paper); 'softmax', classes and
         background compete for every pixel (table 2b).
       class_specific: a mask for every class, or (False, with 'sigmoid') one for all.
@@ -33,8 +40,9 @@ class MaskHead(nn.Module):
       dtype: compute dtype.
     """
 
-    pool: RegionPool = RegionPool(size=14, levels=4)
+    pool: RegionPool | None = RegionPool(size=14, levels=4)
     widths: tuple[int, ...] = (256, 256, 256, 256)
+    upsampled: int | None = None
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     class_specific: bool = True
     weight: float = 1.0
@@ -43,19 +51,14 @@ class MaskHead(nn.Module):
     @nn.compact
     def __call__(
         self,
-        levels: tuple[Float[Array, "b _ _ c"], ...],
-        strides: tuple[int, ...],
-        boxes: Float[Array, "b r 4"],
+        x: Float[Array, "b r n n c"],
         num_classes: int,
     ) -> Float[Array, "b r s s k"]:
-        """Mask logits within each box; k is num_classes + 1, background first, or 1."""
-        x = self.pool(levels, strides, boxes)
+        """Mask logits within each region; k is num_classes + 1, background first, or 1."""
         images, regions = x.shape[:2]
-        x = x.reshape(images * regions, *x.shape[2:])
-        for i, width in enumerate(self.widths, start=1):
-            x = nn.relu(Conv(width, 3, padding=1, dtype=self.dtype, name=f"mask_fcn{i}")(x))
-        up = ConvTranspose(self.widths[-1], 2, 2, dtype=self.dtype, name="conv5_mask")
-        x = nn.relu(up(x))
+        x = small_network(x, self.widths, "mask_fcn", self.dtype)
+        width = self.widths[-1] if self.upsampled is None else self.upsampled
+        x = nn.relu(ConvTranspose(width, 2, 2, dtype=self.dtype, name="conv5_mask")(x))
         rows = num_classes + 1 if self.class_specific else 1
         x = Conv(rows, 1, dtype=self.dtype, name="mask_fcn_logits")(x)
         return wide(x).reshape(images, regions, *x.shape[1:])
@@ -76,23 +79,21 @@ class MaskHead(nn.Module):
         boxes: Float[Array, "b r 4"],
         matching: Int[Array, "b r"],
         targets: Targets,
-        valid: Bool[Array, "b"],
     ) -> tuple[Array, Array]:
         """Sum and weight: each positive region's mean over its pixels, and their number.
 
         Args:
           logits: of regions.
           boxes: of these.
-          matching: their objects; those without do not count.
+          matching: their objects; those without (negative) do not count.
           targets: with masks.
-          valid: images that count.
 
         Raises:
           ValueError: targets without masks.
         """
         if targets.masks is None:
             raise ValueError("a mask head needs batches with targets.masks")
-        positive = (matching >= 0) & valid[:, None]
+        positive = matching >= 0
         size = logits.shape[2:4]
         cropped = [
             crop_masks(masks, box, jnp.maximum(owner, 0), size)
@@ -141,3 +142,28 @@ def MaskRCNNResNet101FPN(
 ) -> FasterRCNN:
     """ResNet-101; see `mask_rcnn_resnet_fpn`."""
     return mask_rcnn_resnet_fpn(101, num_classes, norm, eps, dtype)
+
+
+def mask_rcnn_resnet_c4(
+    depth: int,
+    num_classes: int = 80,
+    version: Literal["v1", "v1.5"] = "v1",
+    norm: Norm = "frozen",
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """On conv4_x; conv5_x of a region leads to its class and its mask (figure 4, left).
+
+    As in detectron2; see `faster_rcnn_resnet_c4`.
+    """
+    model = faster_rcnn_resnet_c4(depth, num_classes, version, norm, dtype)
+    return dataclasses.replace(model, mask=MaskHead(None, (), 256, dtype=dtype))
+
+
+def MaskRCNNResNet50C4(
+    num_classes: int = 80,
+    version: Literal["v1", "v1.5"] = "v1",
+    norm: Norm = "frozen",
+    dtype: str = "float32",
+) -> FasterRCNN:
+    """ResNet-50; see `mask_rcnn_resnet_c4`."""
+    return mask_rcnn_resnet_c4(50, num_classes, version, norm, dtype)

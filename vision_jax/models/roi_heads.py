@@ -15,15 +15,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int, Key
 
-from vision_jax.models.blocks import (
-    Dense,
-    Dropout,
-    Norm,
-    channelwise,
-    compute_dtype,
-    he_fan_out,
-    torch_linear,
-)
+from vision_jax.models.blocks import Conv, Dense, Dropout, Norm, torch_linear
 from vision_jax.models.classifier import HEAD_LAYER, SMALL_NORMAL
 from vision_jax.models.resnet import Bottleneck
 from vision_jax.models.rpn import (
@@ -39,7 +31,6 @@ from vision_jax.models.rpn import (
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops import losses
 from vision_jax.ops.assign import BACKGROUND, IGNORED, match
-from vision_jax.ops.conv import conv_transpose2d
 from vision_jax.ops.nms import nms_classes
 from vision_jax.ops.pool import global_avg_pool
 from vision_jax.ops.roi_align import pyramid_level, roi_align_pyramid
@@ -103,28 +94,6 @@ class RegionPool:
         return pooled
 
 
-class ConvTranspose(nn.Module):
-    """Transposed convolution with bias, which writes each pixel to `stride` x `stride` and more.
-
-    Parameters: `kernel` (kh, kw, in, features), `bias` (features,).
-    """
-
-    features: int
-    kernel: int
-    stride: int
-    padding: int = 0
-    dtype: str = "float32"
-
-    @nn.compact
-    def __call__(self, x: Float[Array, "n h w c"]) -> Float[Array, "n _ _ o"]:
-        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
-        kernel = self.param("kernel", he_fan_out, shape)
-        bias = self.param("bias", nn.initializers.zeros, (self.features,))
-        dtype = compute_dtype(self.dtype, kernel)
-        x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding)
-        return x + channelwise(bias.astype(dtype))
-
-
 class ResNetStage(nn.Module):
     """A ResNet's last stage as a head: conv5_x of the C4 networks (He 2015, section 4 of Ren 2015).
 
@@ -162,7 +131,8 @@ class BoxHead(nn.Module):
 
     Fields:
       pool: how regions are pooled.
-      body: module that pooled features go through first, averaged afterwards; None: none.
+      body: module that pooled features go through first, averaged afterwards; None: none. Other
+        heads can share what it finds.
       hidden: widths of the fully connected layers fc6, fc7 …
       dropout: probability, of each hidden layer's outputs.
       class_specific: offsets for every class, or (False) one for all.
@@ -201,12 +171,24 @@ class BoxHead(nn.Module):
     least_size: float = 1e-2
     dtype: str = "float32"
 
-    @nn.compact
-    def __call__(
+    def regions(
         self,
         levels: tuple[Float[Array, "b _ _ c"], ...],
         strides: Sequence[int],
         boxes: Float[Array, "b r 4"],
+        train: bool = False,
+    ) -> Float[Array, "b r s s d"]:
+        """Maps of regions, pooled (see `RegionPool`) and through the body."""
+        x = self.pool(levels, strides, boxes)
+        if self.body is None:
+            return x
+        y = self.body(x.reshape(-1, *x.shape[2:]), train)
+        return y.reshape(*x.shape[:2], *y.shape[1:])
+
+    @nn.compact
+    def __call__(
+        self,
+        x: Float[Array, "b r s s d"],
         num_classes: int,
         train: bool = False,
         keys: Key[Array, "b"] | None = None,
@@ -214,20 +196,19 @@ class BoxHead(nn.Module):
         """What the regions hold.
 
         Args:
-          levels, strides, boxes: see `RegionPool`.
+          x: what `regions` returned.
           num_classes: without background.
-          train, keys: for dropout and the body's norms.
+          train, keys: for dropout.
 
         Returns:
           features: (b, r, d), what the last layers read.
           class_logits: (b, r, num_classes + 1), background first.
           box_deltas: (b, r, num_classes + 1 or 1, 4).
         """
-        x = self.pool(levels, strides, boxes)
         images, regions = x.shape[:2]
         x = x.reshape(images * regions, *x.shape[2:])
         if self.body is not None:
-            x = global_avg_pool(self.body(x, train))
+            x = global_avg_pool(x)
         x = x.reshape(images * regions, -1)
         for i, width in enumerate(self.hidden):
             fc = Dense(width, True, self.dtype, torch_linear, name=f"fc{i + 6}")
@@ -331,6 +312,16 @@ class BoxHead(nn.Module):
         logits, deltas = jax.lax.stop_gradient((found["class_logits"], found["box_deltas"]))
         sizes = sizes.astype(deltas.dtype)
         return Detections(*jax.vmap(image)(logits, deltas, proposals.boxes, proposals.valid, sizes))
+
+
+def small_network(
+    x: Float[Array, "b r s s c"], widths: tuple[int, ...], name: str, dtype: str
+) -> Float[Array, "n s s d"]:
+    """The 3x3 convolutions `name`1 … of a head that keeps its regions' maps, all images in one."""
+    x = x.reshape(-1, *x.shape[2:])
+    for i, width in enumerate(widths, start=1):
+        x = nn.relu(Conv(width, 3, padding=1, dtype=dtype, name=f"{name}{i}")(x))
+    return x
 
 
 def class_numbers(targets: Targets, matching: Int[Array, "b s"]) -> Int[Array, "b s"]:
