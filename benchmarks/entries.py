@@ -13,10 +13,12 @@ class Variant:
     Attributes:
       target: 'module:function'; the function takes the entry's settings and returns a `Work`.
       needs: packages without which it is left out.
+      settings: further arguments, of this variant alone.
     """
 
     target: str
     needs: tuple[str, ...] = ()
+    settings: dict[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -49,7 +51,6 @@ class Entry:
     tolerance: float | None = None
 
 
-_TORCH = ("torch",)
 _TF = ("tensorflow",)
 _PIPELINES = {
     "ours": Variant(f"{WORK}.input_pipeline:ours"),
@@ -93,32 +94,6 @@ ENTRIES = (
         },
         {"batches": 200},
         {"batches": 4},
-    ),
-    Entry(
-        "ResNet-50 inference, 8×224",
-        "images",
-        {
-            "ours": Variant(f"{WORK}.resnet50:infer"),
-            "torch": Variant(f"{WORK}.resnet50_torch:infer", _TORCH),
-            "torch.compile": Variant(f"{WORK}.resnet50_torch:infer_compiled", _TORCH),
-        },
-        {"batch_size": 8, "size": 224, "steps": 10},
-        {"batch_size": 2, "size": 64, "steps": 1},
-        bar=1.2,
-        tolerance=1e-4,
-    ),
-    Entry(
-        "ResNet-50 training step, 8×224",
-        "images",
-        {
-            "ours": Variant(f"{WORK}.resnet50:train"),
-            "torch": Variant(f"{WORK}.resnet50_torch:train", _TORCH),
-            "torch.compile": Variant(f"{WORK}.resnet50_torch:train_compiled", _TORCH),
-        },
-        {"batch_size": 8, "size": 224, "steps": 5},
-        {"batch_size": 2, "size": 64, "steps": 1},
-        bar=1.0,
-        tolerance=1e-4,
     ),
     *(
         Entry(

@@ -154,7 +154,8 @@ def _start(
             left_out[name] = f"{missing[0]} is not installed"
             say(f"  {name} is left out: {left_out[name]}")
             continue
-        task = {"target": variant.target, "settings": settings, "cores": entry.cores}
+        own = {**settings, **variant.settings}
+        task = {"target": variant.target, "settings": own, "cores": entry.cores}
         say(f"  preparing {name}")
         worker = _Worker(name, variant, {**task, "shared": str(shared)})
         try:

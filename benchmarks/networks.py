@@ -1,0 +1,92 @@
+"""Entries of whole networks, batch × input: inference, and the full training step."""
+
+import dataclasses
+from typing import Any
+
+from benchmarks.entries import WORK, Entry, Variant
+
+_TORCH, _TORCHVISION = ("torch",), ("torch", "torchvision")
+
+
+@dataclasses.dataclass(frozen=True)
+class Network:
+    """One network's two entries.
+
+    Attributes:
+      title: of the entries.
+      module: of `benchmarks.work`, with `infer` and `train`; with '_torch', the peer's.
+      shape: as the entries say it.
+      settings: of both.
+      quick: settings under `--quick`.
+      steps: of a round, in inference and in training.
+      needs: the peer's packages.
+      compiled: whether torch.compile is a peer too.
+      bars: of inference and training.
+      tolerances: of the outputs of inference, and of losses, of which the second one is after an
+        update; see `Entry`.
+    """
+
+    title: str
+    module: str
+    shape: str
+    settings: dict[str, Any]
+    quick: dict[str, Any]
+    steps: tuple[int, int]
+    needs: tuple[str, ...] = _TORCHVISION
+    compiled: bool = False
+    bars: tuple[float, float] = (1.0, 1.0)
+    tolerances: tuple[float, float] = (1e-4, 1e-3)
+
+    def entries(self) -> tuple[Entry, Entry]:
+        """Of inference and of training."""
+        infer, train = (
+            Entry(
+                f"{self.title} {title}, {self.shape}",
+                "images",
+                self._variants(function),
+                {**self.settings, "steps": steps},
+                {**self.quick, "steps": 1},
+                bar=bar,
+                tolerance=tolerance,
+            )
+            for title, function, steps, bar, tolerance in zip(
+                ("inference", "training step"),
+                ("infer", "train"),
+                *(self.steps, self.bars, self.tolerances),
+                strict=True,
+            )
+        )
+        return infer, train
+
+    def _variants(self, function: str) -> dict[str, Variant]:
+        peer = f"{WORK}.{self.module}_torch:{function}"
+        found = {
+            "ours": Variant(f"{WORK}.{self.module}:{function}"),
+            "torch": Variant(peer, self.needs),
+        }
+        if self.compiled:
+            found["torch.compile"] = Variant(peer, self.needs, {"compiled": True})
+        return found
+
+
+def _classifier(
+    title: str, network: str, batch: int, size: int, quick: tuple[int, int], **more: Any
+) -> Network:
+    settings = {"network": network, "batch_size": batch, "size": size}
+    small = {"batch_size": quick[0], "size": quick[1]}
+    return Network(title, "classify", f"{batch}×{size}", settings, small, **more)
+
+
+NETWORKS = (
+    _classifier("LeNet", "lenet", 128, 28, (16, 28), steps=(100, 50), needs=_TORCH),
+    _classifier("CIFAR ResNet-20", "resnet20", 128, 32, (16, 32), steps=(10, 5), needs=_TORCH),
+    _classifier(
+        *("ResNet-50", "resnet50", 8, 224, (2, 64)), steps=(10, 5), compiled=True, bars=(1.2, 1.0)
+    ),
+    _classifier("VGG-16", "vgg16", 8, 224, (1, 64), steps=(3, 1)),
+    _classifier("MobileNet v1", "mobilenet_v1", 32, 224, (4, 96), steps=(3, 1), needs=_TORCH),
+    _classifier("Inception v3", "inception_v3", 8, 299, (2, 139), steps=(3, 2)),
+    _classifier("FCN-8s VGG-16", "fcn8s", 2, 320, (1, 64), steps=(1, 1), needs=_TORCH),
+)
+
+ENTRIES = tuple(entry for network in NETWORKS for entry in network.entries())

@@ -1,0 +1,77 @@
+"""Classifiers and segmenters (float32): inference, and the full training step.
+
+Dropout is off, so that losses can be compared: of these networks only the fully connected layers
+of VGG and FCN, and Inception's last layer have any, and it costs next to nothing.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from benchmarks.work import Work, ours
+from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normalisation
+
+
+def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
+    task, batch, variables = setting(shared, network, batch_size, size)
+    return ours.inference(
+        lambda v, b: {"logits": task.predict(v, b)["logits"]}, variables, batch, steps
+    )
+
+
+def train(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
+    task, batch, variables = setting(shared, network, batch_size, size)
+    return ours.training(task, variables, batch, steps, RATE)
+
+
+def setting(shared: pathlib.Path, network: str, batch_size: int, size: int) -> tuple[Any, Any, Any]:
+    """Task, batch and variables."""
+    from vision_jax import tasks
+    from vision_jax.structs import Batch, Targets
+
+    model = make(network)
+    mean, std = normalisation(network)
+    image, label = images(network, batch_size, size)
+    if network in SEGMENTERS:
+        task, targets = tasks.Segmentation(model, mean, std), Targets(segmentation=label)
+    else:
+        task = tasks.Classification(model, mean, std, aux_weight=AUX_WEIGHT)
+        targets = Targets(label=label)
+    index, valid = np.arange(batch_size, dtype=np.int32), np.ones(batch_size, bool)
+    batch = Batch(image=image, valid=valid, index=index, targets=targets)
+    table = lenet_table() if network == "lenet" else None
+    return task, batch, ours.weights_of(shared, model, task, batch, table)
+
+
+def make(network: str, dtype: str = "float32") -> Any:
+    """The network, without dropout."""
+    from vision_jax import models
+
+    makers = {
+        "lenet": lambda: models.LeNet5(act="relu", pool="max", padding=2, dtype=dtype),
+        "resnet20": lambda: models.CifarResNet(20, dtype=dtype),
+        "resnet50": lambda: models.ResNet50(dtype=dtype),
+        "vgg16": lambda: models.VGG16(dtype=dtype),
+        "mobilenet_v1": lambda: models.MobileNetV1(dtype=dtype),
+        "inception_v3": lambda: models.InceptionV3(dtype=dtype),
+        "fcn8s": lambda: models.fcn("vgg16", 8, learn="all", dtype=dtype),
+    }
+    model = makers[network]()
+    if hasattr(model.head, "dropout"):
+        model = model.clone(head=model.head.clone(dropout=0.0))
+    return model
+
+
+def lenet_table() -> Any:
+    """The names of `networks_torch.LeNet`, since no well-known file has LeNet's weights."""
+    from vision_jax.weights.engine import Row, Table
+
+    rows = (
+        Row("conv1", "trunk/C1", "conv_bias"),
+        Row("conv2", "trunk/C3", "conv_bias"),
+        Row("fc1", "head/C5", "dense_bias", (16, 5, 5)),
+        Row("fc2", "head/F6", "dense_bias"),
+        Row("fc3", "head/out", "dense_bias"),
+    )
+    return Table("benchmarks", lambda model: iter(rows))

@@ -1,0 +1,105 @@
+"""The work of `classify` in PyTorch, channels last: torchvision's networks where it has them."""
+
+import pathlib
+from collections.abc import Callable
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from benchmarks.work import Work, theirs
+from benchmarks.work import networks_torch as plain
+from benchmarks.work.inputs import AUX_WEIGHT, RATE, VOID, images, normalisation
+
+
+def make(network: str) -> nn.Module:
+    """The network with drawn weights, without dropout."""
+
+    def of_torchvision(name: str, **options: object) -> Callable[[], nn.Module]:
+        def build() -> nn.Module:
+            import torchvision
+
+            return getattr(torchvision.models, name)(weights=None, **options)
+
+        return build
+
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "lenet": plain.LeNet,
+        "resnet20": plain.ResNet20,
+        "resnet50": of_torchvision("resnet50"),
+        "vgg16": of_torchvision("vgg16", dropout=0.0),
+        "mobilenet_v1": plain.MobileNetV1,
+        "inception_v3": of_torchvision("inception_v3", dropout=0.0, init_weights=True),
+        "fcn8s": plain.FCN8s,
+    }
+    model = makers[network]()
+    if isinstance(model, plain.PLAIN):
+        plain.draw(model)
+    return model.to(memory_format=torch.channels_last)
+
+
+def infer(
+    shared: pathlib.Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    steps: int,
+    compiled: bool = False,
+) -> Work:
+    model, forward, _ = _setting(shared, network, batch_size, size, compiled)
+    model.eval()
+    return theirs.inference(forward, batch_size, steps, lambda logits: {"logits": _last(logits)})
+
+
+def train(
+    shared: pathlib.Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    steps: int,
+    compiled: bool = False,
+) -> Work:
+    model, forward, label = _setting(shared, network, batch_size, size, compiled)
+
+    def loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        found = forward()
+        logits, *aux = found if isinstance(found, tuple) else (found,)
+        total = functional.cross_entropy(logits, label, ignore_index=VOID)
+        for other in aux:
+            total = total + AUX_WEIGHT * functional.cross_entropy(other, label)
+        return total, {"accuracy": (logits.argmax(1) == label).float().mean()}
+
+    return theirs.training(model, loss, batch_size, steps, RATE)
+
+
+def _setting(shared: pathlib.Path, network: str, batch_size: int, size: int, compiled: bool):
+    """The model in training mode, a function from nothing to logits, and the labels."""
+    theirs.prepare()
+    model = make(network)
+    image, label = images(network, batch_size, size)
+    image = torch.from_numpy(image).permute(0, 3, 1, 2)  # channels last in memory already
+    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in normalisation(network))
+
+    def from_pixels(image: torch.Tensor):
+        return model((image / 255 - mean) / std)
+
+    _measure_statistics(model, lambda: from_pixels(image))
+    theirs.hand_over(model.state_dict(), shared)
+    run = torch.compile(from_pixels) if compiled else from_pixels
+    return model, lambda: run(image), torch.from_numpy(label).long()
+
+
+def _measure_statistics(model: nn.Module, forward: Callable) -> None:
+    """Gives batch norms this batch's statistics, so that inference with them is no empty test."""
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        forward()
+    for norm in norms:
+        norm.momentum = 0.1
+
+
+def _last(logits: torch.Tensor):
+    """Channels last, as ours are."""
+    return logits.movedim(1, -1).numpy()
