@@ -1,11 +1,13 @@
 """The conductor on real runs: devices, processes, averaging, plateau, weights, stages."""
 
+import dataclasses
 import json
 import os
 import pathlib
 import socket
 import subprocess
 import sys
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -57,6 +59,25 @@ def params(folder: pathlib.Path, tree) -> dict:
     restored, _ = checkpoints.restore(state)
     checkpoints.close()
     return restored
+
+
+@dataclasses.dataclass(frozen=True)
+class Watch:
+    """A transform that notes how far the training is."""
+
+    in_context: ClassVar[bool] = True
+    seen: ClassVar[dict[int, float]] = {}
+
+    def __call__(self, example, rng, context):
+        self.seen[context.step] = context.progress
+        return example
+
+
+def test_transforms_know_how_far_the_training_is(tmp_path):
+    tree = config(steps=4, eval_every=4)
+    tree.train.transforms = (node(Watch),)
+    run.train(tree, tmp_path)
+    assert [Watch.seen[step] for step in range(4)] == [0, 0.25, 0.5, 0.75]
 
 
 @pytest.mark.parametrize("how", ["pmap", "jit"])

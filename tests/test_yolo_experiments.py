@@ -16,7 +16,7 @@ from experiments import (
 from experiments.sweeps import bag_of_freebies, path_from_yolo
 from vision_jax import models
 from vision_jax.config import UserError, build
-from vision_jax.data import BoxMixUp, PerBatch
+from vision_jax.data import PerBatch, Until
 from vision_jax.training import stages
 from vision_jax.weights import darknet_sections
 
@@ -49,9 +49,9 @@ def test_every_freebie_can_be_taken_away():
         config = yolo_v3_voc0712.get_config(f"{name}=False")
         assert config.to_json() != on.to_json() and config.expect is None, name
     kinds = [type(build(part)) for part in on.train.transforms]
-    assert kinds[0] is BoxMixUp and PerBatch in kinds
+    assert kinds[0] is Until and PerBatch in kinds
     off = yolo_v3_voc0712.get_config("mixup=False,shapes=False")
-    assert not {BoxMixUp, PerBatch} & {type(build(part)) for part in off.train.transforms}
+    assert not {Until, PerBatch} & {type(build(part)) for part in off.train.transforms}
 
 
 def test_published_weights_fit_the_experiments():

@@ -98,7 +98,11 @@ class Run:
         experiment = self.experiment
         in_flight: collections.deque = collections.deque()
         batches = experiment.train.batches(
-            self.step, experiment.data_seed, jax.process_index(), jax.process_count()
+            self.step,
+            experiment.data_seed,
+            jax.process_index(),
+            jax.process_count(),
+            experiment.total_steps,
         )
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:

@@ -1,13 +1,15 @@
 """Mosaic, mixup, batch shapes and colour: against painted pictures, slow loops and replays."""
 
 import colorsys
+import contextlib
 
+import jax
 import numpy as np
 import painted
 import pytest
 
 from vision_jax.config import UserError
-from vision_jax.data import loading, transforms
+from vision_jax.data import Train, loading, transforms
 from vision_jax.data import transforms_mixing as mixing
 from vision_jax.data import transforms_objects as objects
 from vision_jax.data.transforms_color import PhotometricDistortion
@@ -93,6 +95,34 @@ def test_what_is_mixed_went_through_the_transforms_before():
 def test_mixup_of_semantic_labels_is_refused():
     with pytest.raises(UserError, match=r"picture_0.png.*: BoxMixUp: semantic labels cannot"):
         load((mixing.BoxMixUp(),))
+
+
+def test_mixup_ends_before_the_training():
+    """Batches before the end are as with mixup, those after as without; all have one shape."""
+    mixup, shape = mixing.BoxMixUp(probability=1.0), objects.Stretch(32)
+
+    def batches(first, start=0, steps=None):
+        pipeline = Train(NO_SEMANTICS, (*first, shape), batch_size=4, threads=1)
+        with contextlib.closing(pipeline.batches(start, 3, steps=steps)) as found:
+            return [next(found) for _ in range(start, 10)]
+
+    def forms(batch):
+        return [(leaf.shape, leaf.dtype) for leaf in jax.tree.leaves(batch)]
+
+    ending = (mixing.Until(mixup, 0.7),)
+    mixed, plain, ended = batches((mixup,)), batches(()), batches(ending, steps=10)
+    for step, batch in enumerate(ended):
+        wanted = mixed if step < 7 else plain
+        jax.tree.map(np.testing.assert_array_equal, batch, wanted[step])
+        assert not np.array_equal(mixed[step].image, plain[step].image)
+        # What a compiled step is made for.
+        assert forms(batch) == forms(ended[0])
+    resumed = batches(ending, start=5, steps=10)
+    jax.tree.map(np.testing.assert_array_equal, resumed, ended[5:])
+    unknown = batches(ending)
+    jax.tree.map(np.testing.assert_array_equal, unknown, mixed)
+    with pytest.raises(UserError, match=r"share=1\.5 is not within"):
+        mixing.Until(mixup, 1.5)
 
 
 def test_mixtures_repeat_and_nest():

@@ -22,7 +22,7 @@ from vision_jax.data.transforms import (
     ScaleJitterCrop,
 )
 from vision_jax.data.transforms_color import PhotometricDistortion
-from vision_jax.data.transforms_mixing import BoxMixUp, Mosaic, PerBatch
+from vision_jax.data.transforms_mixing import BoxMixUp, Mosaic, PerBatch, Until
 from vision_jax.data.transforms_objects import (
     Expand,
     IoUCrop,
@@ -76,6 +76,7 @@ __all__ = [
     "Source",
     "Stretch",
     "Train",
+    "Until",
     "VocFolder",
     "WithProposals",
 ]

@@ -30,6 +30,11 @@ class Context:
         seed = [self.loader.data_seed, _BATCH, self.step // every]
         return np.random.Generator(np.random.PCG64(seed))
 
+    @property
+    def progress(self) -> float:
+        """Share of the training that lies behind, 0..1; 0 where its length is not known."""
+        return self.step / self.loader.steps if self.loader.steps else 0.0
+
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
@@ -43,12 +48,14 @@ class Loader:
       source, transforms: see `pipeline.Train`.
       degenerate: 'raise' or 'drop', see there.
       data_seed: of the draws that a batch shares.
+      steps: of the whole training, or None where that is not known.
     """
 
     source: Any
     transforms: tuple = ()
     degenerate: str = "raise"
     data_seed: int = 0
+    steps: int | None = None
 
     def __call__(self, i: int, rng: np.random.Generator, step: int = 0) -> dict:
         """Example i, decoded and transformed.

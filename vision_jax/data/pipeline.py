@@ -79,18 +79,24 @@ class Train:
         return _element(self, data_seed=0)
 
     def batches(
-        self, start_step: int, data_seed: int, process_index: int = 0, process_count: int = 1
+        self,
+        start_step: int,
+        data_seed: int,
+        process_index: int = 0,
+        process_count: int = 1,
+        steps: int | None = None,
     ) -> "Batches":
         """This process's share of the global batches start_step, start_step + 1, ...
 
         In epoch e = g // n the order is the stable argsort of n draws of PCG64([data_seed, 0, e]);
-        the transforms of stream position g draw from PCG64([data_seed, 1, g]).
+        the transforms of stream position g draw from PCG64([data_seed, 1, g]). `steps` is the
+        training's length, for transforms that end before it (`Until`); not where batches end.
 
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
         stream = _stream(self, data_seed, process_index, process_count)
-        return Batches(self, stream, start_step)
+        return Batches(self, dataclasses.replace(stream, steps=steps), start_step)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -55,6 +55,7 @@ class Stream:
       skip: leave out records that cannot be read, instead of raising RecordError.
       arrays: the whole source in memory, or None to read and decode.
       max_boxes, degenerate, repeats: see `pipeline.Train`.
+      steps: see `loading.Loader`.
     """
 
     source: Any
@@ -68,6 +69,7 @@ class Stream:
     max_boxes: int = 100
     degenerate: str = "raise"
     repeats: int = 1
+    steps: int | None = None
 
     def __len__(self) -> int:
         if self.data_seed is None:
@@ -141,7 +143,8 @@ class Stream:
         training = self.data_seed is not None
         tries = _TRIES if training and self.skip else 1
         records = self._records(np.arange(position, position + tries))
-        loader = Loader(self.source, self.transforms, self.degenerate, self.data_seed or 0)
+        seed = self.data_seed or 0
+        loader = Loader(self.source, self.transforms, self.degenerate, seed, self.steps)
         step = position // self.batch_size
         for bad, record in enumerate(records):
             seed = [self.data_seed, _TRAIN] if training else [0, _EVAL]

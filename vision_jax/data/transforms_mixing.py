@@ -6,10 +6,11 @@ remain pure functions of the data seed and the position in the stream.
 
 import dataclasses
 from collections.abc import Iterable
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.data import geometry
 from vision_jax.data.loading import Context, apply
 from vision_jax.data.transforms_objects import fitting
@@ -136,6 +137,32 @@ class PerBatch:
     def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
         number = int(context.generator(self.every).integers(len(self.choices)))
         return apply(self.choices[number], example, rng, lambda: context)
+
+
+@dataclasses.dataclass(frozen=True)
+class Until:
+    """A transform in the first part of the training, which sees plain examples in the end.
+
+    Mixup in the bag of freebies and mosaics are stopped so. A training of several stages counts
+    each by itself. Raises UserError for a share outside of 0..1.
+
+    Attributes:
+      transform: it must leave shapes to later ones, so that nothing is compiled again.
+      share: of all steps, 0..1.
+    """
+
+    transform: Any
+    share: float = 0.9
+    in_context: ClassVar[bool] = True
+
+    def __post_init__(self):
+        if not 0 <= self.share <= 1:
+            raise UserError(f"Until: share={self.share} is not within 0..1")
+
+    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+        if context.progress >= self.share:
+            return example
+        return apply(self.transform, example, rng, lambda: context)
 
 
 def _dropped(examples: Iterable[dict]) -> int:
