@@ -43,6 +43,7 @@ def claims(argument=""):
             higher={COUNT: more},
             lower={COUNT: fewer},
             scale=scale,
+            paired=True,
         )
         for fewer, more in ((few, less), (less, enough), (enough, many))
     )

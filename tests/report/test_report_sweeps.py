@@ -96,6 +96,14 @@ def test_a_sweep_without_a_finished_run_has_a_table(tmp_path):
     assert "| 0.1 | 0 |" in table.read_text() and not (tmp_path / "plot.png").exists()
 
 
+def test_pairs_are_compared_seed_by_seed():
+    first, second = [0.1, 0.5, 0.9], [0.2, 0.6, 1.01]
+    assert shows(second, first, paired=True) and not shows(second, first)
+    assert not shows(first, second, paired=True)
+    assert not shows([0.2, 0.6, 0.5], first, paired=True)
+    assert not shows([*second, 1.0], first, paired=True)
+
+
 def test_a_claim_of_equality_compares_seed_by_seed(tmp_path):
     found = [
         SweepRow(f"{kind}{seed}", {"kind": kind, "seed": seed}, {"eval/loss": loss + seed})

@@ -38,6 +38,8 @@ class Claim:
       higher, lower: overrides that a run must have to count on that side.
       scale: where it would show, for the table to say when here it does not.
       within: not None claims instead that the sides differ by no more, seed by seed.
+      paired: the sides measure the same trained networks in two ways, so that differences are
+        taken seed by seed.
     """
 
     text: str
@@ -46,17 +48,20 @@ class Claim:
     lower: Mapping[str, Any]
     scale: str = ""
     within: float | None = None
+    paired: bool = False
 
 
-def shows(a: Sequence[float], b: Sequence[float]) -> bool:
+def shows(a: Sequence[float], b: Sequence[float], paired: bool = False) -> bool:
     """Whether a's mean is above b's by more than twice the standard error of the difference.
 
     Both need 3 values or more (seeds), all finite; the error is sqrt(var a / n + var b / m) with
-    unbiased variances.
+    unbiased variances, or sqrt(var (a - b) / n) where values at one place belong together.
     """
     if min(len(a), len(b)) < FEWEST_SEEDS or not all(map(math.isfinite, (*a, *b))):
         return False
-    difference, error = _difference(a, b)
+    if paired and len(a) != len(b):
+        return False
+    difference, error = _difference(a, b, paired)
     return difference > 2 * error
 
 
@@ -169,8 +174,12 @@ def _side(rows: Sequence[SweepRow], overrides: Mapping[str, Any], metric: str) -
     return _values(chosen, metric)
 
 
-def _difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float]:
-    error = math.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
+def _difference(a: Sequence[float], b: Sequence[float], paired: bool) -> tuple[float, float]:
+    """Of the means, and its standard error."""
+    if paired and len(a) == len(b):
+        error = math.sqrt(np.var(np.subtract(a, b), ddof=1) / len(a))
+    else:
+        error = math.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
     return float(np.mean(a) - np.mean(b)), error
 
 
@@ -178,7 +187,7 @@ def _verdict(claim: Claim, rows: Sequence[SweepRow]) -> str:
     higher = _side(rows, claim.higher, claim.metric)
     lower = _side(rows, claim.lower, claim.metric)
     if claim.within is None:
-        is_shown = shows(higher, lower)
+        is_shown = shows(higher, lower, claim.paired)
     else:
         is_shown = equal(higher, lower, claim.within)
     if is_shown:
@@ -188,7 +197,7 @@ def _verdict(claim: Claim, rows: Sequence[SweepRow]) -> str:
     if min(len(higher), len(lower)) < FEWEST_SEEDS:
         counts = f"{len(higher)} and {len(lower)} runs, {FEWEST_SEEDS} needed"
         return f"| {claim.text} | {claim.metric} | {counts} | {verdict} |"
-    difference, error = _difference(higher, lower)
+    difference, error = _difference(higher, lower, claim.paired)
     return f"| {claim.text} | {claim.metric} | {difference:+.4g} ± {2 * error:.2g} | {verdict} |"
 
 
