@@ -47,11 +47,8 @@ def recipe(config, multiscale):
     )
     config.epochs = 160.0
     if multiscale:
-        config.train.transforms = (
-            *yolo_v1_voc0712.augmented(),
-            node(data.PerBatch, choices=tuple(node(data.Stretch, size=size) for size in SIZES)),
-            node(data.RandomFlip),
-        )
+        sizes = tuple(node(data.Stretch, size=size) for size in SIZES)
+        config.train.transforms = yolo_v1_voc0712.augmented(node(data.PerBatch, choices=sizes))
 
 
 def tiny(config):

@@ -15,7 +15,7 @@ from vision_jax.config import UserError, build, node, override
 from vision_jax.data import Eval, RandomFlip, RecordError, Train, coco_json, loading
 from vision_jax.data.transforms_color import PhotometricDistortion
 from vision_jax.data.transforms_mixing import Mosaic, PerBatch
-from vision_jax.data.transforms_objects import Expand, IoUCrop, Letterbox, Stretch
+from vision_jax.data.transforms_objects import EdgeJitter, Expand, IoUCrop, Letterbox, Stretch
 
 FIELDS = ("image", "valid", "index", "id", "size", "scale")
 OBJECTS = ("boxes", "labels", "valid", "masks", "keypoints", "segmentation")
@@ -215,6 +215,34 @@ def test_ssd_chain_fits_the_pixels(seed):
     got = loading.Loader(source, chain)(seed % 12, rng)
     # A crop of ten pixels becomes 48: interpolation reaches three pixels around an edge.
     painted.check(got, edge=3.0, labels=())
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_edges_move_and_repeat_their_pixels(seed):
+    picture = painted.Pictures()[seed % 12]
+    height, width = picture["image"].shape[:2]
+    got = EdgeJitter(0.3)(picture, np.random.default_rng(seed))
+    h, w = got["image"].shape[:2]
+    draws = np.random.default_rng(seed)
+    (top, bottom), (left, right) = (
+        draws.integers(-int(0.3 * side), int(0.3 * side) + 1, 2) for side in (height, width)
+    )
+    assert (h, w) == (height + bottom - top, width + right - left)
+    for y in range(h):
+        for x in range(w):
+            near = np.clip((y + top, x + left), 0, (height - 1, width - 1))
+            assert (got["image"][y, x] == picture["image"][tuple(near)]).all()
+    kept = []
+    for box, label in zip(picture["boxes"], picture["labels"], strict=True):
+        x0, x1 = np.clip(box[[0, 2]] - left, 0, w)
+        y0, y1 = np.clip(box[[1, 3]] - top, 0, h)
+        if x1 - x0 > 0.005 * w and y1 - y0 > 0.005 * h:
+            kept.append((x0, y0, x1, y1, label))
+    found = np.concatenate([got["boxes"], got["labels"][:, None]], 1)
+    np.testing.assert_array_equal(found, np.float32(kept).reshape(-1, 5))
+    assert len(got["masks"]) == len(kept) and got["masks"].shape[1:] == (h, w)
+    with pytest.raises(UserError, match=r"jitter=0\.5"):
+        EdgeJitter(0.5)
 
 
 def test_each_shape_is_compiled_once():

@@ -12,7 +12,7 @@ from vision_jax.config import UserError
 from vision_jax.data import Train, loading, transforms
 from vision_jax.data import transforms_mixing as mixing
 from vision_jax.data import transforms_objects as objects
-from vision_jax.data.transforms_color import PhotometricDistortion
+from vision_jax.data.transforms_color import HsvJitter, PhotometricDistortion
 
 
 def generator(seed=0):
@@ -190,6 +190,18 @@ def test_each_distortion_against_its_definition(effect):
             h, s = ((h + turn / 360) % 1, s) if effect == "hue" else (h, 0.3 * s)
             want = np.multiply(colorsys.hsv_to_rgb(h, s, v), 255)
         np.testing.assert_allclose(pixel, np.clip(want, 0, 255), atol=1.01)
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_hsv_jitter_against_its_definition(seed):
+    got = HsvJitter()(one(COLORS), generator(seed))["image"][0]
+    rng = generator(seed)
+    turn, factors, coins = rng.uniform(-36, 36), rng.uniform(1, 1.5, 2), rng.random(2) < 0.5
+    saturation, value = np.where(coins, factors, 1 / factors)
+    for pixel, color in zip(got, COLORS, strict=True):
+        h, s, v = colorsys.rgb_to_hsv(*np.divide(color, 255))
+        want = colorsys.hsv_to_rgb((h + turn / 360) % 1, s * saturation, v * value)
+        np.testing.assert_allclose(pixel, np.clip(np.multiply(want, 255), 0, 255), atol=1.01)
 
 
 def test_distortions_happen_as_often_as_they_should():

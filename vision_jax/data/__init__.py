@@ -21,9 +21,10 @@ from vision_jax.data.transforms import (
     Resize,
     ScaleJitterCrop,
 )
-from vision_jax.data.transforms_color import PhotometricDistortion
+from vision_jax.data.transforms_color import HsvJitter, PhotometricDistortion
 from vision_jax.data.transforms_mixing import BoxMixUp, Mosaic, PerBatch, Until
 from vision_jax.data.transforms_objects import (
+    EdgeJitter,
     Expand,
     IoUCrop,
     Letterbox,
@@ -47,8 +48,10 @@ __all__ = [
     "Concat",
     "Csv",
     "Digits",
+    "EdgeJitter",
     "Eval",
     "Expand",
+    "HsvJitter",
     "IoUCrop",
     "JitteredTruth",
     "Letterbox",

@@ -150,13 +150,14 @@ def kept(example: dict, keep: np.ndarray) -> dict:
     return {**example, **{key: example[key][keep] for key in PER_OBJECT if key in example}}
 
 
-def clipped(example: dict, visible: float = 0.0, least: float = 0.0) -> dict:
+def clipped(example: dict, visible: float = 0.0, least: float | tuple = 0.0) -> dict:
     """Boxes and proposals cut at the image's border; keypoints beyond become unlabelled (0, 0, 0).
 
     Args:
       example: decoded.
       visible: objects keep at least this share of their box's area, or go.
-      least: both sides of what is left are longer than this, in pixels, or the object goes.
+      least: both sides of what is left are longer than this, in pixels, or the object goes; one
+        number, or one for the width and one for the height.
     """
     if "boxes" not in example:
         return example
@@ -175,7 +176,7 @@ def clipped(example: dict, visible: float = 0.0, least: float = 0.0) -> dict:
         moved["keypoints"] = points
     sides = boxes[:, 2:] - boxes[:, :2]
     share = sides.prod(1) >= visible * (whole[:, 2:] - whole[:, :2]).prod(1)
-    return kept({**example, **moved}, (sides > least).all(1) & share)
+    return kept({**example, **moved}, (sides > np.asarray(least)).all(1) & share)
 
 
 def _resized_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -52,6 +52,32 @@ class PhotometricDistortion:
         return {**example, "image": image}
 
 
+@dataclasses.dataclass(frozen=True)
+class HsvJitter:
+    """Darknet's colours: another hue, saturation and value (Redmon et al. 2015, section 2.2).
+
+    Attributes:
+      hue: largest turn, degrees; uniform both ways.
+      saturation, value: largest factors, uniform from 1, or by a coin their inverses.
+    """
+
+    hue: float = 36.0
+    saturation: float = 1.5
+    value: float = 1.5
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        turn = rng.uniform(-self.hue, self.hue)
+        factors = rng.uniform(1, (self.saturation, self.value))
+        factors = np.where(rng.random(2) < 0.5, factors, 1 / factors)
+        pixels = example["image"].astype(np.float32) / np.float32(255)
+        hsv = cv2.cvtColor(pixels, cv2.COLOR_RGB2HSV)
+        hsv[..., 0] = (hsv[..., 0] + np.float32(turn)) % 360
+        # A saturation above 1 makes colours beyond the range, which are cut only then.
+        hsv[..., 1:] *= factors.astype(np.float32)
+        pixels = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * np.float32(255)
+        return {**example, "image": np.rint(pixels.clip(0, 255)).astype(np.uint8)}
+
+
 def _in_hsv(pixels: np.ndarray, factor: float, turn: float) -> np.ndarray:
     """(h, w, 3) float32 RGB with another saturation (a factor) and hue (turned, degrees)."""
     hsv = cv2.cvtColor(pixels.clip(0, 255) / np.float32(255), cv2.COLOR_RGB2HSV)

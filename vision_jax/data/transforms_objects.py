@@ -10,6 +10,7 @@ import math
 
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.data import geometry
 
 MEAN = (124, 116, 104)
@@ -175,6 +176,43 @@ class IoUCrop:
             return None
         left, top = int(rng.integers(width - w + 1)), int(rng.integers(height - h + 1))
         return left, top, left + w, top + h
+
+
+@dataclasses.dataclass(frozen=True)
+class EdgeJitter:
+    """Each edge of the image moves by itself, in or out (Darknet; Redmon et al. 2015, section 2.2).
+
+    With the resizing to one size that follows, the image is moved, zoomed and distorted. Beyond its
+    border the pixels there are repeated.
+
+    Attributes:
+      jitter: largest move, as a share of the side, uniform both ways; below 0.5.
+      least: objects go of which along an axis no more than this share of the new side is left.
+    """
+
+    jitter: float = 0.2
+    least: float = 0.005
+
+    def __post_init__(self):
+        if not 0 <= self.jitter < 0.5:
+            raise UserError(f"EdgeJitter: jitter={self.jitter} is not from 0 to below 0.5")
+
+    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+        height, width = example["image"].shape[:2]
+        (top, bottom), (left, right) = (self._edges(side, rng) for side in (height, width))
+        window = geometry.placed(example, top, left, bottom - top, right - left, MEAN)
+        rows = np.arange(top, bottom).clip(0, height - 1)
+        columns = np.arange(left, right).clip(0, width - 1)
+        window["image"] = example["image"][rows[:, None], columns]
+        return geometry.clipped(
+            window, least=(self.least * (right - left), self.least * (bottom - top))
+        )
+
+    def _edges(self, side: int, rng: np.random.Generator) -> tuple[int, int]:
+        """Where the window begins and ends, in pixels of the image."""
+        most = int(self.jitter * side)
+        start, end = rng.integers(-most, most + 1, 2)
+        return int(start), side + int(end)
 
 
 @dataclasses.dataclass(frozen=True)
