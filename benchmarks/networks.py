@@ -77,16 +77,36 @@ def _classifier(
     return Network(title, "classify", f"{batch}×{size}", settings, small, **more)
 
 
+def _detector(
+    title: str,
+    network: str,
+    batch: int,
+    size: tuple[int, int],
+    quick: tuple[int, int],
+    steps: tuple[int, int],
+) -> Network:
+    height, width = size
+    shape = f"{batch}×{height}" if height == width else f"{batch}×{height}×{width}"
+    settings = {"network": network, "batch_size": batch, "height": height, "width": width}
+    small = {"batch_size": 1, "height": quick[0], "width": quick[1]}
+    return Network(title, "detect", shape, settings, small, steps)
+
+
 NETWORKS = (
     _classifier("LeNet", "lenet", 128, 28, (16, 28), steps=(100, 50), needs=_TORCH),
     _classifier("CIFAR ResNet-20", "resnet20", 128, 32, (16, 32), steps=(10, 5), needs=_TORCH),
     _classifier(
-        *("ResNet-50", "resnet50", 8, 224, (2, 64)), steps=(10, 5), compiled=True, bars=(1.2, 1.0)
+        *("ResNet-50", "resnet50", 8, 224, (4, 96)), steps=(10, 5), compiled=True, bars=(1.2, 1.0)
     ),
     _classifier("VGG-16", "vgg16", 8, 224, (1, 64), steps=(3, 1)),
     _classifier("MobileNet v1", "mobilenet_v1", 32, 224, (4, 96), steps=(3, 1), needs=_TORCH),
-    _classifier("Inception v3", "inception_v3", 8, 299, (2, 139), steps=(3, 2)),
+    _classifier("Inception v3", "inception_v3", 8, 299, (2, 299), steps=(3, 2)),
     _classifier("FCN-8s VGG-16", "fcn8s", 2, 320, (1, 64), steps=(1, 1), needs=_TORCH),
+    _detector("SSD300", "ssd300", 8, (300, 300), (300, 300), (2, 1)),
+    _detector("YOLO v3", "yolov3", 4, (416, 416), (192, 192), (2, 1)),
+    _detector("RetinaNet R50-FPN", "retinanet", 1, (480, 640), (128, 160), (2, 1)),
+    _detector("Faster R-CNN R50-FPN", "faster_rcnn", 1, (480, 640), (128, 160), (2, 1)),
+    _detector("Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (128, 160), (1, 1)),
 )
 
 ENTRIES = tuple(entry for network in NETWORKS for entry in network.entries())

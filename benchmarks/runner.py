@@ -179,10 +179,11 @@ def _compare(entry: Entry, workers: dict[str, _Worker], shared: pathlib.Path) ->
     if entry.tolerance is None or peer is None:
         return None
     with np.load(shared / "ours.npz") as ours, np.load(shared / f"{peer}.npz") as theirs:
-        difference = max(
-            float(np.abs(ours[name] - theirs[name]).max() / np.abs(theirs[name]).max())
+        differences = [
+            np.abs(ours[name] - theirs[name]).max() / (np.abs(theirs[name]).max() or 1)
             for name in theirs.files
-        )
+        ]
+    difference = float(np.max(differences))  # not a number if any is none
     if not difference <= entry.tolerance:
         raise WorkerFailed(f"outputs differ from {peer}'s by {difference:.2g} of their largest")
     return difference

@@ -4,7 +4,6 @@ from torch import nn
 from torch.nn import functional
 
 
-
 def draw(model: nn.Module) -> None:
     """He's weights, with which activations neither vanish nor explode."""
     for module in model.modules():

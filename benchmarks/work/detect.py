@@ -1,0 +1,128 @@
+"""Detectors (float32): inference down to final boxes, and the full training step.
+
+Weights and truth are the peer's; thresholds and numbers of candidates are torchvision's defaults.
+Backbones of the R-CNNs and of RetinaNet are frozen up to conv2_x, as when they start from a
+classifier.
+"""
+
+import pathlib
+from typing import Any
+
+import numpy as np
+
+from benchmarks.work import Work, ours
+from benchmarks.work.inputs import (
+    DETECTION_RATE,
+    LABELS,
+    OBJECTS,
+    SLOTS,
+    YOLO_CLASSES,
+    normalisation,
+    scene,
+)
+
+TWO_STAGES = ("faster_rcnn", "mask_rcnn")  # their losses are of regions that are drawn
+_ON_RESNET = ("retinanet", *TWO_STAGES)
+_TRAINED = ("(?!trunk/conv1/|trunk/conv2_|.*/norm/).*",)
+
+
+def infer(
+    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
+) -> Work:
+    import jax
+
+    from vision_jax.ops.masks import paste_masks
+
+    task, batch, variables = setting(shared, network, batch_size, height, width)
+
+    def run(variables: Any, batch: Any) -> dict[str, Any]:
+        outputs = task.predict(variables, batch)
+        found = outputs["detections"]
+        answer = {
+            **_heads(network, outputs),
+            # Sorted, since detections whose scores all but tie come in either order.
+            "boxes": found.boxes.sort(1),
+            "scores": found.scores.sort(1),
+        }
+        if found.masks is not None:
+            pasted = jax.vmap(lambda m, b: paste_masks(m, b, height, width))
+            answer["masks"] = (pasted(found.masks, found.boxes) > 0.5).sum((2, 3)).sort(1)
+        return answer
+
+    return ours.inference(run, variables, batch, steps)
+
+
+def train(
+    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
+) -> Work:
+    task, batch, variables = setting(shared, network, batch_size, height, width)
+    outputs = None
+    if network in TWO_STAGES:
+
+        def outputs(variables: Any, batch: Any) -> dict[str, Any]:
+            return _heads(network, task.predict(variables, batch))
+
+    trained = _TRAINED if network in _ON_RESNET else (".*",)
+    return ours.training(task, variables, batch, steps, DETECTION_RATE, trained, outputs)
+
+
+def setting(
+    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int
+) -> tuple[Any, Any, Any]:
+    """Task, batch and variables."""
+    from vision_jax import tasks
+    from vision_jax.structs import Batch, Targets
+
+    model = make(network)
+    task = tasks.Detection(model, *normalisation(network))
+    given = scene(batch_size, height, width)
+    boxes = _padded(given["boxes"], 0)
+    # Of a head with 91 outputs RetinaNet leaves the first one idle; the others' 0 is background.
+    labels = _padded(given["labels"] - (network != "retinanet"), -1)
+    masks = _padded(given["masks"], False) if network == "mask_rcnn" else None
+    present = np.broadcast_to(np.arange(SLOTS) < OBJECTS, labels.shape)
+    targets = Targets(boxes=boxes, labels=labels, valid=present, masks=masks)
+    index, valid = np.arange(batch_size, dtype=np.int32), np.ones(batch_size, bool)
+    batch = Batch(image=given["image"], valid=valid, index=index, targets=targets)
+    return task, batch, ours.weights_of(shared, model, task, batch)
+
+
+def make(network: str, dtype: str = "float32") -> Any:
+    """The network with torchvision's fields."""
+    from vision_jax import models
+    from vision_jax.models.ssd_boxes import COCO_300
+
+    classes = LABELS - 1
+    makers = {
+        "faster_rcnn": lambda: models.FasterRCNNResNet50FPN(classes, dtype=dtype),
+        "mask_rcnn": lambda: models.MaskRCNNResNet50FPN(classes, dtype=dtype),
+        "retinanet": lambda: models.retinanet_resnet_fpn(50, LABELS, dtype=dtype).clone(count=300),
+        "ssd300": lambda: models.SSD300(
+            classes, models.DefaultBoxes(COCO_300, clip="sides"), dtype=dtype
+        ),
+        "yolov3": lambda: models.YOLOv3(
+            models.ResidualDarknet(dtype=dtype), YOLO_CLASSES, dtype=dtype
+        ),
+    }
+    return makers[network]()
+
+
+def _heads(network: str, outputs: dict[str, Any]) -> dict[str, Any]:
+    """What the head, or the region proposal network, says of every anchor."""
+    import jax.numpy as jnp
+
+    if network in TWO_STAGES:
+        return {"logits": outputs["rpn_logits"], "deltas": outputs["rpn_deltas"]}
+    if network == "retinanet":
+        return {name: jnp.concatenate(outputs[name], 1) for name in ("logits", "deltas")}
+    if network == "yolov3":
+        flat = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in outputs["raw"]]
+        return {"raw": jnp.concatenate(flat, 1)}
+    return {name: outputs[name] for name in ("logits", "deltas")}
+
+
+def _padded(objects: np.ndarray, fill: float) -> np.ndarray:
+    """Lists of `SLOTS` objects."""
+    rest = SLOTS - objects.shape[1]
+    pads = [(0, 0), (0, rest), *[(0, 0)] * (objects.ndim - 2)]
+    return np.pad(objects, pads, constant_values=fill)

@@ -1,0 +1,184 @@
+"""The work of `detect` in PyTorch: torchvision's detectors, and YOLOv3 of `yolo_torch`.
+
+Weights are drawn; the last layers are then scaled so that scores spread about as those of trained
+networks do, with some hundreds to thousands of candidates above the thresholds.
+"""
+
+import pathlib
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import nn
+
+from benchmarks.work import Work, theirs
+from benchmarks.work.detect import TWO_STAGES
+from benchmarks.work.inputs import DETECTION_RATE, LABELS, YOLO_CLASSES, normalisation, scene
+from benchmarks.work.yolo_torch import COUNT, YOLOv3
+
+_MOST = {"faster_rcnn": 100, "mask_rcnn": 100, "retinanet": 300, "ssd300": 200, "yolov3": COUNT}
+_TRAINED_STAGES = 3  # of the backbone
+
+
+def infer(
+    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
+) -> Work:
+    model, image, _ = _setting(shared, network, batch_size, height, width)
+    heads = _Heads(network, model)
+
+    def outputs(found: list[dict[str, torch.Tensor]]) -> dict[str, np.ndarray]:
+        most = _MOST[network]
+        arrays = heads.arrays() | {
+            "boxes": _sorted([one["boxes"] for one in found], most),
+            "scores": _sorted([one["scores"] for one in found], most),
+        }
+        if "masks" in found[0]:
+            pixels = [(one["masks"] > 0.5).sum((1, 2, 3)) for one in found]
+            arrays["masks"] = _sorted(pixels, most)
+        return arrays
+
+    return theirs.inference(lambda: model(_listed(image)), batch_size, steps, outputs)
+
+
+def train(
+    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
+) -> Work:
+    model, image, targets = _setting(shared, network, batch_size, height, width)
+    outputs = None
+    if network in TWO_STAGES:
+        with torch.inference_mode():
+            heads = _Heads(network, model)
+            model(_listed(image))
+        compared = heads.arrays()
+
+        def outputs() -> dict[str, np.ndarray]:
+            return compared
+
+    model.train()
+
+    def loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        terms = model(_listed(image), targets)
+        return sum(terms.values()), terms
+
+    return theirs.training(model, loss, batch_size, steps, DETECTION_RATE, outputs)
+
+
+def make(network: str, height: int, width: int) -> nn.Module:
+    """The network with drawn weights, which takes images of this size as they are."""
+    from torchvision.models import detection, resnet50
+    from torchvision.models.detection.backbone_utils import _resnet_fpn_extractor
+    from torchvision.ops import FrozenBatchNorm2d
+    from torchvision.ops.feature_pyramid_network import LastLevelP6P7
+
+    mean, std = normalisation(network)
+    size = {"min_size": min(height, width), "max_size": max(height, width)}
+
+    def pyramid(**options: object) -> nn.Module:
+        trunk = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+        for name, norm in trunk.named_modules():
+            if name.endswith("bn3"):  # nothing is divided by what the branches add up to
+                norm.weight.mul_(0.2)
+        return _resnet_fpn_extractor(trunk, _TRAINED_STAGES, **options)
+
+    def retinanet() -> nn.Module:
+        top = LastLevelP6P7(256, 256)
+        levels = pyramid(returned_layers=[2, 3, 4], extra_blocks=top)
+        return detection.RetinaNet(levels, LABELS, **size)
+
+    makers: dict[str, Callable[[], nn.Module]] = {
+        "faster_rcnn": lambda: detection.FasterRCNN(pyramid(), LABELS, **size),
+        "mask_rcnn": lambda: detection.MaskRCNN(pyramid(), LABELS, **size),
+        "retinanet": retinanet,
+        "ssd300": lambda: detection.ssd300_vgg16(
+            weights=None, weights_backbone=None, num_classes=LABELS
+        ),
+        "yolov3": lambda: YOLOv3(mean, std),
+    }
+    return makers[network]().to(memory_format=torch.channels_last)
+
+
+def _setting(shared: pathlib.Path, network: str, batch_size: int, height: int, width: int):
+    """The model in evaluation mode, the images, and the targets."""
+    theirs.prepare()
+    model = make(network, height, width)
+    given = scene(batch_size, height, width)
+    image = torch.from_numpy(given["image"]).permute(0, 3, 1, 2)
+    targets = [
+        {
+            "boxes": torch.from_numpy(given["boxes"][row]),
+            "labels": torch.from_numpy(given["labels"][row]).long(),
+            "masks": torch.from_numpy(given["masks"][row].astype(np.uint8)),
+        }
+        for row in range(batch_size)
+    ]
+    _spread(network, model.eval(), image)
+    theirs.hand_over(model.numbered() if network == "yolov3" else model.state_dict(), shared)
+    return model, image, targets
+
+
+def _listed(image: torch.Tensor) -> list[torch.Tensor]:
+    """As these detectors take images: floats from 0 to 1."""
+    return list((image / 255).unbind())
+
+
+def _spread(network: str, model: nn.Module, image: torch.Tensor) -> None:
+    """Gives the outputs of last layers a deviation, and biases that set objects apart."""
+    if network in TWO_STAGES:
+        box = model.roi_heads.box_predictor
+        last = [(model.rpn.head.cls_logits, 2.0), (model.rpn.head.bbox_pred, 0.2)]
+        last += [(box.cls_score, 1.0), (box.bbox_pred, 0.5)]
+    elif network == "retinanet":
+        last = [(model.head.classification_head.cls_logits, 0.5)]
+        last += [(model.head.regression_head.bbox_reg, 0.2)]
+    elif network == "ssd300":
+        last = [(layer, 0.5) for layer in model.head.classification_head.module_list]
+        last += [(layer, 0.5) for layer in model.head.regression_head.module_list]
+    else:
+        last = [(scale.predict, 2.0) for scale in model.head.scales]
+    for layer, deviation in last:  # in order: later ones read what earlier ones choose
+        seen: list[torch.Tensor] = []
+        hook = layer.register_forward_hook(lambda m, given, out, seen=seen: seen.append(out))
+        with torch.no_grad():
+            model(_listed(image))
+            spread = torch.cat([x.flatten() for x in seen]).std()
+            layer.weight.mul_(deviation / spread)
+        hook.remove()
+    with torch.no_grad():
+        if network == "ssd300":
+            for layer in model.head.classification_head.module_list:
+                layer.bias.view(-1, LABELS)[:, 0] += 6
+        if network == "yolov3":
+            for scale in model.head.scales:
+                bias = scale.predict.bias.view(3, 5 + YOLO_CLASSES)
+                bias[:, 4] -= 9
+                bias[:, 5:] -= 4
+
+
+class _Heads:
+    """Keeps what a model's head, or its region proposal network, returned last."""
+
+    def __init__(self, network: str, model: nn.Module):
+        self._network = network
+        head = model.rpn.head if network in TWO_STAGES else model.head
+        head.register_forward_hook(self._keep)
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Of every anchor, in our order."""
+        if self._network == "yolov3":
+            return {"raw": torch.cat([x.flatten(1, 3) for x in self._found], 1).numpy()}
+        if self._network in TWO_STAGES:
+            logits, deltas = self._found
+            logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
+            deltas = [x.permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in deltas]
+            return {"logits": torch.cat(logits, 1).numpy(), "deltas": torch.cat(deltas, 1).numpy()}
+        logits, deltas = self._found["cls_logits"], self._found["bbox_regression"]
+        return {"logits": logits.numpy(), "deltas": deltas.numpy()}
+
+    def _keep(self, module: nn.Module, given: object, found: object) -> None:
+        self._found = found
+
+
+def _sorted(rows: list[torch.Tensor], most: int) -> np.ndarray:
+    """Padded with zeros and sorted, each column by itself."""
+    found = [np.pad(x.numpy(), [(0, most - len(x)), *[(0, 0)] * (x.ndim - 1)]) for x in rows]
+    return np.sort(np.stack(found), 1)
