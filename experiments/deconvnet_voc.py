@@ -18,58 +18,23 @@ The rate, 0.01 with momentum 0.9 and decay 5e-4, is divided by ten at two thirds
 where the paper waits until validation stalls.
 """
 
-from experiments import embedded
+from experiments import embedded, segnet_voc
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
-from vision_jax.evaluation import BoundaryF, Segmentation
-from vision_jax.training import Experiment, Stage, optimizer, schedule
+from vision_jax.training import Stage, schedule
 
-CLASSES, SIDE, CROP = 21, 500, 224
-READS = ("conv1_1", "conv2_1")  # of the smoke's network
+SIDE, CROP = 500, 224
 
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
-    own = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
-    config = node(
-        Experiment,
-        task=node(
-            tasks.Segmentation,
-            model=node(models.deconvnet, num_classes=CLASSES),
-            test=node(tasks.MultiScale, window=CROP),
-        ),
-        train=node(
-            data.Train,
-            source=node(data.TFDS, split="train", **own),
-            transforms=(
-                node(data.RandomScale, factor=(0.5, 1.5)),
-                node(data.RandomCrop, size=CROP),
-                node(data.RandomFlip),
-            ),
-            batch_size=64,
-        ),
-        eval=node(
-            data.Eval,
-            source=node(data.TFDS, split="validation", **own),
-            transforms=(node(data.Pad, height=SIDE, width=SIDE),),
-            batch_size=8,
-        ),
-        metrics={
-            "segmentation": node(Segmentation, num_classes=CLASSES),
-            "boundary": node(BoundaryF, num_classes=CLASSES),
-        },
-        optimizer=node(
-            optimizer.Optimizer,
-            rule=node(optimizer.Sgd, momentum=0.9),
-            schedule=node(schedule.Step, value=0.01, boundaries=(2 / 3,), unit="fraction"),
-            decay=5e-4,
-        ),
-        steps=40_000,
-        eval_every=4000,
-        log_every=100,
-        best="eval/miou",
+    model = node(models.deconvnet, num_classes=segnet_voc.CLASSES)
+    config = segnet_voc.scenes(model, crop=CROP, side=SIDE, batch_size=64)
+    config.task.test = node(tasks.MultiScale, window=CROP)
+    config.optimizer.schedule = node(
+        schedule.Step, value=0.01, boundaries=(2 / 3,), unit="fraction"
     )
-    config.init.weights = "vgg16_bn.safetensors"
+    config.steps = 40_000
     objects = (node(data.ObjectCrop, size=CROP), node(data.RandomFlip))
     config.stages = (
         node(Stage, name="objects", changes=(("train.transforms", objects), ("steps", 20_000))),
@@ -78,13 +43,13 @@ def get_config(arg=""):
     if given.smoke:
         config.task.model = node(
             models.Segmenter,
-            trunk=node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync"),
+            trunk=segnet_voc.tiny_trunk(),
             head=node(
                 models.DeconvNetHead,
                 num_classes=embedded.SEGMENTED,
                 hidden=16,
                 window=3,
-                reads=READS,
+                reads=segnet_voc.READS,
                 deconvs=(1, 1),
             ),
         )

@@ -22,29 +22,50 @@ from vision_jax.evaluation import BoundaryF, Segmentation
 from vision_jax.training import Experiment, optimizer, schedule
 
 CLASSES, SIDE = 21, 512
-READS = ("conv1_1", "conv2_1")  # of the smoke's network
+READS = ("conv1_1", "conv2_1")  # of the smokes' networks
 
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
+    config = scenes(node(models.segnet, num_classes=CLASSES), crop=352, side=SIDE, batch_size=12)
+    if given.smoke:
+        config.task.model = node(
+            models.Segmenter,
+            trunk=tiny_trunk(),
+            head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1)),
+        )
+        config.init.weights = None
+        embedded.smoke_segmentation(config)
+    return config
+
+
+def scenes(model, crop, side, batch_size):
+    """Training on random crops of VOC's images, from VGG-16's weights, at SegNet's rate.
+
+    Args:
+      model: the network's node.
+      crop: side of the training crops, pixels.
+      side: of the squares that images are filled up to in evaluation.
+      batch_size: crops per step.
+    """
     own = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
     config = node(
         Experiment,
-        task=node(tasks.Segmentation, model=node(models.segnet, num_classes=CLASSES)),
+        task=node(tasks.Segmentation, model=model),
         train=node(
             data.Train,
             source=node(data.TFDS, split="train", **own),
             transforms=(
                 node(data.RandomScale, factor=(0.5, 1.5)),
-                node(data.RandomCrop, size=352),
+                node(data.RandomCrop, size=crop),
                 node(data.RandomFlip),
             ),
-            batch_size=12,
+            batch_size=batch_size,
         ),
         eval=node(
             data.Eval,
             source=node(data.TFDS, split="validation", **own),
-            transforms=(node(data.Pad, height=SIDE, width=SIDE),),
+            transforms=(node(data.Pad, height=side, width=side),),
             batch_size=8,
         ),
         metrics={
@@ -63,12 +84,9 @@ def get_config(arg=""):
         best="eval/miou",
     )
     config.init.weights = "vgg16_bn.safetensors"
-    if given.smoke:
-        config.task.model = node(
-            models.Segmenter,
-            trunk=node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync"),
-            head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1)),
-        )
-        config.init.weights = None
-        embedded.smoke_segmentation(config)
     return config
+
+
+def tiny_trunk():
+    """Of the smokes: a VGG of two layers."""
+    return node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync")
