@@ -18,6 +18,7 @@ from vision_jax.ops.conv import Padding, Size, conv2d, pair
 
 Initializer = Callable[..., jax.Array]
 Norm = Literal["sync", "local", "frozen", "position", "group", "none"]
+FOLDED = "folded"  # the collection that marks norms which are part of a convolution's weights
 DEVICE_AXIS = "data"  # the mapped axis that synchronised statistics are summed over
 
 he_fan_in = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
@@ -39,7 +40,8 @@ def channelwise(vector: Float[Array, "c"]) -> Float[Array, "1 1 1 c"]:
 class Conv(nn.Module):
     """2-D convolution with explicit, torch-like padding.
 
-    Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias`.
+    Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias` or given,
+    as `folding.fold_norms` gives one to convolutions without.
 
     Raises:
       UserError: the image's channels are not those that the kernel was made for, or the image is
@@ -71,7 +73,7 @@ class Conv(nn.Module):
             self.dilation,
             self.groups,
         )
-        if self.use_bias:
+        if self.use_bias or self.has_variable("params", "bias"):
             bias = self.param("bias", self.bias_init, (self.features,))
             x = x + channelwise(bias.astype(dtype))
         return x
@@ -114,6 +116,12 @@ class BatchNorm(nn.Module):
 
     `form`: 'torch' divides by sqrt(var + eps); 'darknet' by sqrt(var) + eps, with the unbiased
     variance in training too, as the framework Darknet does (whose eps is 1e-6).
+
+    Where `folding.fold_norms` left a mark in the collection `folded`, the norm is in the weights
+    of the convolution before it, and this is the identity.
+
+    Raises:
+      UserError: training with a norm that is folded.
     """
 
     mode: Literal["sync", "local", "frozen"] = "sync"
@@ -125,6 +133,10 @@ class BatchNorm(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b h w c"]:
+        if self.has_variable(FOLDED, "norm"):
+            if train:
+                raise UserError(f"{'/'.join(self.path)}: norms that are folded cannot train")
+            return x
         channels = (x.shape[-1],)
         start = nn.initializers.zeros if self.zero_scale else nn.initializers.ones
         scale = self.param("scale", start, channels)
@@ -143,15 +155,18 @@ class BatchNorm(nn.Module):
                 batch_var = unbiased
         else:
             batch_mean, batch_var = mean.value, var.value
-        if self.form == "darknet":
-            # The root's slope at 0 is infinite; a map without variance has no gradient through it.
-            some = batch_var > 0
-            gain = scale / (jnp.where(some, jnp.sqrt(jnp.where(some, batch_var, 1)), 0) + self.eps)
-        else:
-            gain = scale * lax.rsqrt(batch_var + self.eps)
+        gain = self.gain(scale, batch_var)
         offset = bias - batch_mean * gain
         y = x.astype(gain.dtype) * channelwise(gain) + channelwise(offset)
         return y.astype(compute_dtype(self.dtype, scale))
+
+    def gain(self, scale: Float[Array, "c"], var: Float[Array, "c"]) -> Float[Array, "c"]:
+        """What centred values are multiplied by."""
+        if self.form == "torch":
+            return scale * lax.rsqrt(var + self.eps)
+        # The root's slope at 0 is infinite; a map without variance has no gradient through it.
+        some = var > 0
+        return scale / (jnp.where(some, jnp.sqrt(jnp.where(some, var, 1)), 0) + self.eps)
 
     def _statistics(self, x, dtype):
         """Mean, biased variance and count.

@@ -161,7 +161,7 @@ class ConvTranspose(nn.Module):
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.dtype, kernel)
         x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding)
-        if self.use_bias:
+        if self.use_bias or self.has_variable("params", "bias"):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = x + channelwise(bias.astype(dtype))
         return x
