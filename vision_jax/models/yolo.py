@@ -84,6 +84,13 @@ def decode(
     return jax.vmap(box_ops.decode_yolo, (0, None, None, None))(flat, cells, tiled, float(stride))
 
 
+def anchors(priors: Float[Array, "a 2"], grid: tuple[int, int], stride: int) -> Float[Array, "n 4"]:
+    """The priors (pixels) around the centres of a grid's cells, in the predictions' order."""
+    centre = (yolo_cells(grid, len(priors)) + 0.5) * stride
+    half = jnp.tile(priors, (grid[0] * grid[1], 1)) / 2
+    return jnp.concatenate([centre - half, centre + half], -1)
+
+
 def box_loss(
     rows: Float[Array, "m 4"], target: Float[Array, "m 4"], mask: Bool[Array, "m"]
 ) -> Float[Array, "m"]:

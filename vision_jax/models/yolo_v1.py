@@ -22,6 +22,7 @@ from vision_jax.models import yolo
 from vision_jax.models.blocks import Dense, Dropout, Norm, compute_dtype
 from vision_jax.models.classifier import HEAD_LAYER, SMALL_NORMAL
 from vision_jax.models.darknet import EXTRACTION, FAST, ConvLeaky, Darknet, Form
+from vision_jax.models.rpn import wide
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.anchors import grid_anchors
@@ -125,7 +126,7 @@ class YOLOv1(nn.Module):
             name="head",
         )
         flat = head(self.trunk(image, train, keys)[self.endpoint], train, keys)
-        outputs = self.split(flat.astype(jnp.promote_types(flat.dtype, jnp.float32)))
+        outputs = self.split(wide(flat))
         return {**outputs, "boxes": self._boxes(outputs["regression"]), "sizes": sizes}
 
     def split(self, flat: Float[Array, "b n"]) -> dict[str, Array]:

@@ -15,6 +15,7 @@ from vision_jax.models import yolo
 from vision_jax.models.blocks import Conv, Norm, shards
 from vision_jax.models.classifier import SMALL_NORMAL
 from vision_jax.models.darknet import TINY, TINY_POOLS, ConvLeaky, Darknet, Form
+from vision_jax.models.rpn import wide
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.anchors import yolo_cells
@@ -127,8 +128,7 @@ class YOLOv2(nn.Module):
             name="head",
         )
         x, seen = head(endpoints, train)
-        raw = x.astype(jnp.promote_types(x.dtype, jnp.float32))
-        raw = raw.reshape(*x.shape[:3], len(self.priors), -1)
+        raw = wide(x).reshape(*x.shape[:3], len(self.priors), -1)
         seen = jnp.broadcast_to(seen, (image.shape[0],))
         return {"raw": raw, "boxes": self._decode(raw), "sizes": sizes, "seen": seen}
 
@@ -152,9 +152,7 @@ class YOLOv2(nn.Module):
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
         """The priors around the centres of their cells, for an image of that size."""
         grid = (height // self.stride, width // self.stride)
-        centre = (yolo_cells(grid, len(self.priors)) + 0.5) * self.stride
-        half = jnp.tile(self._sides, (grid[0] * grid[1], 1)) / 2
-        return jnp.concatenate([centre - half, centre + half], -1)
+        return yolo.anchors(self._sides, grid, self.stride)
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
         """The object that each prior answers for, or -1; those to ignore depend on predictions."""

@@ -21,6 +21,7 @@ from vision_jax.models.darknet import (
     Form,
     ResidualDarknet,
 )
+from vision_jax.models.rpn import wide
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.anchors import yolo_cells
@@ -109,7 +110,7 @@ class YOLOv3(nn.Module):
             name="head",
         )
         raw = tuple(
-            _wide(x).reshape(*x.shape[:3], len(mask), -1)
+            wide(x).reshape(*x.shape[:3], len(mask), -1)
             for x, mask in zip(head(endpoints, train), self.masks, strict=True)
         )
         levels = zip(raw, self.masks, self.strides, strict=True)
@@ -143,13 +144,13 @@ class YOLOv3(nn.Module):
 
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
         """The priors around the centres of their cells, for an image of that size."""
-        levels = []
-        for mask, stride in zip(self.masks, self.strides, strict=True):
-            grid = (height // stride, width // stride)
-            centre = (yolo_cells(grid, len(mask)) + 0.5) * stride
-            half = jnp.tile(self._priors(mask), (grid[0] * grid[1], 1)) / 2
-            levels.append(jnp.concatenate([centre - half, centre + half], -1))
-        return jnp.concatenate(levels)
+        levels = zip(self.masks, self.strides, strict=True)
+        return jnp.concatenate(
+            [
+                yolo.anchors(self._priors(mask), (height // stride, width // stride), stride)
+                for mask, stride in levels
+            ]
+        )
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
         """The object that each prior answers for, or -1; those to ignore depend on predictions."""
@@ -286,7 +287,3 @@ def _placed(truth, present, prior, mask, grid, stride):
     is_mine = prior[:, None] == jnp.array(mask)[None]
     mine = present & is_mine.any(1)
     return yolo.place(truth, mine, is_mine.argmax(1), grid, stride, len(mask))
-
-
-def _wide(x: Array) -> Array:
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
