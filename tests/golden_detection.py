@@ -5,16 +5,22 @@ comparisons that all detectors' golden tests share, with the tolerances of tests
 """
 
 import dataclasses
+from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
 from tests.golden.seeded import Golden, subsample, uniform
+from vision_jax import weights
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.resize import resize
 from vision_jax.structs import Detections, Targets
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+# Of the one-stage detectors' losses: their names, and ours.
+LOSSES = {"classification": "class", "bbox_regression": "box"}
 DIVISOR = 32  # padded sides are multiples of it
 
 
@@ -135,3 +141,27 @@ def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: typ
         dot = (gradients[name] * probe.astype(np.float64)).sum()
         assert abs(ours[i] - norms[i]) <= 1e-9 * scale[i], name
         assert abs(dot - golden["train/grad_dot"][i]) <= 1e-9 * scale[i], name
+
+
+def check_training(
+    golden: Golden, model: nn.Module, variables: Any, given: Scene, targets: Targets, dtype: type
+) -> None:
+    """A one-stage detector's losses and gradients, which draws nothing at random."""
+    sizes, valid = jnp.asarray(given.sizes, dtype), jnp.ones(len(given.sizes), bool)
+
+    @jax.jit
+    def run(params, image, sizes):
+        def total(params):
+            outputs = model.apply({**variables, "params": params}, image, sizes, targets)
+            terms = model.loss(outputs, targets, valid)
+            means = {name: x / weight for name, (x, weight) in terms.items()}
+            return sum(means.values()), means
+
+        (loss, terms), gradients = jax.value_and_grad(total, has_aux=True)(params)
+        return {**terms, "total": loss}, gradients
+
+    terms, gradients = run(variables["params"], given.image, sizes)
+    for theirs, ours in {**LOSSES, "total": "total"}.items():
+        check_loss(golden, theirs, terms[ours], dtype)
+    gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)
+    check_gradients(golden, gradients, dtype)

@@ -101,9 +101,13 @@ def check_float32_gradients(
     """The array of norms; its recorded error is the largest of its entries'.
 
     As in tests/test_golden.py, a larger error counts against the jumps that the exact gradient
-    makes when the weights move by a little: a few regions have all of the gradient, so that one
-    value which crosses a ReLU's zero shows. With 2^-21 the heads' outputs move by a quarter of what
-    the file records of the reference's own float32 run.
+    makes when the weights move by a little: a few regions have all of the gradient, so that a value
+    which crosses a ReLU's zero shows. With 2^-21 the heads' outputs move by a quarter of what the
+    file records of the reference's own float32 run.
+
+    (Measured on keypointrcnn_resnet50_fpn: in float32 51 of the training regions' values in the
+    keypoint head, and one in the RPN, are on the other side of zero than in float64. The norms are
+    off by 0.025; against the float64 gradient with just these ReLUs turned, by 7e-6.)
 
     Args:
       gradients: in float32, in the file's names.

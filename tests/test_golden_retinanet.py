@@ -10,15 +10,13 @@ from tests.golden_cases import FOLDER
 from tests.golden_detection import (
     check_array,
     check_detections,
-    check_gradients,
-    check_loss,
+    check_training,
     scene,
     truth,
 )
 from vision_jax import models, weights
 
 FILES = sorted(FOLDER.rglob("retinanet_resnet*_fpn.npz"))
-LOSSES = {"classification": "class", "bbox_regression": "box"}  # theirs: ours
 
 
 def network(golden):
@@ -75,21 +73,4 @@ def _check_eval(golden, model, variables, dtype):
 def _check_train(golden, model, variables, dtype):
     given = scene(golden, "train", dtype)
     targets = truth(golden, given.ratios, dtype)
-    valid = jnp.ones(len(given.sizes), bool)
-
-    @jax.jit
-    def run(params, image, sizes):
-        def total(params):
-            outputs = model.apply({**variables, "params": params}, image, sizes, targets)
-            terms = model.loss(outputs, targets, valid)
-            means = {name: x / weight for name, (x, weight) in terms.items()}
-            return sum(means.values()), means
-
-        (loss, terms), gradients = jax.value_and_grad(total, has_aux=True)(params)
-        return {**terms, "total": loss}, gradients
-
-    terms, gradients = run(variables["params"], given.image, jnp.asarray(given.sizes, dtype))
-    for theirs, ours in {**LOSSES, "total": "total"}.items():
-        check_loss(golden, theirs, terms[ours], dtype)
-    gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)
-    check_gradients(golden, gradients, dtype)
+    check_training(golden, model, variables, given, targets, dtype)

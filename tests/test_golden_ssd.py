@@ -10,9 +10,8 @@ from tests.golden_cases import FOLDER
 from tests.golden_detection import (
     Scene,
     check_array,
-    check_gradients,
-    check_loss,
-    original_boxes,
+    check_detections,
+    check_training,
     truth,
 )
 from vision_jax import models, weights
@@ -24,7 +23,6 @@ FILES = sorted(FOLDER.rglob("ssd300_vgg16.npz"))
 ORIGINALS = sorted(FOLDER.rglob("ssd300_vgg16_original.npz"))
 # torchvision's, for weights that read 0..255 pixels less their mean.
 MEAN, STD = (0.48235, 0.45882, 0.40784), (1 / 255,) * 3
-LOSSES = {"classification": "class", "bbox_regression": "box"}  # theirs: ours
 
 
 def scene(golden, phase, dtype):
@@ -89,35 +87,14 @@ def _check_eval(golden, model, variables, dtype):
             check_array(golden, f"eval/head.{name}", outputs[key], dtype)
     for row, anchors in enumerate(outputs["anchors"]):
         check_array(golden, f"eval/anchor_generator.{row}", anchors, dtype)
-    for row in range(len(given.sizes)):
-        valid, stem = np.asarray(found.valid[row]), f"eval/detections.{row}"
-        check_array(golden, f"{stem}.boxes", original_boxes(found, given, row), dtype)
-        check_array(golden, f"{stem}.scores", np.asarray(found.scores[row])[valid], dtype)
-        check_array(golden, f"{stem}.labels", np.asarray(found.labels[row])[valid] + 1, dtype)
+    check_detections(golden, found.replace(labels=found.labels + 1), given, dtype)
 
 
 def _check_train(golden, model, variables, dtype):
     given = scene(golden, "train", dtype)
     targets = truth(golden, given.ratios, dtype)
     targets = targets.replace(labels=targets.labels - 1)
-    valid = jnp.ones(len(given.sizes), bool)
-
-    @jax.jit
-    def run(params, image, sizes):
-        def total(params):
-            outputs = model.apply({**variables, "params": params}, image, sizes, targets)
-            terms = model.loss(outputs, targets, valid)
-            means = {name: x / weight for name, (x, weight) in terms.items()}
-            return sum(means.values()), means
-
-        (loss, terms), gradients = jax.value_and_grad(total, has_aux=True)(params)
-        return {**terms, "total": loss}, gradients
-
-    terms, gradients = run(variables["params"], given.image, jnp.asarray(given.sizes, dtype))
-    for theirs, ours in {**LOSSES, "total": "total"}.items():
-        check_loss(golden, theirs, terms[ours], dtype)
-    gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)
-    check_gradients(golden, gradients, dtype)
+    check_training(golden, model, variables, given, targets, dtype)
 
 
 @pytest.mark.golden
