@@ -21,7 +21,7 @@ STEPS = {
     "faster_rcnn_vgg": 600,
     "faster_rcnn_c4": 600,
     "mask_rcnn": 1200,
-    "mask_rcnn_c4": 1200,
+    "mask_rcnn_c4": 600,
     "keypoint_rcnn": 1200,
 }
 # Cheap enough for every run of the tests; the others are walked over by `-m slow`.

@@ -69,13 +69,13 @@ def faster_rcnn_vgg() -> nn.Module:
     return models.FasterRCNN(trunk, CLASSES, models.OneMap("conv3_2"), rpn, head)
 
 
-def faster_rcnn_c4(**heads: nn.Module) -> nn.Module:
+def faster_rcnn_c4(size: int = 8, **heads: nn.Module) -> nn.Module:
     """With a stage of the trunk as the second stage's body, and one box for all classes."""
     rpn = models.RPN(
         sizes=((12.0, 24.0, 48.0),), cell="exact", spacing="network", samples=64, **PROPOSALS
     )
     head = models.BoxHead(
-        models.RegionPool(size=8, samples=0, aligned=True),
+        models.RegionPool(size=size, samples=0, aligned=True),
         models.ResNetStage(1, 16, stage=4),
         hidden=(),
         class_specific=False,
@@ -86,8 +86,8 @@ def faster_rcnn_c4(**heads: nn.Module) -> nn.Module:
 
 
 def mask_rcnn_c4() -> nn.Module:
-    """Masks from the second stage's body."""
-    return faster_rcnn_c4(mask=models.MaskHead(None, (), 32))
+    """Masks from the second stage's body, fine enough that few of their cells are half covered."""
+    return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32))
 
 
 def mask_rcnn() -> nn.Module:
