@@ -1,4 +1,4 @@
-"""`python -m benchmarks [filter]` measures; `python -m benchmarks table` writes the README's."""
+"""`python -m benchmarks [filter]` measures; `… table` writes the README's; `… gpu` see `gpu`."""
 
 import argparse
 import json
@@ -8,7 +8,7 @@ import shlex
 import sys
 import time
 
-from benchmarks import machine, networks, runner, table
+from benchmarks import gpu, machine, networks, runner, table
 from benchmarks.entries import ENTRIES
 from benchmarks.ops import OPS
 
@@ -17,6 +17,8 @@ ALL = (*networks.ENTRIES, *ENTRIES, *OPS)
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0; 1 if an entry failed; 2 for bad input."""
+    if argv[:1] == ["gpu"]:
+        return gpu.main(argv[1:])
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("filter", nargs="?", default="", help="part of the names to run; or table")
     parser.add_argument("--rounds", type=int, default=0, help="turns per variant (default: each's)")

@@ -28,7 +28,8 @@ class Entry:
     Attributes:
       name: what the filter and the table say.
       unit: of the work; rates are units per second.
-      variants: by name; 'ours' is compared with each other one.
+      variants: by name; 'ours' is compared with each other one. Where all are ours, as in scaling,
+        the others are what ours is held against.
       settings: arguments of the variants' functions.
       quick: settings that replace them under `--quick`, which only shows that all works.
       clock: 'wall', or 'cpu' for units per second of processor time, over all threads.
@@ -111,6 +112,69 @@ ENTRIES = (
             ("lenet", "LeNet-5", 64),
             ("resnet8", "ResNet-8", 16),
         )
+    ),
+    Entry(
+        "an epoch from JPEG files, MobileNet v1, 32×128",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.jpeg_epoch:ours"),
+            "torch": Variant(f"{WORK}.jpeg_epoch:torch", ("torch", "torchvision")),
+        },
+        {"files": 256, "batch_size": 32, "size": 128},
+        {"files": 8, "batch_size": 4, "size": 64},
+        rounds=5,
+        bar=1.0,
+    ),
+    Entry(
+        "COCO AP, 5,000 images",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.coco_ap:ours"),
+            "pycocotools": Variant(f"{WORK}.coco_ap:pycocotools"),
+        },
+        {"images": 5000, "truth": 7, "found": 50},
+        {"images": 60, "truth": 3, "found": 10},
+        rounds=3,
+        tolerance=1e-6,
+    ),
+    Entry(
+        "weak scaling to 8 devices, ResNet-20, 32 images each",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.scaling:train", settings={"devices": 8}),
+            **{
+                f"{n} device{'s' * (n > 1)}": Variant(
+                    f"{WORK}.scaling:train", settings={"devices": n}
+                )
+                for n in (1, 2, 4)
+            },
+        },
+        {"depth": 20, "per_device": 32, "steps": 3},
+        {"depth": 8, "per_device": 4, "steps": 1},
+        rounds=5,
+        tolerance=1e-4,
+    ),
+    *(
+        Entry(
+            f"growth: ResNet-50 training step, {batch_size}×{size}",
+            "images",
+            {"ours": Variant(f"{WORK}.growth:train")},
+            {"network": "resnet50", "batch_size": batch_size, "size": size, "steps": 2},
+            {"network": "lenet", "batch_size": 2, "size": 28, "steps": 1},
+            rounds=3,
+        )
+        for batch_size, size in ((1, 128), (4, 128), (16, 128), (4, 64), (4, 256))
+    ),
+    *(
+        Entry(
+            f"growth: Faster R-CNN inference, {boxes} proposals",
+            "images",
+            {"ours": Variant(f"{WORK}.growth:propose")},
+            {"boxes": boxes, "height": 320, "width": 320, "steps": 2},
+            {"boxes": 10, "height": 64, "width": 64, "steps": 1},
+            rounds=3,
+        )
+        for boxes in (100, 300, 1000)
     ),
     Entry(
         "from command to first step, quickstart",

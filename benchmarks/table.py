@@ -68,4 +68,7 @@ def rate(variant: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
         return f"{1 / variant['median_rate']:.1f} s"
     number = variant["median_rate"]
     text = f"{number:,.0f}" if number >= 100 else f"{number:.3g}"
-    return f"{text} {entry['unit']}/{'cpu-s' if entry['clock'] == 'cpu' else 's'}"
+    text = f"{text} {entry['unit']}/{'cpu-s' if entry['clock'] == 'cpu' else 's'}"
+    if "temp_bytes" in variant:
+        text += f", {variant['temp_bytes'] / 1e6:,.0f} MB of temporaries"
+    return text

@@ -25,12 +25,14 @@ def train(shared: pathlib.Path, network: str, batch_size: int, size: int, steps:
     return ours.training(task, variables, batch, steps, RATE)
 
 
-def setting(shared: pathlib.Path, network: str, batch_size: int, size: int) -> tuple[Any, Any, Any]:
-    """Task, batch and variables."""
+def setting(
+    shared: pathlib.Path | None, network: str, batch_size: int, size: int, dtype: str = "float32"
+) -> tuple[Any, Any, Any]:
+    """Task, batch and variables, which are the peer's if it left any in `shared`."""
     from vision_jax import tasks
     from vision_jax.structs import Batch, Targets
 
-    model = make(network)
+    model = make(network, dtype)
     mean, std = normalisation(network)
     image, label = images(network, batch_size, size)
     if network in SEGMENTERS:

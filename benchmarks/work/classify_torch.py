@@ -34,7 +34,7 @@ def make(network: str) -> nn.Module:
     }
     model = makers[network]()
     if isinstance(model, plain.PLAIN):
-        plain.draw(model)
+        theirs.draw(model)
     return model.to(memory_format=torch.channels_last)
 
 
@@ -83,21 +83,10 @@ def _setting(shared: pathlib.Path, network: str, batch_size: int, size: int, com
     def from_pixels(image: torch.Tensor):
         return model((image / 255 - mean) / std)
 
-    _measure_statistics(model, lambda: from_pixels(image))
+    theirs.measure_statistics(model, lambda: from_pixels(image))
     theirs.hand_over(model.state_dict(), shared)
     run = torch.compile(from_pixels) if compiled else from_pixels
     return model, lambda: run(image), torch.from_numpy(label).long()
-
-
-def _measure_statistics(model: nn.Module, forward: Callable) -> None:
-    """Gives batch norms this batch's statistics, so that inference with them is no empty test."""
-    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
-    for norm in norms:
-        norm.momentum = 1.0
-    with torch.no_grad():
-        forward()
-    for norm in norms:
-        norm.momentum = 0.1
 
 
 def _last(logits: torch.Tensor):

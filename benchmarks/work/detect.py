@@ -39,7 +39,7 @@ def infer(
         outputs = task.predict(variables, batch)
         found = outputs["detections"]
         answer = {
-            **_heads(network, outputs),
+            **heads(network, outputs),
             # Sorted, since detections whose scores all but tie come in either order.
             "boxes": found.boxes.sort(1),
             "scores": found.scores.sort(1),
@@ -60,20 +60,33 @@ def train(
     if network in TWO_STAGES:
 
         def outputs(variables: Any, batch: Any) -> dict[str, Any]:
-            return _heads(network, task.predict(variables, batch))
+            return heads(network, task.predict(variables, batch))
 
     trained = _TRAINED if network in _ON_RESNET else (".*",)
     return ours.training(task, variables, batch, steps, DETECTION_RATE, trained, outputs)
 
 
 def setting(
-    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int
+    shared: pathlib.Path | None,
+    network: str,
+    batch_size: int,
+    height: int,
+    width: int,
+    dtype: str = "float32",
 ) -> tuple[Any, Any, Any]:
-    """Task, batch and variables."""
+    """Task, batch and variables, which are the peer's if it left any in `shared`."""
+    task, batch = posed(network, batch_size, height, width, dtype)
+    return task, batch, ours.weights_of(shared, task.model, task, batch)
+
+
+def posed(
+    network: str, batch_size: int, height: int, width: int, dtype: str = "float32"
+) -> tuple[Any, Any]:
+    """Task and batch."""
     from vision_jax import tasks
     from vision_jax.structs import Batch, Targets
 
-    model = make(network)
+    model = make(network, dtype)
     task = tasks.Detection(model, *normalisation(network))
     given = scene(batch_size, height, width)
     boxes = _padded(given["boxes"], 0)
@@ -83,8 +96,7 @@ def setting(
     present = np.broadcast_to(np.arange(SLOTS) < OBJECTS, labels.shape)
     targets = Targets(boxes=boxes, labels=labels, valid=present, masks=masks)
     index, valid = np.arange(batch_size, dtype=np.int32), np.ones(batch_size, bool)
-    batch = Batch(image=given["image"], valid=valid, index=index, targets=targets)
-    return task, batch, ours.weights_of(shared, model, task, batch)
+    return task, Batch(image=given["image"], valid=valid, index=index, targets=targets)
 
 
 def make(network: str, dtype: str = "float32") -> Any:
@@ -107,7 +119,7 @@ def make(network: str, dtype: str = "float32") -> Any:
     return makers[network]()
 
 
-def _heads(network: str, outputs: dict[str, Any]) -> dict[str, Any]:
+def heads(network: str, outputs: dict[str, Any]) -> dict[str, Any]:
     """What the head, or the region proposal network, says of every anchor."""
     import jax.numpy as jnp
 

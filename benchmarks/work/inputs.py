@@ -1,4 +1,4 @@
-"""What every variant of a network's entry works on: the same pixels, labels, objects and numbers."""
+"""What every variant of an entry works on: the same pixels, labels, objects and numbers."""
 
 import numpy as np
 

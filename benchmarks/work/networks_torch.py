@@ -1,14 +1,7 @@
-"""Networks that torchvision has not, in plain PyTorch; parameters bear names that our tables know."""
+"""Networks that torchvision has not, in plain PyTorch; our tables know their parameters' names."""
 
 from torch import nn
 from torch.nn import functional
-
-
-def draw(model: nn.Module) -> None:
-    """He's weights, with which activations neither vanish nor explode."""
-    for module in model.modules():
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
 
 
 class LeNet(nn.Module):

@@ -80,7 +80,9 @@ def training(
     return Work(rounds, steps * batch.count, compared, facts)
 
 
-def weights_of(shared: pathlib.Path, model: Any, task: Any, batch: Any, table: Any = None) -> Any:
+def weights_of(
+    shared: pathlib.Path | None, model: Any, task: Any, batch: Any, table: Any = None
+) -> Any:
     """The peer's weights where it ran before, or else new ones.
 
     `table` stands in where `vision_jax.weights` has none for the network.
@@ -89,9 +91,9 @@ def weights_of(shared: pathlib.Path, model: Any, task: Any, batch: Any, table: A
 
     from vision_jax import weights
 
-    given = shared / WEIGHTS
-    if not given.exists():
+    if shared is None or not (shared / WEIGHTS).exists():
         return task.init(jax.random.key(0), batch)
+    given = shared / WEIGHTS
     if table is None:
         return weights.load(given, model)
     return weights.engine.from_reference(weights.read_state(given), model, [table])

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from benchmarks.work import Work
 from benchmarks.work.inputs import DECAY, MOMENTUM
@@ -18,6 +19,27 @@ def prepare() -> None:
     """All cores that this process may use, and the same weights every time."""
     torch.set_num_threads(len(os.sched_getaffinity(0)))
     torch.manual_seed(0)
+
+
+def draw(model: nn.Module) -> None:
+    """He's weights, with which activations neither vanish nor explode."""
+    for module in model.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+
+
+def measure_statistics(model: nn.Module, forward: Callable[[], object]) -> None:
+    """Gives batch norms this batch's statistics, so that inference with them is no empty test.
+
+    `forward` runs the model, which is in training mode.
+    """
+    norms = [module for module in model.modules() if isinstance(module, nn.BatchNorm2d)]
+    for norm in norms:
+        norm.momentum = 1.0
+    with torch.no_grad():
+        forward()
+    for norm in norms:
+        norm.momentum = 0.1
 
 
 def hand_over(state: dict[str, torch.Tensor], shared: pathlib.Path) -> None:
@@ -44,7 +66,7 @@ def inference(run: Callable[[], Any], images: int, steps: int, outputs: Callable
 
 
 def training(
-    model: torch.nn.Module,
+    model: nn.Module,
     forward: Callable[[], tuple[torch.Tensor, dict[str, torch.Tensor]]],
     images: int,
     steps: int,

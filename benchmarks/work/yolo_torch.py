@@ -200,17 +200,23 @@ def _level(raw, scale, truth, label, best, size):
     column, row = place.long().unbind(1)
     prior = best - mask[0]
     free[row, column, prior] = False
-    rows, sides = raw[row, column, prior], truth[:, 2:] - truth[:, :2]
+    # Where objects meet in one prediction the last one's box counts, and the classes of all.
+    index = (row * raw.shape[1] + column) * len(mask) + prior
+    same = index[:, None] == index
+    last = ~same.triu(1).any(1)
+    classes = (same.float() @ functional.one_hot(label, YOLO_CLASSES).float()).clamp(max=1)[last]
+    truth, best, place = truth[last], best[last], place[last]
+    rows = raw[row[last], column[last], prior[last]]
+    sides = truth[:, 2:] - truth[:, :2]
     own = place - place.floor()
     centre = entropy(rows[:, :2], own, reduction="none") + torch.xlogy(own, own)
     centre = centre + torch.xlogy(1 - own, 1 - own)
     wanted = (sides / torch.tensor(PRIORS, dtype=torch.float32)[best]).log()
     small = 2 - sides.prod(-1) / (size[0] * size[1])
     box = centre.sum(1) + 0.5 * ((rows[:, 2:4] - wanted) ** 2).sum(1)
-    classes = functional.one_hot(label, YOLO_CLASSES).float()
     return {
         "box": (small * box).sum(),
-        "object": entropy(rows[:, 4], torch.ones(len(mine)), reduction="sum"),
+        "object": entropy(rows[:, 4], torch.ones(len(rows)), reduction="sum"),
         "noobject": functional.softplus(confidence[free]).sum(),
         "class": entropy(rows[:, 5:], classes, reduction="sum"),
     }

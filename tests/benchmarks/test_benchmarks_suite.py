@@ -1,5 +1,6 @@
 """The suite's own machinery; timings themselves are not tested."""
 
+import dataclasses
 import importlib
 import inspect
 import json
@@ -47,6 +48,18 @@ def ours_looking_back(shared):
         return {"wall": len((shared / "log").read_text().split()) or 1, "cpu": 1.0}
 
     return Work(run, 100)
+
+
+def scaled(shared, scale):
+    return logged(shared, scale)
+
+
+def nothing_found(shared):
+    return dataclasses.replace(logged(shared), outputs={"x": np.zeros(2)})
+
+
+def not_a_number(shared):
+    return dataclasses.replace(logged(shared), outputs={"x": np.array([np.nan, 0.0])})
 
 
 def twice(shared):
@@ -121,6 +134,27 @@ def test_outputs_are_compared_before_timing(tolerance, fits):
             runner.measure(entry, 1, False, print)
 
 
+def test_outputs_of_zeros_are_equal_and_nan_is_not():
+    for target, fits in (("nothing_found", True), ("not_a_number", False)):
+        entry = Entry("x", "images", variants(ours=target, peer="nothing_found"), tolerance=0.1)
+        if fits:
+            assert runner.measure(entry, 1, False, print)["output_difference"] == 0
+        else:
+            with pytest.raises(runner.WorkerFailed, match="outputs differ from peer's by nan"):
+                runner.measure(entry, 1, False, print)
+
+
+def test_a_variant_may_have_settings_of_its_own():
+    target = f"{HERE}:scaled"
+    both = {
+        "ours": Variant(target, settings={"scale": 2.0}),
+        "peer": Variant(target, settings={"scale": 3.0}),
+    }
+    record = runner.measure(Entry("x", "images", both), 1, False, print)
+    assert record["variants"]["ours"]["seconds"] == [2.0]
+    assert record["variants"]["peer"]["seconds"] == [3.0]
+
+
 def test_batches_made_ahead_are_not_timed():
     def stream():
         for number in range(100):
@@ -141,7 +175,7 @@ def test_entries_fit_their_functions(entry):
             continue  # imports its peer
         module, function = variant.target.split(":")
         signature = inspect.signature(getattr(importlib.import_module(module), function))
-        signature.bind(None, **entry.settings)
+        signature.bind(None, **{**entry.settings, **variant.settings})
 
 
 def test_names_are_unique():
@@ -179,8 +213,10 @@ def test_the_table_goes_between_the_markers(results):
         "entries": {
             "crop": record(1234.5, {"tf.data": 1000.0, "other": 5000.0}, bar=0.85, clock="cpu"),
             "start": record(0.1, {}, unit="runs"),
+            "growth": record(2.0, {}),
         },
     }
+    content["entries"]["growth"]["variants"]["ours"]["temp_bytes"] = 3e6
     (results / "m.json").write_text(json.dumps(content))
     readme = results.parent / "README.md"
     readme.write_text(f"a\n{table.BEGIN}\nold\n{table.END}\nb\n")
@@ -194,6 +230,7 @@ def test_the_table_goes_between_the_markers(results):
         "| crop | 1,234 images/cpu-s | 1,000 images/cpu-s (tf.data) | 1.23 (1.23) | 0.85 |",
         "|  |  | 5,000 images/cpu-s (other) | 0.25 (0.25) |  |",
         "| start | 10.0 s | – | – |  |",
+        "| growth | 2 images/s, 3 MB of temporaries | – | – |  |",
     ]
 
 
