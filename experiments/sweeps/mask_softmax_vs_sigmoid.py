@@ -5,6 +5,9 @@ cost     full: 2 × 3 runs of 90,000 steps; twin: 2 × 3 runs of 400 steps
 run      python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py --sweep
 twin     python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py:smoke
+
+A pixel is in the mask where its class has a probability of one half or more, in both: while classes
+are still uncertain, as after the twin's few steps, a softmax hardly ever gets there.
 """
 
 from experiments import mask_rcnn_r50_fpn_coco, rcnn
