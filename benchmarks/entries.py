@@ -123,7 +123,6 @@ ENTRIES = (
         {"files": 256, "batch_size": 32, "size": 128},
         {"files": 8, "batch_size": 4, "size": 64},
         rounds=5,
-        bar=1.0,
     ),
     Entry(
         "COCO AP, 5,000 images",
@@ -167,7 +166,7 @@ ENTRIES = (
     ),
     *(
         Entry(
-            f"growth: Faster R-CNN inference, {boxes} proposals",
+            f"growth: Faster R-CNN inference, {boxes:,} proposals",
             "images",
             {"ours": Variant(f"{WORK}.growth:propose")},
             {"boxes": boxes, "height": 320, "width": 320, "steps": 2},

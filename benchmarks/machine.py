@@ -7,7 +7,10 @@ import platform
 import re
 import subprocess
 
-PACKAGES = ("jax", "jaxlib", "flax", "numpy", "grain", "torch", "tensorflow-cpu", "tensorflow")
+PACKAGES = (
+    *("jax", "jaxlib", "flax", "numpy", "grain", "pycocotools"),
+    *("torch", "torchvision", "tensorflow-cpu", "tensorflow"),
+)
 
 
 def describe() -> dict[str, object]:

@@ -21,7 +21,7 @@ class Network:
       steps: of a round, in inference and in training.
       needs: the peer's packages.
       compiled: whether torch.compile is a peer too.
-      bars: of inference and training.
+      bars: of inference and training; see `Entry`.
       tolerances: of the outputs of inference, and of losses, of which the second one is after an
         update; see `Entry`.
     """
@@ -34,7 +34,7 @@ class Network:
     steps: tuple[int, int]
     needs: tuple[str, ...] = _TORCHVISION
     compiled: bool = False
-    bars: tuple[float, float] = (1.0, 1.0)
+    bars: tuple[float | None, float | None] = (1.0, 1.0)
     tolerances: tuple[float, float] = (1e-4, 1e-3)
 
     def entries(self) -> tuple[Entry, Entry]:
@@ -82,31 +82,47 @@ def _detector(
     network: str,
     batch: int,
     size: tuple[int, int],
-    quick: tuple[int, int],
+    quick: tuple[int, int, int],
     steps: tuple[int, int],
+    **more: Any,
 ) -> Network:
     height, width = size
     shape = f"{batch}×{height}" if height == width else f"{batch}×{height}×{width}"
     settings = {"network": network, "batch_size": batch, "height": height, "width": width}
-    small = {"batch_size": 1, "height": quick[0], "width": quick[1]}
-    return Network(title, "detect", shape, settings, small, steps)
+    small = dict(zip(("batch_size", "height", "width"), quick, strict=True))
+    return Network(title, "detect", shape, settings, small, steps, **more)
 
 
 NETWORKS = (
-    _classifier("LeNet", "lenet", 128, 28, (16, 28), steps=(100, 50), needs=_TORCH),
-    _classifier("CIFAR ResNet-20", "resnet20", 128, 32, (16, 32), steps=(10, 5), needs=_TORCH),
+    _classifier(
+        "LeNet", "lenet", 128, 28, (16, 28), steps=(100, 50), needs=_TORCH, bars=(None, 1.0)
+    ),
+    _classifier(
+        "CIFAR ResNet-20",
+        "resnet20",
+        128,
+        32,
+        (16, 32),
+        steps=(10, 5),
+        needs=_TORCH,
+        bars=(None, 1.0),
+    ),
     _classifier(
         *("ResNet-50", "resnet50", 8, 224, (4, 96)), steps=(10, 5), compiled=True, bars=(1.2, 1.0)
     ),
     _classifier("VGG-16", "vgg16", 8, 224, (1, 64), steps=(3, 1)),
     _classifier("MobileNet v1", "mobilenet_v1", 32, 224, (4, 96), steps=(3, 1), needs=_TORCH),
-    _classifier("Inception v3", "inception_v3", 8, 299, (2, 299), steps=(3, 2)),
+    _classifier("Inception v3", "inception_v3", 8, 299, (2, 299), steps=(3, 2), bars=(None, None)),
     _classifier("FCN-8s VGG-16", "fcn8s", 2, 320, (1, 64), steps=(1, 1), needs=_TORCH),
-    _detector("SSD300", "ssd300", 8, (300, 300), (300, 300), (2, 1)),
-    _detector("YOLO v3", "yolov3", 4, (416, 416), (192, 192), (2, 1)),
-    _detector("RetinaNet R50-FPN", "retinanet", 1, (480, 640), (128, 160), (2, 1)),
-    _detector("Faster R-CNN R50-FPN", "faster_rcnn", 1, (480, 640), (128, 160), (2, 1)),
-    _detector("Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (128, 160), (1, 1)),
+    _detector("SSD300", "ssd300", 8, (300, 300), (1, 300, 300), (2, 1)),
+    _detector("YOLO v3", "yolov3", 4, (416, 416), (2, 224, 224), (2, 1)),
+    _detector(
+        "RetinaNet R50-FPN", "retinanet", 1, (480, 640), (1, 128, 160), (2, 1), bars=(None, None)
+    ),
+    _detector("Faster R-CNN R50-FPN", "faster_rcnn", 1, (480, 640), (1, 128, 160), (2, 1)),
+    _detector(
+        "Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (1, 128, 160), (1, 1), bars=(None, None)
+    ),
 )
 
 ENTRIES = tuple(entry for network in NETWORKS for entry in network.entries())

@@ -1,4 +1,4 @@
-"""Classifiers and segmenters (float32): inference, and the full training step.
+"""Classifiers and segmenters (float32): inference with norms folded, and the full training step.
 
 Dropout is off, so that losses can be compared: of these networks only the fully connected layers
 of VGG and FCN, and Inception's last layer have any, and it costs next to nothing.
@@ -14,7 +14,12 @@ from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normali
 
 
 def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
+    import jax
+
+    from vision_jax.models.folding import fold_norms
+
     task, batch, variables = setting(shared, network, batch_size, size)
+    variables = fold_norms(task.model, variables, task.normalize(jax.numpy.asarray(batch.image)))
     return ours.inference(
         lambda v, b: {"logits": task.predict(v, b)["logits"]}, variables, batch, steps
     )

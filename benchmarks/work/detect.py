@@ -1,4 +1,4 @@
-"""Detectors (float32): inference down to final boxes, and the full training step.
+"""Detectors (float32): inference, norms folded, to final boxes; and the full training step.
 
 Weights and truth are the peer's; thresholds and numbers of candidates are torchvision's defaults.
 Backbones of the R-CNNs and of RetinaNet are frozen up to conv2_x, as when they start from a
@@ -31,9 +31,12 @@ def infer(
 ) -> Work:
     import jax
 
+    from vision_jax.models.folding import fold_norms
     from vision_jax.ops.masks import paste_masks
 
     task, batch, variables = setting(shared, network, batch_size, height, width)
+    image = task.normalize(jax.numpy.asarray(batch.image))
+    variables = fold_norms(task.model, variables, image, task.sizes(batch))
 
     def run(variables: Any, batch: Any) -> dict[str, Any]:
         outputs = task.predict(variables, batch)
