@@ -7,7 +7,7 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from vision_jax.ops import roi_align, roi_crop
+from vision_jax.ops import chunks, roi_align, roi_crop
 
 RNG = np.random.default_rng(0)
 align = jax.jit(roi_align.roi_align, static_argnums=(2, 3, 4, 5, 6))
@@ -75,7 +75,7 @@ def test_roi_align_equals_the_definition(samples, aligned, deterministic):
 
 def test_many_regions_go_in_chunks():
     features = jnp.asarray(RNG.normal(size=(1, 8, 8, 1)).astype(np.float32))
-    boxes = jnp.asarray(random_boxes(1, roi_align.MATRIX_CHUNK + 5))
+    boxes = jnp.asarray(random_boxes(1, chunks.MATRIX_CHUNK + 5))
     for deterministic in (False, True):
         whole = align(features, boxes, (2, 2), 0.125, 2, True, deterministic)
         some = align(features, boxes[:, -3:], (2, 2), 0.125, 2, True, deterministic)
@@ -102,6 +102,39 @@ def test_both_forms_agree_on_a_pyramid_and_with_one_level_at_a_time():
         np.testing.assert_allclose(pooled[0], wanted, atol=1e-5)
 
 
+def test_adaptive_gradients_are_those_of_the_matrices():
+    """More regions than go at a time, large ones among them, on maps of different sides."""
+    shapes = ((2, 30, 17, 3), (2, 15, 9, 3), (2, 8, 5, 3))
+    maps = tuple(jnp.asarray(RNG.normal(size=shape).astype(np.float32)) for shape in shapes)
+    boxes = jnp.asarray(random_boxes(2, 13, size=110.0))
+    levels = jnp.asarray(RNG.integers(0, 3, (2, 13)).astype(np.int32))
+    weights = jnp.asarray(RNG.normal(size=(2, 13, 3, 2, 3)).astype(np.float32))
+
+    def both(maps, form):
+        return jax.vjp(
+            lambda maps: pyramid(
+                maps, boxes, levels, (3, 2), (1 / 4, 1 / 8, 1 / 16), 0, True, form
+            ),
+            maps,
+        )
+
+    (ours, back), (theirs, matrices) = both(maps, False), both(maps, True)
+    np.testing.assert_allclose(ours, theirs, atol=1e-5)
+    for one, other in zip(back(weights)[0], matrices(weights)[0], strict=True):
+        assert np.abs(one).max() > 0.1
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    # In half precision what is summed in float32 is rounded once.
+    half = jax.tree.map(lambda x: x.astype("bfloat16"), maps)
+    wide = jax.tree.map(lambda x: x.astype("float32"), half)
+    (small, back), (large, exact) = both(half, False), both(wide, False)
+    assert small.dtype == jnp.bfloat16
+    np.testing.assert_allclose(np.float32(small), large, rtol=2.0**-8, atol=1e-6)
+    rounded = weights.astype("bfloat16")
+    for one, other in zip(back(rounded)[0], exact(rounded.astype("float32"))[0], strict=True):
+        assert one.dtype == jnp.bfloat16
+        np.testing.assert_allclose(np.float32(one), other, rtol=2.0**-8, atol=1e-6)
+
+
 def test_level_by_the_papers_equation():
     sides = np.array([10.0, 111, 112, 113, 223, 224, 225, 447, 448, 449, 4000])
     boxes = jnp.asarray(np.stack([0 * sides, 0 * sides, sides, sides], 1).astype(np.float32))
@@ -111,15 +144,15 @@ def test_level_by_the_papers_equation():
     assert roi_align.pyramid_level(odd).tolist() == [0, 0, 0]
 
 
-@pytest.mark.parametrize("deterministic", [False, True])
-def test_gradient_is_the_finite_difference_and_skips_boxes(deterministic):
+@pytest.mark.parametrize("samples, deterministic", [(2, False), (2, True), (0, False)])
+def test_gradient_is_the_finite_difference_and_skips_boxes(samples, deterministic):
     with jax.enable_x64(True):
         features = jnp.asarray(RNG.normal(size=(1, 5, 6, 2)))
         boxes = jnp.asarray(random_boxes(1, 3, size=40.0).astype(float))
 
         @jax.jit
         def pooled(features, boxes):
-            return roi_align.roi_align(features, boxes, (2, 2), 0.125, 2, True, deterministic)
+            return roi_align.roi_align(features, boxes, (2, 2), 0.125, samples, True, deterministic)
 
         jax.test_util.check_grads(lambda f: pooled(f, boxes), (features,), order=1, modes=("rev",))
         to_boxes = jax.grad(lambda b: pooled(features, b).sum())(boxes)

@@ -13,7 +13,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from vision_jax.ops.roi_align import CPU_CHUNK, per_chunk, position_sensitive
+from vision_jax.ops.chunks import CPU_CHUNK, per_chunk
+from vision_jax.ops.roi_align import position_sensitive
 
 
 def roi_pool(
