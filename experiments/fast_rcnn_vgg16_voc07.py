@@ -4,28 +4,62 @@ paper    Girshick, "Fast R-CNN", 2015
 needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
          --config.init.weights=FILE;
          proposals of trainval and test as `proposals_trainval.npz` and `proposals_test.npz` (see
-         `data.WithProposals`): the paper's are selective search's, those of rpn_vgg16_voc07.py do
+         `data.WithProposals`): the paper's are selective search's. Or the argument `rpn`
 expect   66.9 % mAP on VOC 2007's test set in the paper (unchecked, so not compared)
 cost     40,000 steps of 2 images of 600 to 1000 pixels, 64 regions each
 run      python launch.py --config experiments/fast_rcnn_vgg16_voc07.py
+         python launch.py --config experiments/fast_rcnn_vgg16_voc07.py:rpn
 smoke    python launch.py --config experiments/fast_rcnn_vgg16_voc07.py:smoke
+
+`rpn` trains `rpn_vgg16_voc07.py` in front, as a stage, and writes its proposals of both sets to
+files, two stages more, on which the last one trains Fast R-CNN: what Ren et al. (2015) call
+"unshared".
 """
 
-from experiments import rcnn
-from vision_jax import data, models
+import copy
+
+from experiments import rcnn, rpn_vgg16_voc07
+from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
+from vision_jax.training import Stage
 
 
 def get_config(arg=""):
-    given = arguments(arg, smoke=False)
+    given = arguments(arg, rpn=False, smoke=False)
     config = rcnn.voc(models.FastRCNNVGG16(rcnn.VOC_CLASSES))
     config.steps, config.optimizer.schedule.boundaries = 40_000, (30_000,)
+    most = 2000
     if given.smoke:
         rcnn.smoke(config, rcnn.tiny_one_map(models.FastRCNN))
-        for pipeline in (config.train, config.eval):
-            pipeline.transforms += (node(data.JitteredTruth, count=16),)
-        return config
+        most = 8
+        if not given.rpn:
+            for pipeline in (config.train, config.eval):
+                pipeline.transforms += (node(data.JitteredTruth, count=16),)
+            return config
+    if given.rpn:
+        config.stages = staged(config, rpn_vgg16_voc07.get_config("smoke" if given.smoke else ""))
     for pipeline, name in ((config.train, "trainval"), (config.eval, "test")):
-        file = f"proposals_{name}.npz"
-        pipeline.source = node(data.WithProposals, source=pipeline.source, file=file)
+        file = f"stage:{name}/proposals.npz" if given.rpn else f"proposals_{name}.npz"
+        source = {"source": pipeline.source, "file": file, "most": most}
+        pipeline.source = node(data.WithProposals, **source)
     return config
+
+
+def staged(config, first):
+    """A training of `first`, what it proposes for the images of `config`, and `config` itself.
+
+    Both have the same schedule.
+    """
+    keys = ("task", "train", "eval", "metrics", "best")
+    changes = tuple((key, copy.deepcopy(first[key])) for key in keys)
+    stages = [node(Stage, name="rpn", changes=(*changes, ("init.skip", first.init.skip)))]
+    for name, pipeline in (("trainval", config.train), ("test", config.eval)):
+        images = {"source": pipeline.source, "batch_size": config.eval.batch_size}
+        writing = (
+            ("train", node(data.Train, transforms=config.eval.transforms, **images)),
+            ("fit", node(tasks.WriteProposals, file=f"stage:{name}/proposals.npz")),
+            ("init.weights", "stage:rpn"),
+            ("init.skip", None),
+        )
+        stages.append(node(Stage, name=name, changes=(*changes, *writing)))
+    return (*stages, node(Stage, name="detector"))

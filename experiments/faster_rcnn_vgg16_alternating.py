@@ -11,7 +11,8 @@ smoke    python launch.py --config experiments/faster_rcnn_vgg16_alternating.py:
 `rpn`: a first stage with a trunk of its own. `detector`: the second stage on its proposals, its own
 trunk also from ImageNet. `shared_rpn`: a new first stage on the detector's trunk, which stays as it
 is from now on. `shared_detector`: what only the second stage has. Proposals are made afresh for
-every batch, where the authors write them to a file between the steps.
+every batch, where the authors write them to a file between the steps. (The smoke is one stage;
+`:smoke,stages` goes through all four.)
 """
 
 from experiments import rcnn
@@ -21,24 +22,38 @@ from vision_jax.evaluation import ProposalRecall
 from vision_jax.training import Stage
 
 RPN, ROI = ("rpn_class", "rpn_box"), ("roi_class", "roi_box")
-RECALL = "eval/recall50_300"
 
 
 def get_config(arg=""):
-    given = arguments(arg, smoke=False)
+    given = arguments(arg, stages=False, smoke=False)
     model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
     source = "Ren et al. 2015, the authors' repository"
     config = rcnn.voc(model, value=0.699, source=source)
-    config.metrics.proposals = node(ProposalRecall, counts=(10, 100, 300))
-    own = config.task.model.trunk  # each stage's at first
     config.init.skip = "(?!trunk/|rpn_trunk/|head/fc[67]/).*"
-    config.stages = stages(("task.model.rpn_trunk", own))
-    return rcnn.smoke(config, rcnn.tiny_one_map()) if given.smoke else config
+    lengths, counts = ((40_000, 30_000), (20_000, 15_000)), (10, 100, 300)
+    if given.smoke:
+        rcnn.smoke(config, rcnn.tiny_one_map())
+        if not given.stages:
+            return config
+        lengths, counts = None, (4, 8)
+    config.metrics.proposals = node(ProposalRecall, counts=counts)
+    config.stages = stages(config.task.model.trunk, f"eval/recall50_{counts[-1]}", lengths)
+    return config
 
 
-def stages(apart):
-    rpn = (*schedule(RPN, 40_000, 30_000), ("best", RECALL))
-    detector = schedule(ROI, 20_000, 15_000)
+def stages(trunk, recall, lengths):
+    """The four.
+
+    Args:
+      trunk: the node of a trunk that one part has for itself at first.
+      recall: the metric by which the first stage's checkpoints are chosen.
+      lengths: (steps, step of the lower rate) of the RPN's and of the detector's stages; None
+        leaves them as they are.
+    """
+    apart = ("task.model.rpn_trunk", trunk)
+    rpn, detector = schedules(lengths) if lengths else ((), ())
+    rpn += (("task.model.losses", RPN), ("best", recall))
+    detector += (("task.model.losses", ROI),)
     return (
         node(
             Stage,
@@ -68,12 +83,9 @@ def stages(apart):
     )
 
 
-def schedule(losses, steps, boundary):
-    return (
-        ("task.model.losses", losses),
-        ("steps", steps),
-        ("optimizer.schedule.boundaries", (boundary,)),
-    )
+def schedules(lengths):
+    keys = ("steps", "optimizer.schedule.boundaries")
+    return [tuple(zip(keys, (steps, (boundary,)), strict=True)) for steps, boundary in lengths]
 
 
 def trained(*patterns):

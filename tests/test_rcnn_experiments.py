@@ -97,3 +97,22 @@ def test_the_alternating_schedule_trains_each_part_in_its_turn():
         ("shared_rpn", ("rpn_class", "rpn_box"), {"rpn"}, "runs/detector"),
         ("shared_detector", ("roi_class", "roi_box"), {"head"}, "runs/shared_rpn"),
     ]
+
+
+def test_fast_rcnn_can_make_its_own_proposals():
+    config = importlib.import_module("experiments.fast_rcnn_vgg16_voc07").get_config("rpn")
+    runs = stages.resolve(config, pathlib.Path("runs"))
+    kinds = ["ProposalNetwork"] * 3 + ["FastRCNN"]
+    assert [type(build(run.task.model)).__name__ for run, _ in runs] == kinds
+    rpn, trainval, test, detector = (run for run, _ in runs)
+    assert [run.init.weights for run, _ in runs] == [
+        "vgg16.safetensors",
+        "runs/rpn",
+        "runs/rpn",
+        "vgg16.safetensors",
+    ]
+    assert (rpn.steps, detector.steps, rpn.fit, detector.fit) == (40_000, 40_000, None, None)
+    for written, read in ((trainval, detector.train), (test, detector.eval)):
+        assert written.fit.file == read.source.file
+        assert written.train.source.to_json() == read.source.source.to_json()
+        assert written.train.transforms == detector.eval.transforms  # those of evaluation
