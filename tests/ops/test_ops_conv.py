@@ -86,6 +86,68 @@ def test_pointwise_product_equals_lax_with_its_gradients(stride):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
+SMALL = [  # image, kernel, padding: few channels; few pixels; a padding beyond the kernel
+    ((2, 9, 7, 3), (3, 3, 3, 5), 1),
+    ((2, 12, 12, 6), (5, 5, 6, 16), 0),
+    ((3, 8, 8, 1), (5, 5, 1, 6), 2),
+    ((2, 8, 9, 16), (3, 3, 16, 16), ((0, 2), (1, 0))),
+    ((2, 5, 3, 4), (3, 2, 4, 1), ((3, 3), (4, 2))),
+    ((6, 10, 10, 33), (3, 3, 33, 20), 1),
+    ((4, 7, 6, 20), (3, 3, 20, 64), ((0, 1), (2, 1))),
+]
+
+
+@pytest.mark.parametrize("image, kernel, padding", SMALL)
+def test_small_convolutions_equal_lax_in_every_mode_of_differentiation(image, kernel, padding):
+    x, w, dx, dw = (
+        jnp.asarray(_random(shape, seed), jnp.float32)
+        for seed, shape in enumerate((image, kernel, image, kernel))
+    )
+
+    def ours(x, w):
+        return conv2d(x, w, 1, padding)
+
+    def plain(x, w):
+        return lax.conv_general_dilated(
+            x, w, (1, 1), pads(padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    def first(f):
+        return jax.grad(_cubes(f), argnums=(0, 1))
+
+    def second(f):
+        return jax.grad(lambda *a: sum(jnp.sum(g**2) for g in first(f)(*a)), argnums=(0, 1))
+
+    def forward(f):
+        return lambda x, w: jax.jvp(f, (x, w), (dx, dw))
+
+    def one_sided(f):  # only one of the two has a tangent
+        return lambda x, w: (
+            jax.jvp(lambda x: f(x, w), (x,), (dx,))[1],
+            jax.grad(_cubes(f), 1)(x, w),
+        )
+
+    for mode in (lambda f: f, forward, one_sided, first, second):
+        found, expected = (jax.tree.leaves(jax.jit(mode(f))(x, w)) for f in (ours, plain))
+        for a, b in zip(found, expected, strict=True):
+            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def _cubes(f):
+    return lambda x, w: jnp.sum(f(x, w) ** 3)
+
+
+def test_small_convolutions_are_the_platforms_own_where_that_is_fast():
+    def gradients(x, w):
+        return jax.grad(lambda *a: jnp.sum(conv2d(*a, 1, 1) ** 2), argnums=(0, 1))(x, w)
+
+    traced = jax.jit(gradients).trace(jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, 16, 16)))
+    assert "stablehlo.while" in traced.lower(lowering_platforms=("cpu",)).as_text()
+    elsewhere = traced.lower(lowering_platforms=("cuda",)).as_text()
+    assert "stablehlo.while" not in elsewhere and "stablehlo.pad" not in elsewhere
+    assert elsewhere.count("stablehlo.convolution") == 3
+
+
 def test_conv2d_keeps_bfloat16():
     y = conv2d(jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((1, 1, 2, 3), jnp.bfloat16))
     assert y.dtype == jnp.bfloat16
