@@ -35,7 +35,7 @@ class Network:
     needs: tuple[str, ...] = _TORCHVISION
     compiled: bool = False
     bars: tuple[float | None, float | None] = (1.0, 1.0)
-    tolerances: tuple[float, float] = (1e-4, 1e-3)
+    tolerances: tuple[float, float] = (1e-4, 5e-3)
 
     def entries(self) -> tuple[Entry, Entry]:
         """Of inference and of training."""
@@ -112,14 +112,7 @@ NETWORKS = (
     ),
     _classifier("VGG-16", "vgg16", 8, 224, (1, 64), steps=(3, 1)),
     _classifier("MobileNet v1", "mobilenet_v1", 32, 224, (4, 96), steps=(3, 1), needs=_TORCH),
-    # The auxiliary head's norm has one value per image and channel to go by: with weights 1e-6
-    # apart, PyTorch's own second loss moves by a percent.
-    _classifier(
-        *("Inception v3", "inception_v3", 8, 299, (4, 299)),
-        steps=(3, 2),
-        bars=(None, None),
-        tolerances=(1e-4, 0.05),
-    ),
+    _classifier("Inception v3", "inception_v3", 8, 299, (4, 299), steps=(3, 2), bars=(None, None)),
     _classifier("FCN-8s VGG-16", "fcn8s", 2, 320, (1, 64), steps=(1, 1), needs=_TORCH),
     _detector("SSD300", "ssd300", 8, (300, 300), (1, 300, 300), (2, 1)),
     _detector("YOLO v3", "yolov3", 4, (416, 416), (2, 224, 224), (2, 1)),

@@ -7,7 +7,7 @@ MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 SSD_MEAN, SSD_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 # Of the optimizer: gradient descent with momentum and weight decay. Steps are small, so that losses
 # after one can be compared, and stay finite over rounds.
-RATE, DETECTION_RATE, MOMENTUM, DECAY = 1e-3, 1e-4, 0.9, 1e-4
+RATE, DETECTION_RATE, MOMENTUM, DECAY = 1e-4, 1e-5, 0.9, 1e-4
 AUX_WEIGHT = 0.3  # of the loss of an auxiliary classifier
 LABELS = 91  # of detectors, background included, as torchvision numbers COCO's
 YOLO_CLASSES = 80
