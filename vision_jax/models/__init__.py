@@ -26,6 +26,7 @@ from vision_jax.models.faster_rcnn import (
     faster_rcnn_resnet_fpn,
 )
 from vision_jax.models.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNHead, fcn, transplant
+from vision_jax.models.folding import fold_norms
 from vision_jax.models.fpn import FPN
 from vision_jax.models.googlenet import GoogLeNet, GoogLeNet2014
 from vision_jax.models.inception_v3 import InceptionV3
@@ -178,6 +179,7 @@ __all__ = [
     "faster_rcnn_resnet_c4",
     "faster_rcnn_resnet_fpn",
     "fcn",
+    "fold_norms",
     "full_resolution",
     "fully_convolutional",
     "keypoint_rcnn_resnet_fpn",
