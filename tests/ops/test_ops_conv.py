@@ -7,7 +7,7 @@ import pytest
 from jax import lax
 
 from vision_jax.config import UserError
-from vision_jax.ops.conv import conv2d, conv_transpose2d, pads
+from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
 
 
 def _random(shape, seed=0):
@@ -86,30 +86,41 @@ def test_pointwise_product_equals_lax_with_its_gradients(stride):
         np.testing.assert_allclose(ours, theirs, atol=2e-5)
 
 
-SMALL = [  # image, kernel, padding: few channels; few pixels; a padding beyond the kernel
-    ((2, 9, 7, 3), (3, 3, 3, 5), 1),
-    ((2, 12, 12, 6), (5, 5, 6, 16), 0),
-    ((3, 8, 8, 1), (5, 5, 1, 6), 2),
-    ((2, 8, 9, 16), (3, 3, 16, 16), ((0, 2), (1, 0))),
-    ((2, 5, 3, 4), (3, 2, 4, 1), ((3, 3), (4, 2))),
-    ((6, 10, 10, 33), (3, 3, 33, 20), 1),
-    ((4, 7, 6, 20), (3, 3, 20, 64), ((0, 1), (2, 1))),
+# Image, kernel, stride, padding: few channels; few pixels; a padding beyond the kernel; depthwise.
+SPECIAL = [
+    ((2, 9, 7, 3), (3, 3, 3, 5), 1, 1),
+    ((2, 12, 12, 6), (5, 5, 6, 16), 1, 0),
+    ((3, 8, 8, 1), (5, 5, 1, 6), 1, 2),
+    ((2, 8, 9, 16), (3, 3, 16, 16), 1, ((0, 2), (1, 0))),
+    ((2, 5, 3, 4), (3, 2, 4, 1), 1, ((3, 3), (4, 2))),
+    ((6, 10, 10, 33), (3, 3, 33, 20), 1, 1),
+    ((4, 7, 6, 20), (3, 3, 20, 64), 1, ((0, 1), (2, 1))),
+    ((3, 9, 7, 5), (3, 3, 1, 5), 1, 1),
+    ((2, 8, 9, 4), (3, 2, 1, 4), (2, 3), ((0, 1), (2, 0))),
+    ((2, 5, 5, 40), (5, 5, 1, 40), 2, 2),
 ]
 
 
-@pytest.mark.parametrize("image, kernel, padding", SMALL)
-def test_small_convolutions_equal_lax_in_every_mode_of_differentiation(image, kernel, padding):
+@pytest.mark.parametrize("image, kernel, stride, padding", SPECIAL)
+def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel, stride, padding):
     x, w, dx, dw = (
         jnp.asarray(_random(shape, seed), jnp.float32)
         for seed, shape in enumerate((image, kernel, image, kernel))
     )
 
+    groups = image[3] // kernel[2]
+
     def ours(x, w):
-        return conv2d(x, w, 1, padding)
+        return conv2d(x, w, stride, padding, groups=groups)
 
     def plain(x, w):
         return lax.conv_general_dilated(
-            x, w, (1, 1), pads(padding), dimension_numbers=("NHWC", "HWIO", "NHWC")
+            x,
+            w,
+            pair(stride),
+            pads(padding),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=groups,
         )
 
     def first(f):
@@ -137,11 +148,15 @@ def _cubes(f):
     return lambda x, w: jnp.sum(f(x, w) ** 3)
 
 
-def test_small_convolutions_are_the_platforms_own_where_that_is_fast():
+@pytest.mark.parametrize("inputs, groups", [(16, 1), (1, 16)])
+def test_forms_for_cpus_are_for_cpus_alone(inputs, groups):
     def gradients(x, w):
-        return jax.grad(lambda *a: jnp.sum(conv2d(*a, 1, 1) ** 2), argnums=(0, 1))(x, w)
+        def loss(x, w):
+            return jnp.sum(conv2d(x, w, 1, 1, groups=groups) ** 2)
 
-    traced = jax.jit(gradients).trace(jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, 16, 16)))
+        return jax.grad(loss, argnums=(0, 1))(x, w)
+
+    traced = jax.jit(gradients).trace(jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, inputs, 16)))
     assert "stablehlo.while" in traced.lower(lowering_platforms=("cpu",)).as_text()
     elsewhere = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert "stablehlo.while" not in elsewhere and "stablehlo.pad" not in elsewhere
