@@ -1,8 +1,9 @@
 """Which shapes are in the image, of any number: multi-label classification on a laptop.
 
-data     one to three of eight shapes per image, 64×64 halved to 32×32, made from a seed
+data     one to three of eight shapes per image, 64×64, made from a seed
 measure  `eval/map`, mean over classes of the 11-point average precision of VOC 2007
-cost     a few minutes on two CPU cores
+expect   0.75 held out (0.813 was measured)
+cost     2 minutes on one CPU core
 run      python launch.py --config experiments/multilabel_shapes.py
 smoke    python launch.py --config experiments/multilabel_shapes.py:smoke
 
@@ -11,8 +12,9 @@ The small twin of `resnet50_voc07_multilabel.py`, from scratch.
 
 from experiments import embedded, quickstart
 from experiments.resnet50_voc07_multilabel import multilabel
-from vision_jax import data
+from vision_jax import models
 from vision_jax.config import arguments, node
+from vision_jax.training import Expect
 
 CLASSES = 8
 
@@ -22,12 +24,15 @@ def get_config(arg=""):
     config = quickstart.get_config()
     if given.smoke:
         embedded.smoke(config, size=32)
+    else:
+        config.task.model.trunk = node(
+            models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"
+        )
+        config.train.batch_size, config.epochs = 32, 16.0
     for part in (config.train, config.eval):
         part.source.name = "shapes/seg64"
-        if not given.smoke:
-            part.transforms = (node(data.Resize, size=32),)
     multilabel(config, CLASSES)
-    if not given.smoke:
-        config.epochs = 16.0
     config.baselines = {}
+    if not given.smoke:
+        config.expect = node(Expect, metric="eval/map", value=0.75, source="this demo's own bar")
     return config
