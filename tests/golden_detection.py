@@ -98,6 +98,7 @@ def check_array(golden: Golden, name: str, ours: np.ndarray, dtype: type) -> Non
         return
     ours = subsample(ours, info["stride"])
     error = np.abs(ours.astype(np.float64) - golden[name]).max(initial=0)
+    golden.errors[name, dtype.__name__] = float(error)
     tolerance = 1e-9 * info["absmax"]
     if dtype is np.float32:
         tolerance = 10 * info["float32_max_abs_diff"]

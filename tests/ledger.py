@@ -7,18 +7,29 @@
 Each network runs with the golden file's weights and images in float32 and in float64, and its
 outputs are compared with those that the reference computed in float64. `pytest -m golden` holds
 the same outputs, and the losses, gradients and running statistics too, to their tolerances.
+Detectors are compared in evaluation: every map, proposal and detection that the file holds.
 """
 
+import dataclasses
 import functools
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import linen as nn
 
-from tests import golden_cases
+from tests import (
+    golden_cases,
+    golden_rcnn,
+    test_golden_detectors,
+    test_golden_retinanet,
+    test_golden_ssd,
+    test_golden_yolo,
+)
 from tests.golden.seeded import Golden, subsample
 from vision_jax import weights
 from vision_jax.config import UserError, suggest
@@ -34,13 +45,47 @@ HEADER = (
 )
 
 
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """How a detector is compared, by its golden test.
+
+    Attributes:
+      network: of the golden file.
+      check: of golden, network, variables and dtype; notes the differences in the golden.
+      size: side of the image for which operations are counted.
+    """
+
+    network: Callable[[Golden], nn.Module]
+    check: Callable[[Golden, nn.Module, dict, type], object]
+    size: int
+
+
+RCNN = Detector(golden_rcnn.network, test_golden_detectors.check_eval, 800)
+YOLO = Detector(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
+DETECTORS = {
+    "fasterrcnn_resnet50_fpn": RCNN,
+    "maskrcnn_resnet50_fpn": RCNN,
+    "keypointrcnn_resnet50_fpn": RCNN,
+    "retinanet_resnet50_fpn": Detector(
+        test_golden_retinanet.network, test_golden_retinanet.check_eval, 800
+    ),
+    "ssd300_vgg16": Detector(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
+    "ssd300_vgg16_original": Detector(
+        test_golden_ssd.original, test_golden_ssd.check_original, 300
+    ),
+    "yolov3": YOLO,
+    "yolov3_tiny": YOLO,
+}
+NAMES = (*golden_cases.CASES, *DETECTORS)
+
+
 def main(arguments: list[str]) -> None:
     """See the module.
 
     Raises:
       UserError: a name without a network or without a golden file.
     """
-    found = {path.stem: path for path in golden_cases.files() if path.stem in golden_cases.CASES}
+    found = {path.stem: path for path in golden_cases.FOLDER.rglob("*.npz") if path.stem in NAMES}
     rows = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}
     names = [] if "--table" in arguments else arguments or [n for n in found if n not in rows]
     for name in names:
@@ -49,13 +94,15 @@ def main(arguments: list[str]) -> None:
     for name in names:
         rows[name] = measure(found[name])
         print(name, rows[name], flush=True)
-        ordered = {n: rows[n] for n in golden_cases.CASES if n in rows}
+        ordered = {n: rows[n] for n in NAMES if n in rows}
         LEDGER.write_text(json.dumps(ordered, indent=1) + "\n")
     README.write_text(with_table(README.read_text(), table(rows)))
 
 
 def measure(path: Path) -> dict:
     """One network's row."""
+    if path.stem in DETECTORS:
+        return _measure_detector(Golden(path), DETECTORS[path.stem])
     golden, case = Golden(path), golden_cases.CASES[path.stem]
     image = jax.ShapeDtypeStruct((1, case.size, case.size, 3), jnp.float32)
     layers = summarize(case.model(), image).layers
@@ -72,10 +119,34 @@ def measure(path: Path) -> dict:
     }
 
 
+def _measure_detector(golden: Golden, detector: Detector) -> dict:
+    model = detector.network(golden)
+    state = weights.from_reference(golden.state_dict(), model)
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
+            detector.check(golden, model, variables, dtype)
+    worst = {
+        dtype: max(error for (_, of), error in golden.errors.items() if of == dtype)
+        for dtype in ("float32", "float64")
+    }
+    image = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
+    infos = [golden.meta["outputs"][name] for name, _ in golden.errors]
+    return {
+        "reference": golden.meta["source"],
+        **worst,
+        "reference_float32": max(info["float32_max_abs_diff"] for info in infos),
+        "largest": max(info["absmax"] for info in infos),
+        "parameters": sum(x.size for x in jax.tree.leaves(state["params"])),
+        "size": detector.size,
+        "multiply_adds": summarize(model, image, jnp.zeros((1, 2))).multiply_adds,
+    }
+
+
 def table(rows: dict[str, dict]) -> str:
-    """The rows as Markdown, in the order of `golden_cases.CASES`."""
+    """The rows as Markdown, in the order of `NAMES`."""
     lines = list(HEADER)
-    for name in golden_cases.CASES:
+    for name in NAMES:
         if name in rows:
             row = rows[name]
             lines.append(

@@ -37,7 +37,7 @@ def test_rcnn_equals_torchvisions(path):
     for dtype in (np.float64, np.float32):
         with jax.enable_x64(dtype is np.float64):
             variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
-            _check_eval(golden, model, variables, dtype)
+            check_eval(golden, model, variables, dtype)
             losses, gradients, run = _trained(golden, model, variables, dtype)
         assert set(losses) == {LOSSES[name] for name in golden.meta["train"]["losses"]}
         for name in golden.meta["train"]["losses"]:
@@ -49,7 +49,8 @@ def test_rcnn_equals_torchvisions(path):
             check_float32_gradients(golden, gradients, exact, state["params"])
 
 
-def _check_eval(golden, model, variables, dtype):
+def check_eval(golden, model, variables, dtype):
+    """Every output of evaluation that the file holds."""
     given = scene(golden, "eval", dtype)
     check_array(golden, "eval/transform.images", given.image.transpose(0, 3, 1, 2), dtype)
     check_array(golden, "eval/transform.sizes", given.sizes, dtype)

@@ -43,11 +43,12 @@ def test_retinanet_equals_torchvisions(path):
     for dtype in (np.float32, np.float64):
         with jax.enable_x64(dtype is np.float64):
             variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
-            _check_eval(golden, model, variables, dtype)
+            check_eval(golden, model, variables, dtype)
             _check_train(golden, model, variables, dtype)
 
 
-def _check_eval(golden, model, variables, dtype):
+def check_eval(golden, model, variables, dtype):
+    """Every output of evaluation that the file holds."""
     given = scene(golden, "eval", dtype)
     check_array(golden, "eval/transform.images", given.image.transpose(0, 3, 1, 2), dtype)
     check_array(golden, "eval/transform.sizes", given.sizes, dtype)

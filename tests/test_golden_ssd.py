@@ -62,11 +62,12 @@ def test_ssd300_equals_torchvisions(path):
     for dtype in (np.float32, np.float64):
         with jax.enable_x64(dtype is np.float64):
             variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
-            _check_eval(golden, model, variables, dtype)
+            check_eval(golden, model, variables, dtype)
             _check_train(golden, model, variables, dtype)
 
 
-def _check_eval(golden, model, variables, dtype):
+def check_eval(golden, model, variables, dtype):
+    """Every output of evaluation that torchvision's file holds."""
     given = scene(golden, "eval", dtype)
     check_array(golden, "eval/transform.images", given.image.transpose(0, 3, 1, 2), dtype)
     check_array(golden, "eval/transform.sizes", given.sizes, dtype)
@@ -97,23 +98,34 @@ def _check_train(golden, model, variables, dtype):
     check_training(golden, model, variables, given, targets, dtype)
 
 
+def original(golden):
+    """As ssd.pytorch's network was built."""
+    classes = golden.meta["shapes"]["conf.0.bias"][0] // 4 - 1
+    return models.SSD300(classes, models.DefaultBoxes(clip="all"))
+
+
+def check_original(golden, model, variables, dtype):
+    """Every array but the priors that ssd.pytorch's file holds; our outputs."""
+    x = golden.inputs("eval")["x"].transpose(0, 2, 3, 1)
+    sizes = jnp.full((len(x), 2), 300, dtype)
+    outputs = jax.jit(model.apply)(variables, jnp.asarray(x, dtype), sizes)
+    check_array(golden, "eval/loc", outputs["deltas"], dtype)
+    check_array(golden, "eval/conf", outputs["logits"], dtype)
+    return outputs
+
+
 @pytest.mark.golden
 @pytest.mark.parametrize("path", ORIGINALS, ids=lambda p: p.stem)
 def test_ssd300_equals_ssd_pytorchs(path):
     golden = Golden(path)
-    classes = golden.meta["shapes"]["conf.0.bias"][0] // 4 - 1
-    boxes = models.DefaultBoxes(clip="all")
-    model = models.SSD300(classes, boxes)
+    model = original(golden)
     state = weights.from_reference(golden.state_dict(), model)
     assert sum(a.size for a in jax.tree.leaves(state["params"])) == golden.meta["param_count"]
-    x = golden.inputs("eval")["x"].transpose(0, 2, 3, 1)
     for dtype in (np.float32, np.float64):
         with jax.enable_x64(dtype is np.float64):
             variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
-            sizes = jnp.full((len(x), 2), 300, dtype)
-            outputs = jax.jit(model.apply)(variables, jnp.asarray(x, dtype), sizes)
-            check_array(golden, "eval/loc", outputs["deltas"], dtype)
-            check_array(golden, "eval/conf", outputs["logits"], dtype)
+            outputs = check_original(golden, model, variables, dtype)
+    boxes = model.boxes
     grids = [x.shape[1:3] for x in outputs["maps"]]
     info = golden.meta["outputs"]["eval/priors"]
     priors = ssd_shares(

@@ -100,7 +100,10 @@ def reach(traced: core.ClosedJaxpr, given: Sequence[Reach | None]) -> list[Reach
         inputs = [None if isinstance(v, core.Literal) else seen.get(v) for v in equation.invars]
         if not any(inputs):
             continue
-        if equation.primitive.name in _CALLS:
+        if equation.primitive.name == "cond" and inputs[0] is None:
+            # One computation in several platforms' forms, of which the last is everybody's.
+            found = reach(equation.params["branches"][-1], inputs[1:])
+        elif equation.primitive.name in _CALLS:
             inner = equation.params[_CALLS[equation.primitive.name]]
             inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
             found = reach(inner, inputs)
