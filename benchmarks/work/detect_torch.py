@@ -33,7 +33,7 @@ def infer(
             "scores": _sorted([one["scores"] for one in found], most),
         }
         if "masks" in found[0]:
-            pixels = [(one["masks"] > 0.5).sum((1, 2, 3)) for one in found]
+            pixels = [one["masks"].sum((1, 2, 3)) for one in found]
             arrays["masks"] = _sorted(pixels, most)
         return arrays
 

@@ -176,6 +176,7 @@ def test_conv2d_keeps_bfloat16():
         ((4, 4), (2, 2), (1, 1), (0, 0), (1, 1), 1),
         ((3, 3), (2, 1), (1, 0), (1, 0), (1, 2), 1),
         ((3, 2), (2, 3), (0, 1), (0, 2), (2, 1), 2),
+        ((3, 2), (3, 2), (0, 0), (0, 0), (1, 1), 1),
     ],
 )
 def test_conv_transpose2d_equals_the_loop(kernel, stride, padding, extra, dilation, groups):
