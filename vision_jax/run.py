@@ -97,12 +97,9 @@ class Run:
         """Steps, evaluations and checkpoints up to the last step."""
         experiment = self.experiment
         in_flight: collections.deque = collections.deque()
+        share = jax.process_index(), jax.process_count()
         batches = experiment.train.batches(
-            self.step,
-            experiment.data_seed,
-            jax.process_index(),
-            jax.process_count(),
-            experiment.total_steps,
+            self.step, experiment.data_seed, *share, experiment.total_steps
         )
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:
