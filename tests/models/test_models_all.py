@@ -212,6 +212,25 @@ def test_multiply_adds_are_the_published_ones(network, gigas):
     assert found == pytest.approx(gigas, abs=6e-4)
 
 
+def test_a_thinner_inception_has_a_quarter_of_every_layer():
+    def shapes(multiplier, aux=True, size=299):
+        model = models.InceptionV3(5, multiplier=multiplier, aux=aux)
+        return jax.eval_shape(model.init_with_output, jax.random.key(0), _image(size))
+
+    (outputs, whole), (quarter_outputs, quarter) = shapes(1.0), shapes(0.25)
+    whole, quarter = (dict(jax.tree.leaves_with_path(v["params"])) for v in (whole, quarter))
+    assert whole.keys() == quarter.keys()
+    for path, leaf in whole.items():
+        features = leaf.shape[-1]
+        expected = features if features == 5 else features // 4  # 5 classes stay
+        assert quarter[path].shape[-1] == expected, jax.tree_util.keystr(path)
+    assert outputs["features"].shape == (1, 2048) and quarter_outputs["features"].shape == (1, 512)
+    for key in ("logits", "aux_logits"):
+        assert jax.tree.map(_kind, quarter_outputs[key]) == jax.tree.map(_kind, outputs[key])
+    smallest, _ = shapes(0.25, aux=False, size=75)
+    assert smallest["Mixed_7c"].shape == (1, 1, 1, 512)
+
+
 def test_dropout_of_a_head_follows_the_example_keys():
     head = FcHead(5, hidden=(16,), grid=0, dropout=0.5)
     endpoints = {"pool": jnp.ones((4, 2, 2, 3))}

@@ -60,6 +60,7 @@ SMALL = {
     "resnet": (_resnet, 32),
     "resnet-d": (lambda: _resnet(stem="deep", shortcut="pool"), 32),
     "resnet-basic": (lambda: _resnet(block="basic"), 32),
+    "inception-v3": (lambda: models.InceptionV3(5, multiplier=0.1), 299),
     "mobilenet-v1": (lambda: models.MobileNetV1(5, multiplier=0.25), 32),
     "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 32),
     "resnet-v2": (lambda: Classifier(models.ResNetV2((1, 2), width=4), PoolHead(5)), 32),

@@ -138,11 +138,15 @@ class Chains(nn.Module):
     """Branches side by side, whose channels are joined."""
 
     branches: tuple[Branch, ...]
+    multiplier: float = 1.0
     norm: Norm = "sync"
     dtype: str = "float32"
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b i j o"]:
+        conv = functools.partial(
+            convolution, multiplier=self.multiplier, norm=self.norm, dtype=self.dtype
+        )
         ends = []
         for branch in self.branches:
             y = x
@@ -152,17 +156,22 @@ class Chains(nn.Module):
                 elif step == LAST:
                     y = max_pool(y, 3, 2)
                 elif isinstance(step, Layer):
-                    y = convolution(step, self.norm, self.dtype)(y, train)
+                    y = conv(step)(y, train)
                 else:
-                    fork = [convolution(s, self.norm, self.dtype)(y, train) for s in step]
+                    fork = [conv(s)(y, train) for s in step]
                     y = jnp.concatenate(fork, axis=-1)
             ends.append(y)
         return jnp.concatenate(ends, axis=-1)
 
 
 class InceptionV3Trunk(nn.Module):
-    """Up to Mixed_7c. `transform_input`: see `GoogLeNetTrunk`."""
+    """Up to Mixed_7c. `transform_input`: see `GoogLeNetTrunk`.
 
+    `multiplier` thins every layer, as MobileNet's does; 1 is the published network, less is for
+    small experiments, such as the twin of `experiments/sweeps/bag_of_tricks.py`.
+    """
+
+    multiplier: float = 1.0
     transform_input: bool = False
     norm: Norm = "sync"
     dtype: str = "float32"
@@ -175,6 +184,7 @@ class InceptionV3Trunk(nn.Module):
         keys: Key[Array, "b"] | None = None,
     ) -> dict[str, Array]:
         """Endpoints; see `Classifier` for the arguments."""
+        options = {"multiplier": self.multiplier, "norm": self.norm, "dtype": self.dtype}
         x = to_half_range(image) if self.transform_input else image
         endpoints = {}
         for step in STEM:
@@ -183,9 +193,9 @@ class InceptionV3Trunk(nn.Module):
                     x = max_pool(x, 3, 2)
             else:
                 name = step.name
-                x = endpoints[name] = convolution(step, self.norm, self.dtype)(x, train)
+                x = endpoints[name] = convolution(step, **options)(x, train)
         for name, branches in MODULES.items():
-            x = endpoints[name] = Chains(branches, self.norm, self.dtype, name=name)(x, train)
+            x = endpoints[name] = Chains(branches, **options, name=name)(x, train)
         return endpoints
 
     @property
@@ -205,10 +215,12 @@ class InceptionV3Trunk(nn.Module):
 class InceptionV3Head(nn.Module):
     """Global average, dropout, `fc`; with `aux` also `aux_logits` of one, read from Mixed_6e.
 
-    The auxiliary head needs a map of at least 17x17 there: images of 299 pixels.
+    The auxiliary head needs a map of at least 17x17 there: images of 299 pixels. `multiplier` thins
+    its convolutions.
     """
 
     num_classes: int = 1000
+    multiplier: float = 1.0
     aux: bool = True
     dropout: float = 0.5
     norm: Norm = "sync"
@@ -229,29 +241,33 @@ class InceptionV3Head(nn.Module):
             return outputs
         x = avg_pool(endpoints[AUXILIARY_INPUT], 5, 3)
         for layer in (Layer("aux_conv0", 128), Layer("aux_conv1", 768, 5)):
-            x = convolution(layer, self.norm, self.dtype)(x, train)
+            x = convolution(layer, self.multiplier, self.norm, self.dtype)(x, train)
         return {**outputs, "aux_logits": (dense(name="aux_fc")(global_avg_pool(x)),)}
 
 
 def InceptionV3(
     num_classes: int = 1000,
+    multiplier: float = 1.0,
     aux: bool = True,
     transform_input: bool = False,
     dropout: float = 0.5,
     norm: Norm = "sync",
     dtype: str = "float32",
 ) -> Classifier:
-    """Inception v3 for 299x299 images; the loss is main + 0.4 aux."""
+    """Inception v3 for 299x299 images, without `aux` from 75; the loss is main + 0.4 aux.
+
+    `multiplier` thins every layer; see `InceptionV3Trunk`.
+    """
     return Classifier(
-        InceptionV3Trunk(transform_input, norm, dtype),
-        InceptionV3Head(num_classes, aux, dropout, norm, dtype),
+        InceptionV3Trunk(multiplier, transform_input, norm, dtype),
+        InceptionV3Head(num_classes, multiplier, aux, dropout, norm, dtype),
     )
 
 
-def convolution(layer: Layer, norm: Norm, dtype: str) -> ConvNorm:
-    """The layer with batch normalisation (eps 1e-3) and ReLU."""
+def convolution(layer: Layer, multiplier: float, norm: Norm, dtype: str) -> ConvNorm:
+    """The layer, so many times as wide, with batch normalisation (eps 1e-3) and ReLU."""
     return ConvNorm(
-        layer.features,
+        round(layer.features * multiplier),
         layer.kernel,
         layer.stride,
         layer.padding,
