@@ -123,6 +123,10 @@ NETWORKS = (
     _detector(
         "Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (1, 128, 160), (1, 1), bars=(None, None)
     ),
+    _detector(
+        *("Keypoint R-CNN R50-FPN", "keypoint_rcnn", 1, (480, 640), (1, 128, 160), (1, 1)),
+        bars=(None, None),
+    ),
 )
 
 ENTRIES = tuple(entry for network in NETWORKS for entry in network.entries())

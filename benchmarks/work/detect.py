@@ -13,15 +13,18 @@ import numpy as np
 from benchmarks.work import Work, ours
 from benchmarks.work.inputs import (
     DETECTION_RATE,
-    LABELS,
     OBJECTS,
     SLOTS,
     YOLO_CLASSES,
+    detector_labels,
     normalisation,
     scene,
 )
 
-TWO_STAGES = ("faster_rcnn", "mask_rcnn")  # their losses are of regions that are drawn
+# Their losses are of regions that are drawn.
+TWO_STAGES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+# What else than boxes some detectors find, as targets name it.
+FURTHER = {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}
 _ON_RESNET = ("retinanet", *TWO_STAGES)
 _TRAINED = ("(?!trunk/conv1/|trunk/conv2_|.*/norm/).*",)
 
@@ -50,6 +53,9 @@ def infer(
         if found.masks is not None:
             pasted = jax.vmap(lambda m, b: paste_masks(m, b, height, width))
             answer["masks"] = pasted(found.masks, found.boxes).sum((2, 3)).sort(1)
+        if found.keypoints is not None:
+            answer["places"] = found.keypoints[..., :2].sum((1, 2))
+            answer["peaks"] = found.keypoints[..., 2].sort(1)
         return answer
 
     return ours.inference(run, variables, batch, steps)
@@ -91,13 +97,15 @@ def posed(
 
     model = make(network, dtype)
     task = tasks.Detection(model, *normalisation(network))
-    given = scene(batch_size, height, width)
+    given = scene(network, batch_size, height, width)
     boxes = _padded(given["boxes"], 0)
     # Of a head with 91 outputs RetinaNet leaves the first one idle; the others' 0 is background.
     labels = _padded(given["labels"] - (network != "retinanet"), -1)
-    masks = _padded(given["masks"], False) if network == "mask_rcnn" else None
     present = np.broadcast_to(np.arange(SLOTS) < OBJECTS, labels.shape)
-    targets = Targets(boxes=boxes, labels=labels, valid=present, masks=masks)
+    targets = Targets(boxes=boxes, labels=labels, valid=present)
+    if network in FURTHER:
+        name = FURTHER[network]
+        targets = targets.replace(**{name: _padded(given[name], 0)})
     index, valid = np.arange(batch_size, dtype=np.int32), np.ones(batch_size, bool)
     return task, Batch(image=given["image"], valid=valid, index=index, targets=targets)
 
@@ -107,11 +115,13 @@ def make(network: str, dtype: str = "float32") -> Any:
     from vision_jax import models
     from vision_jax.models.ssd_boxes import COCO_300
 
-    classes = LABELS - 1
+    labels = detector_labels(network)
+    classes = labels - 1
     makers = {
         "faster_rcnn": lambda: models.FasterRCNNResNet50FPN(classes, dtype=dtype),
         "mask_rcnn": lambda: models.MaskRCNNResNet50FPN(classes, dtype=dtype),
-        "retinanet": lambda: models.retinanet_resnet_fpn(50, LABELS, dtype=dtype).clone(count=300),
+        "keypoint_rcnn": lambda: models.KeypointRCNNResNet50FPN(classes, dtype=dtype),
+        "retinanet": lambda: models.retinanet_resnet_fpn(50, labels, dtype=dtype).clone(count=300),
         "ssd300": lambda: models.SSD300(
             classes, models.DefaultBoxes(COCO_300, clip="sides"), dtype=dtype
         ),

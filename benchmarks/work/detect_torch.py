@@ -12,11 +12,17 @@ import torch
 from torch import nn
 
 from benchmarks.work import Work, theirs
-from benchmarks.work.detect import TWO_STAGES
-from benchmarks.work.inputs import DETECTION_RATE, LABELS, YOLO_CLASSES, normalisation, scene
+from benchmarks.work.detect import FURTHER, TWO_STAGES
+from benchmarks.work.inputs import (
+    DETECTION_RATE,
+    YOLO_CLASSES,
+    detector_labels,
+    normalisation,
+    scene,
+)
 from benchmarks.work.yolo_torch import COUNT, YOLOv3
 
-_MOST = {"faster_rcnn": 100, "mask_rcnn": 100, "retinanet": 300, "ssd300": 200, "yolov3": COUNT}
+_MOST = dict.fromkeys(TWO_STAGES, 100) | {"retinanet": 300, "ssd300": 200, "yolov3": COUNT}
 _TRAINED_STAGES = 3  # of the backbone
 
 
@@ -35,6 +41,10 @@ def infer(
         if "masks" in found[0]:
             pixels = [one["masks"].sum((1, 2, 3)) for one in found]
             arrays["masks"] = _sorted(pixels, most)
+        if "keypoints" in found[0]:
+            places = [one["keypoints"][..., :2].sum((0, 1)).numpy() for one in found]
+            arrays["places"] = np.stack(places)
+            arrays["peaks"] = _sorted([one["keypoints_scores"] for one in found], most)
         return arrays
 
     return theirs.inference(lambda: model(_listed(image)), batch_size, steps, outputs)
@@ -71,6 +81,7 @@ def make(network: str, height: int, width: int) -> nn.Module:
     from torchvision.ops.feature_pyramid_network import LastLevelP6P7
 
     mean, std = normalisation(network)
+    labels = detector_labels(network)
     size = {"min_size": min(height, width), "max_size": max(height, width)}
 
     def pyramid(**options: object) -> nn.Module:
@@ -83,14 +94,22 @@ def make(network: str, height: int, width: int) -> nn.Module:
     def retinanet() -> nn.Module:
         top = LastLevelP6P7(256, 256)
         levels = pyramid(returned_layers=[2, 3, 4], extra_blocks=top)
-        return detection.RetinaNet(levels, LABELS, **size)
+        return detection.RetinaNet(levels, labels, **size)
+
+    def keypoint_rcnn() -> nn.Module:
+        model = detection.KeypointRCNN(pyramid(), labels, **size)
+        # The loss takes a view that channels last does not have.
+        predictor = model.roi_heads.keypoint_predictor
+        predictor.register_forward_hook(lambda module, given, found: found.contiguous())
+        return model
 
     makers: dict[str, Callable[[], nn.Module]] = {
-        "faster_rcnn": lambda: detection.FasterRCNN(pyramid(), LABELS, **size),
-        "mask_rcnn": lambda: detection.MaskRCNN(pyramid(), LABELS, **size),
+        "faster_rcnn": lambda: detection.FasterRCNN(pyramid(), labels, **size),
+        "mask_rcnn": lambda: detection.MaskRCNN(pyramid(), labels, **size),
+        "keypoint_rcnn": keypoint_rcnn,
         "retinanet": retinanet,
         "ssd300": lambda: detection.ssd300_vgg16(
-            weights=None, weights_backbone=None, num_classes=LABELS
+            weights=None, weights_backbone=None, num_classes=labels
         ),
         "yolov3": lambda: YOLOv3(mean, std),
     }
@@ -101,16 +120,20 @@ def _setting(shared: pathlib.Path, network: str, batch_size: int, height: int, w
     """The model in evaluation mode, the images, and the targets."""
     theirs.prepare()
     model = make(network, height, width)
-    given = scene(batch_size, height, width)
+    given = scene(network, batch_size, height, width)
     image = torch.from_numpy(given["image"]).permute(0, 3, 1, 2)
     targets = [
         {
             "boxes": torch.from_numpy(given["boxes"][row]),
             "labels": torch.from_numpy(given["labels"][row]).long(),
-            "masks": torch.from_numpy(given["masks"][row].astype(np.uint8)),
         }
         for row in range(batch_size)
     ]
+    if network in FURTHER:
+        name = FURTHER[network]
+        for target, objects in zip(targets, given[name], strict=True):
+            bits = objects.dtype == bool  # torchvision resizes masks of bytes alone
+            target[name] = torch.from_numpy(objects.astype(np.uint8) if bits else objects)
     if network == "yolov3":
         theirs.draw(model)
         theirs.measure_statistics(model, lambda: model(_listed(image), targets))
@@ -149,7 +172,7 @@ def _spread(network: str, model: nn.Module, image: torch.Tensor) -> None:
     with torch.no_grad():
         if network == "ssd300":
             for layer in model.head.classification_head.module_list:
-                layer.bias.view(-1, LABELS)[:, 0] += 6
+                layer.bias.view(-1, detector_labels(network))[:, 0] += 6
         if network == "yolov3":
             for scale in model.head.scales:
                 bias = scale.predict.bias.view(3, 5 + YOLO_CLASSES)

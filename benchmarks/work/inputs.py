@@ -9,7 +9,9 @@ SSD_MEAN, SSD_STD = (0.48235, 0.45882, 0.40784), (1 / 255, 1 / 255, 1 / 255)
 # after one can be compared, and stay finite over rounds.
 RATE, DETECTION_RATE, MOMENTUM, DECAY = 1e-4, 1e-5, 0.9, 1e-4
 AUX_WEIGHT = 0.3  # of the loss of an auxiliary classifier
-LABELS = 91  # of detectors, background included, as torchvision numbers COCO's
+# Labels of detectors, background included: as torchvision numbers COCO's, and persons alone.
+LABELS, PERSON_LABELS = 91, 2
+KEYPOINTS = 17  # of a person
 YOLO_CLASSES = 80
 OBJECTS, SLOTS = 20, 50  # objects per image, and places in our padded lists
 VOID = 255
@@ -44,10 +46,16 @@ def images(network: str, batch_size: int, size: int) -> tuple[np.ndarray, np.nda
     return image, label
 
 
-def scene(batch_size: int, height: int, width: int) -> dict[str, np.ndarray]:
+def detector_labels(network: str) -> int:
+    """How many labels a network of `detect` tells apart, background included."""
+    return PERSON_LABELS if network == "keypoint_rcnn" else LABELS
+
+
+def scene(network: str, batch_size: int, height: int, width: int) -> dict[str, np.ndarray]:
     """Images with objects: `image` uint8 (b, h, w, 3), `boxes` (b, m, 4) xyxy, `labels` (b, m).
 
-    Labels are 1 to 80. `masks` (b, m, h, w) bool are the ellipses in the boxes.
+    Labels are 1 to 80, or 1 where all are persons. `masks` (b, m, h, w) bool are the ellipses in
+    the boxes, `keypoints` (b, m, 17, 3) float32 x, y and visibility 0 / 1 / 2 lie anywhere in them.
     """
     rng = np.random.default_rng(0)
     image = _pixels(rng, batch_size, height, width, 3)
@@ -55,13 +63,18 @@ def scene(batch_size: int, height: int, width: int) -> dict[str, np.ndarray]:
     side = rng.uniform(0.08, 0.4, (batch_size, OBJECTS, 2))
     pixels = np.array([width, height])
     boxes = np.concatenate([low * pixels, (low + side) * pixels], -1).astype(np.float32)
-    labels = rng.integers(1, YOLO_CLASSES + 1, (batch_size, OBJECTS)).astype(np.int32)
+    most = min(detector_labels(network) - 1, YOLO_CLASSES)
+    labels = rng.integers(1, most + 1, (batch_size, OBJECTS)).astype(np.int32)
     y, x = np.mgrid[:height, :width] + 0.5
     middle, half = (boxes[..., :2] + boxes[..., 2:]) / 2, (boxes[..., 2:] - boxes[..., :2]) / 2
     middle, half = middle[..., None, None], half[..., None, None]
     inside = ((x - middle[:, :, 0]) / half[:, :, 0]) ** 2
     inside = inside + ((y - middle[:, :, 1]) / half[:, :, 1]) ** 2
-    return {"image": image, "boxes": boxes, "labels": labels, "masks": inside < 1}
+    found = {"image": image, "boxes": boxes, "labels": labels, "masks": inside < 1}
+    share = rng.uniform(size=(batch_size, OBJECTS, KEYPOINTS, 2))
+    places = boxes[:, :, None, :2] + share * (boxes[..., 2:] - boxes[..., :2])[:, :, None]
+    seen = rng.integers(0, 3, (batch_size, OBJECTS, KEYPOINTS, 1))
+    return found | {"keypoints": np.concatenate([places, seen], -1).astype(np.float32)}
 
 
 def _pixels(

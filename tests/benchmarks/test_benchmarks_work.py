@@ -24,7 +24,7 @@ def test_classifiers_have_no_dropout_and_fit_their_input(network):
     assert (image == again).all()
 
 
-@pytest.mark.parametrize("network", ["yolov3", "retinanet", "mask_rcnn"])
+@pytest.mark.parametrize("network", ["yolov3", "retinanet", "mask_rcnn", "keypoint_rcnn"])
 def test_detectors_take_their_input(network):
     side = 96
     task, batch = detect.posed(network, 1, side, side)
@@ -41,6 +41,13 @@ def test_detectors_take_their_input(network):
         box, mask = targets.boxes[0, 0], targets.masks[0, 0]
         rows, columns = np.nonzero(mask)
         assert abs(rows.min() - box[1]) < 3 and abs(columns.max() - box[2]) < 3
+    if network == "keypoint_rcnn":
+        boxes, points = targets.boxes[:, :, None], targets.keypoints
+        assert points.shape == (1, inputs.SLOTS, inputs.KEYPOINTS, 3)
+        assert (points[..., :2] >= boxes[..., :2]).all()
+        assert (points[..., :2] <= boxes[..., 2:]).all()
+        assert set(points[..., 2].ravel().tolist()) == {0, 1, 2}
+        assert set(targets.labels.ravel().tolist()) == {-1, 0}
 
 
 def test_a_classifiers_work_runs_and_reads_the_peers_weights(tmp_path):
