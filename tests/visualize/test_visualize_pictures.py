@@ -8,6 +8,7 @@ import pytest
 
 from vision_jax import visualize
 from vision_jax.visualize import colors
+from vision_jax.visualize.curves import written_out
 
 
 def has_color(image, color):
@@ -123,6 +124,14 @@ def test_bars_draw_a_whisker_where_the_spread_is_known():
     unknown = visualize.bars(["x", "y"], [0.5, 0.6], [np.nan, np.nan], "top1")
     ink = [(image == np.array(colors.SERIES[0])).all(axis=-1).sum() for image in (known, unknown)]
     assert ink[0] > ink[1] > 0
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [(0.5, "0.5"), (20, "20"), (1000, "1,000"), (500_000, "500,000"), (2e6, "2 M"), (5e9, "5 G")],
+)
+def test_numbers_of_an_axis_are_written_out(value, expected):
+    assert written_out(value) == expected
 
 
 def test_import_is_cheap():

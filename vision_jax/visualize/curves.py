@@ -101,7 +101,7 @@ def bubbles(
     axes.scatter(across, up, s=1200 * area / area.max(), color=color, alpha=0.4, lw=0.8)
     for name, x, y in zip(names, across, up, strict=True):
         axes.annotate(name, (x, y), ha="center", va="center", fontsize=7)
-    axes.set_xscale("log")
+    _log_with_numbers(axes, max(across) / min(across))
     axes.margins(0.18)
     axes.set_xlabel(labels[0], fontsize=8)
     axes.set_ylabel(labels[1], fontsize=8)
@@ -132,6 +132,28 @@ def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
             count = f"{matrix[row, column]:.0f}"
             axes.text(column, row, count, ha="center", va="center", fontsize=8, color=color)
     return _render(figure)
+
+
+def _log_with_numbers(axes, ratio: float) -> None:
+    """A logarithmic x axis whose ticks are written out, fewer of them if its ends' ratio is large.
+
+    They are at 1, 2, 3, …, at 1, 2, 5, 10, … or at 1, 10, ….
+    """
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
+
+    first = range(1, 10) if ratio < 5 else (1, 2, 5) if ratio < 1000 else (1,)
+    axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=first))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: written_out(value)))
+    axes.xaxis.set_minor_locator(NullLocator())
+
+
+def written_out(value: float) -> str:
+    """For an axis: 0.5, 20, 1,000, 300,000, 2 M, 5 G."""
+    for unit, name in ((1e9, " G"), (1e6, " M")):
+        if value >= unit:
+            return f"{value / unit:,g}{name}"
+    return f"{value:,g}"
 
 
 def _axes(size: tuple[float, float], title: str):
