@@ -1,7 +1,7 @@
 """The work of `classify` in PyTorch, channels last: torchvision's networks where it has them."""
 
-import pathlib
 from collections.abc import Callable
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -39,12 +39,7 @@ def make(network: str) -> nn.Module:
 
 
 def infer(
-    shared: pathlib.Path,
-    network: str,
-    batch_size: int,
-    size: int,
-    steps: int,
-    compiled: bool = False,
+    shared: Path, network: str, batch_size: int, size: int, steps: int, compiled: bool = False
 ) -> Work:
     model, forward, _ = _setting(shared, network, batch_size, size, compiled)
     model.eval()
@@ -52,12 +47,7 @@ def infer(
 
 
 def train(
-    shared: pathlib.Path,
-    network: str,
-    batch_size: int,
-    size: int,
-    steps: int,
-    compiled: bool = False,
+    shared: Path, network: str, batch_size: int, size: int, steps: int, compiled: bool = False
 ) -> Work:
     model, forward, label = _setting(shared, network, batch_size, size, compiled)
 
@@ -72,7 +62,7 @@ def train(
     return theirs.training(model, loss, batch_size, steps, RATE)
 
 
-def _setting(shared: pathlib.Path, network: str, batch_size: int, size: int, compiled: bool):
+def _setting(shared: Path, network: str, batch_size: int, size: int, compiled: bool):
     """The model in training mode, a function from nothing to logits, and the labels."""
     theirs.prepare()
     model = make(network)

@@ -5,7 +5,7 @@
 arXiv:1703.06870). The functions below make the published combinations.
 """
 
-from typing import Any, Literal
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from vision_jax.config import UserError, suggest
 from vision_jax.models.blocks import Norm
 from vision_jax.models.fpn import FPN
-from vision_jax.models.resnet import DEPTHS, ResNet
+from vision_jax.models.resnet import DEPTHS, ResNet, Version
 from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
 from vision_jax.models.rpn import RPN
 from vision_jax.models.vgg import VGG
@@ -223,7 +223,7 @@ def FasterRCNNResNet101FPN(
 def faster_rcnn_resnet_c4(
     depth: int,
     num_classes: int = 80,
-    version: Literal["v1", "v1.5"] = "v1",
+    version: Version = "v1",
     norm: Norm = "frozen",
     dtype: str = "float32",
 ) -> FasterRCNN:
@@ -258,20 +258,14 @@ def faster_rcnn_resnet_c4(
 
 
 def FasterRCNNResNet50C4(
-    num_classes: int = 80,
-    version: Literal["v1", "v1.5"] = "v1",
-    norm: Norm = "frozen",
-    dtype: str = "float32",
+    num_classes: int = 80, version: Version = "v1", norm: Norm = "frozen", dtype: str = "float32"
 ) -> FasterRCNN:
     """ResNet-50; see `faster_rcnn_resnet_c4`."""
     return faster_rcnn_resnet_c4(50, num_classes, version, norm, dtype)
 
 
 def FasterRCNNResNet101C4(
-    num_classes: int = 80,
-    version: Literal["v1", "v1.5"] = "v1",
-    norm: Norm = "frozen",
-    dtype: str = "float32",
+    num_classes: int = 80, version: Version = "v1", norm: Norm = "frozen", dtype: str = "float32"
 ) -> FasterRCNN:
     """ResNet-101; see `faster_rcnn_resnet_c4`."""
     return faster_rcnn_resnet_c4(101, num_classes, version, norm, dtype)

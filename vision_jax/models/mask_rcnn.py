@@ -17,6 +17,7 @@ from vision_jax.models.faster_rcnn import (
     faster_rcnn_resnet_c4,
     faster_rcnn_resnet_fpn,
 )
+from vision_jax.models.resnet import Version
 from vision_jax.models.roi_heads import RegionPool, class_numbers, small_network
 from vision_jax.models.rpn import wide
 from vision_jax.models.upsampling import ConvTranspose
@@ -147,7 +148,7 @@ def MaskRCNNResNet101FPN(
 def mask_rcnn_resnet_c4(
     depth: int,
     num_classes: int = 80,
-    version: Literal["v1", "v1.5"] = "v1",
+    version: Version = "v1",
     norm: Norm = "frozen",
     dtype: str = "float32",
 ) -> FasterRCNN:
@@ -160,10 +161,7 @@ def mask_rcnn_resnet_c4(
 
 
 def MaskRCNNResNet50C4(
-    num_classes: int = 80,
-    version: Literal["v1", "v1.5"] = "v1",
-    norm: Norm = "frozen",
-    dtype: str = "float32",
+    num_classes: int = 80, version: Version = "v1", norm: Norm = "frozen", dtype: str = "float32"
 ) -> FasterRCNN:
     """ResNet-50; see `mask_rcnn_resnet_c4`."""
     return mask_rcnn_resnet_c4(50, num_classes, version, norm, dtype)

@@ -16,6 +16,8 @@ from vision_jax.models.blocks import ConvNorm, Norm, StochasticDepth
 from vision_jax.models.classifier import Classifier, PoolHead
 from vision_jax.ops.pool import avg_pool, max_pool
 
+# Where a bottleneck strides; see `ResNet`.
+Version = Literal["v1", "v1.5"]
 # depth: (blocks per stage, kind of block), Table 1.
 DEPTHS = {
     18: ((2, 2, 2, 2), "basic"),
@@ -51,7 +53,7 @@ class ResNet(nn.Module):
     stages: tuple[int, ...] = (3, 4, 6, 3)
     block: Literal["basic", "bottleneck"] = "bottleneck"
     width: int = 64
-    version: Literal["v1", "v1.5"] = "v1.5"
+    version: Version = "v1.5"
     stem: Literal["plain", "deep"] = "plain"
     shortcut: Literal["conv", "pool"] = "conv"
     residual: bool = True
@@ -126,7 +128,7 @@ class _Block(nn.Module):
     width: int
     stride: int = 1
     dilation: int = 1
-    version: Literal["v1", "v1.5"] = "v1.5"
+    version: Version = "v1.5"
     shortcut: Literal["conv", "pool"] = "conv"
     residual: bool = True
     zero_gamma: bool = False
@@ -195,7 +197,7 @@ class Bottleneck(_Block):
 def resnet(
     depth: int,
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     stem: Literal["plain", "deep"] = "plain",
     shortcut: Literal["conv", "pool"] = "conv",
     residual: bool = True,
@@ -223,7 +225,7 @@ def resnet(
 
 def ResNet18(
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,
@@ -237,7 +239,7 @@ def ResNet18(
 
 def ResNet34(
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,
@@ -251,7 +253,7 @@ def ResNet34(
 
 def ResNet50(
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,
@@ -265,7 +267,7 @@ def ResNet50(
 
 def ResNet101(
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,
@@ -279,7 +281,7 @@ def ResNet101(
 
 def ResNet152(
     num_classes: int = 1000,
-    version: Literal["v1", "v1.5"] = "v1.5",
+    version: Version = "v1.5",
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,

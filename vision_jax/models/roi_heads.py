@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from vision_jax.models.blocks import Conv, Dense, Dropout, Norm, torch_linear
 from vision_jax.models.classifier import HEAD_LAYER, SMALL_NORMAL
-from vision_jax.models.resnet import Bottleneck
+from vision_jax.models.resnet import Bottleneck, Version
 from vision_jax.models.rpn import (
     ROI_STREAM,
     Proposals,
@@ -104,7 +104,7 @@ class ResNetStage(nn.Module):
     width: int = 512
     stride: int = 2
     stage: int = 5
-    version: Literal["v1", "v1.5"] = "v1.5"
+    version: Version = "v1.5"
     norm: Norm = "frozen"
     eps: float = 1e-5
     dtype: str = "float32"
