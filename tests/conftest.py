@@ -5,6 +5,7 @@ eight virtual devices. (Warnings become errors in pyproject.toml.)
 """
 
 import os
+import pathlib
 
 os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
@@ -15,6 +16,7 @@ import jax
 import jaxtyping
 import pytest
 
+ROOT = pathlib.Path(__file__).parent.parent
 CHECKED = [f"vision_jax.{room}" for room in ("ops", "models", "tasks", "evaluation")]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
@@ -27,4 +29,21 @@ def _strict_dtypes_in_ops(request):
         yield
         return
     with jax.numpy_dtype_promotion("strict"):
+        yield
+
+
+@pytest.fixture(scope="module")
+def embedded_data(tmp_path_factory):
+    """The embedded data sets lie in one folder for all tests, which makes them once."""
+    with pytest.MonkeyPatch.context() as patch:
+        shared = tmp_path_factory.getbasetemp().parent / "datasets"
+        patch.setenv("TFDS_DATA_DIR", str(shared))
+        yield
+
+
+@pytest.fixture(scope="module")
+def at_the_root(embedded_data):
+    """As users work: experiments are named from the repository's root."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(ROOT)
         yield

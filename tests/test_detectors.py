@@ -27,14 +27,7 @@ STEPS = {
 # Cheap enough for every run of the tests; the others are walked over by `-m slow`.
 CHEAP = ("retinanet", "faster_rcnn")
 WALK = [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for name in DETECTORS]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        shared = tmp_path_factory.getbasetemp().parent / "datasets"
-        patch.setenv("TFDS_DATA_DIR", str(shared))
-        yield
+pytestmark = pytest.mark.usefixtures("embedded_data")
 
 
 @functools.cache

@@ -31,15 +31,7 @@ from vision_jax.training import (
 ROOT = pathlib.Path(__file__).parent.parent
 CONFIG = "experiments/quickstart_detection.py:smoke"
 STEPS = 4
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _at_the_root(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(ROOT)
-        shared = tmp_path_factory.getbasetemp().parent / "datasets"
-        patch.setenv("TFDS_DATA_DIR", str(shared))
-        yield
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def stepped(name: str, how: str, devices: int):

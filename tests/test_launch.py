@@ -19,13 +19,7 @@ EXPERIMENTS = sorted(
     if "def get_config" in path.read_text()
 )
 QUICK = "experiments/quickstart.py"
-
-
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch, tmp_path_factory):
-    monkeypatch.chdir(ROOT)
-    shared = tmp_path_factory.getbasetemp().parent / "datasets"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def fails(capsys, *argv: str) -> str:

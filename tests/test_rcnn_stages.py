@@ -12,14 +12,7 @@ from vision_jax import data
 from vision_jax.config import build, load, override
 from vision_jax.training import initial, restore_params, stages
 
-ROOT = pathlib.Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch, tmp_path_factory):
-    monkeypatch.chdir(ROOT)
-    shared = tmp_path_factory.getbasetemp().parent / "datasets"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def launched(config: str, folder: pathlib.Path, **changes) -> None:

@@ -27,14 +27,7 @@ from vision_jax.training import (
     schedule,
 )
 
-ROOT = pathlib.Path(__file__).parent.parent
-
-
-@pytest.fixture(autouse=True)
-def _at_the_root(monkeypatch, tmp_path_factory):
-    monkeypatch.chdir(ROOT)
-    shared = tmp_path_factory.getbasetemp().parent / "datasets"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def config(**changes):

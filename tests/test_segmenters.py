@@ -31,19 +31,12 @@ from vision_jax.training import (
 )
 
 STEPS, RATE = 400, 1e-2  # in which, and with which, four images are learned by heart
+pytestmark = pytest.mark.usefixtures("embedded_data")
 
 
 def walk(names, cheap):
     """The cheap ones in every run of the tests, the others by `-m slow`."""
     return [pytest.param(n, marks=() if n in cheap else pytest.mark.slow) for n in names]
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _data(tmp_path_factory):
-    with pytest.MonkeyPatch.context() as patch:
-        shared = tmp_path_factory.getbasetemp().parent / "datasets"
-        patch.setenv("TFDS_DATA_DIR", str(shared))
-        yield
 
 
 @functools.cache

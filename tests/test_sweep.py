@@ -48,11 +48,8 @@ def claims(argument=""):
 
 
 @pytest.fixture
-def file(tmp_path, monkeypatch, tmp_path_factory):
-    monkeypatch.chdir(ROOT)
+def file(at_the_root, tmp_path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
-    shared = tmp_path_factory.getbasetemp().parent / "datasets"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
     path = tmp_path / "decay.py"
     path.write_text(SWEEP)
     return str(path)

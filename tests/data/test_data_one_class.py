@@ -6,11 +6,7 @@ import pytest
 from vision_jax import data
 from vision_jax.config import UserError
 
-
-@pytest.fixture(autouse=True)
-def _data(tmp_path_factory, monkeypatch):
-    shared = tmp_path_factory.getbasetemp().parent / "datasets"
-    monkeypatch.setenv("TFDS_DATA_DIR", str(shared))
+pytestmark = pytest.mark.usefixtures("embedded_data")
 
 
 def test_the_others_are_left_out_with_all_that_they_have():
