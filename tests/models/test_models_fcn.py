@@ -14,7 +14,6 @@ from vision_jax.models.upsampling import (
     Upsample,
     grids,
     profile,
-    transposed,
 )
 from vision_jax.ops import upsample
 from vision_jax.ops.conv import conv_transpose2d
@@ -68,13 +67,6 @@ def test_every_trunk_returns_the_images_size(base, published):
         outputs, _ = jax.eval_shape(model.init_with_output, jax.random.key(0), image)
         assert outputs["logits"].shape == (1, *size, 5)
         assert [model.strides[name] for name in model.head.skips] == read
-
-
-@pytest.mark.parametrize("ratio, width", [(1, 1), (2, 3), (2, 4), (3, 5), (4, 8), (2, 5), (4, 3)])
-def test_small_convolutions_are_the_transposed_one(ratio, width):
-    x, kernel = draw(2, 3, 4, 5), draw(width, width, 5, 2)
-    wanted = conv_transpose2d(x, kernel, ratio)
-    np.testing.assert_allclose(transposed(x, kernel, ratio), wanted, atol=1e-5)
 
 
 @pytest.mark.parametrize("width", [3, 4, 16, 63])

@@ -123,6 +123,12 @@ def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel
             feature_group_count=groups,
         )
 
+    _assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-5)
+
+
+def _assert_equal_in_every_mode(ours, plain, primals, tangents, tolerance):
+    """Values, forward and reverse mode, second derivatives; `tolerance` of the largest value."""
+
     def first(f):
         return jax.grad(_cubes(f), argnums=(0, 1))
 
@@ -130,18 +136,18 @@ def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel
         return jax.grad(lambda *a: sum(jnp.sum(g**2) for g in first(f)(*a)), argnums=(0, 1))
 
     def forward(f):
-        return lambda x, w: jax.jvp(f, (x, w), (dx, dw))
+        return lambda x, w: jax.jvp(f, (x, w), tangents)
 
     def one_sided(f):  # only one of the two has a tangent
         return lambda x, w: (
-            jax.jvp(lambda x: f(x, w), (x,), (dx,))[1],
+            jax.jvp(lambda x: f(x, w), (x,), tangents[:1])[1],
             jax.grad(_cubes(f), 1)(x, w),
         )
 
     for mode in (lambda f: f, forward, one_sided, first, second):
-        found, expected = (jax.tree.leaves(jax.jit(mode(f))(x, w)) for f in (ours, plain))
+        found, expected = (jax.tree.leaves(jax.jit(mode(f))(*primals)) for f in (ours, plain))
         for a, b in zip(found, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=1e-5 * np.abs(b).max())
+            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
 
 
 def _cubes(f):
@@ -187,6 +193,45 @@ def test_conv_transpose2d_equals_the_loop(kernel, stride, padding, extra, dilati
         )
         expected = _slow_transpose(x, w, stride, padding, extra, dilation, groups)
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    "image, kernel, stride, padding, extra",
+    [
+        ((2, 4, 5, 3), (2, 2, 3, 4), 2, 0, 0),
+        ((2, 4, 5, 3), (4, 4, 3, 2), 2, 1, 0),
+        ((2, 4, 5, 20), (4, 4, 20, 2), 2, 1, 1),
+        ((1, 3, 2, 2), (8, 8, 2, 2), 4, 0, 0),
+        ((2, 3, 4, 7), (5, 3, 7, 2), (3, 1), (4, 1), (2, 0)),
+        ((2, 4, 3, 2), (2, 3, 2, 2), (3, 2), (0, 2), (2, 1)),
+        ((2, 2, 3, 2), (1, 2, 2, 3), (4, 3), (0, 1), (3, 2)),
+    ],
+)
+def test_phases_equal_the_dilated_image_in_every_mode_of_differentiation(
+    image, kernel, stride, padding, extra
+):
+    def ours(x, w):
+        return conv_transpose2d(x, w, stride, padding, extra)
+
+    def plain(x, w):
+        geometry = zip(kernel[:2], pair(padding), pair(extra), strict=True)
+        edges = [(k - 1 - p, k - 1 - p + e) for k, p, e in geometry]
+        return lax.conv_general_dilated(
+            x,
+            w[::-1, ::-1],
+            (1, 1),
+            edges,
+            lhs_dilation=pair(stride),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+        )
+
+    with jax.enable_x64(True):
+        x, w, dx, dw = (
+            jnp.asarray(_random(shape, seed))
+            for seed, shape in enumerate((image, kernel, image, kernel))
+        )
+        assert x.dtype == jnp.float64
+        _assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-12)
 
 
 def test_mistakes_are_one_line():

@@ -19,7 +19,7 @@ from jaxtyping import Array, Float
 from vision_jax.config import UserError
 from vision_jax.models.blocks import Conv, Initializer, channelwise, compute_dtype
 from vision_jax.models.receptive_field import theoretical
-from vision_jax.ops.conv import conv2d, conv_transpose2d
+from vision_jax.ops.conv import conv_transpose2d
 
 Kind = Literal["bilinear", "nearest", "nails", "random"]
 TRACED = 256  # side of the image that a trunk is traced with
@@ -114,7 +114,7 @@ class Upsample(nn.Module):
         shape = (self.width, self.width, channels, channels)
         kernel = self.param("kernel", self._start, shape)
         dtype = compute_dtype(self.dtype, kernel)
-        y = transposed(x.astype(dtype), kernel.astype(dtype), self.ratio)
+        y = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.ratio)
         return y[:, first[0] : first[0] + size[0], first[1] : first[1] + size[1]]
 
     def _start(self, key: Array, shape: tuple[int, ...]) -> Array:
@@ -182,25 +182,3 @@ def profile(kind: str, width: int, ratio: int) -> np.ndarray:
     if kind == "nails":
         return (np.arange(width) == (width - 1) // 2).astype(float)
     raise UserError(f"kind={kind!r}: fixed kernels are 'bilinear', 'nearest' and 'nails'")
-
-
-def transposed(
-    x: Float[Array, "b h w c"], kernel: Float[Array, "k k c o"], ratio: int
-) -> Float[Array, "b ho wo o"]:
-    """`ops.conv.conv_transpose2d` with stride `ratio` and no padding, from small convolutions.
-
-    Output pixels of one phase, r q + p, read the inputs q, q - 1, … through the kernel's places
-    p, p + r, …: one convolution over the input with a channel for each phase, none of whose
-    products is with a zero. (FCN-32s's last layer is some 1000 times fewer products so.)
-    """
-    width, _, c, o = kernel.shape
-    taps = -(-width // ratio)
-    room = taps * ratio - width
-    kernel = jnp.pad(kernel, ((0, room), (0, room), (0, 0), (0, 0)))
-    kernel = kernel.reshape(taps, ratio, taps, ratio, c, o)[::-1, :, ::-1]
-    kernel = kernel.transpose(0, 2, 4, 1, 3, 5).reshape(taps, taps, c, ratio * ratio * o)
-    y = conv2d(x, kernel, padding=taps - 1)
-    b, h, w, _ = y.shape
-    y = y.reshape(b, h, w, ratio, ratio, o).transpose(0, 1, 3, 2, 4, 5)
-    y = y.reshape(b, h * ratio, w * ratio, o)
-    return y[:, : h * ratio - room, : w * ratio - room]
