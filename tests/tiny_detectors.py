@@ -5,6 +5,7 @@ A new detector is one function here and one line in `DETECTORS`; test_detectors.
 
 import contextlib
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -42,12 +43,12 @@ def faster_rcnn() -> nn.Module:
     return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head)
 
 
-def faster_rcnn_fpn(**heads: nn.Module) -> nn.Module:
+def faster_rcnn_fpn(**more: Any) -> nn.Module:
     """On a pyramid."""
     rpn = models.RPN(sizes=((12.0,), (24.0,), (48.0,)), width=32, samples=64, **PROPOSALS)
     head = models.BoxHead(pool=_pool(5), hidden=(64,), samples=32, detections=20)
     pyramid = models.FPN(("conv2_x", "conv3_x"), 32, "pool")
-    return models.FasterRCNN(_trunk(), CLASSES, pyramid, rpn, head, **heads)
+    return models.FasterRCNN(_trunk(), CLASSES, pyramid, rpn, head, **more)
 
 
 def faster_rcnn_vgg() -> nn.Module:
@@ -69,7 +70,7 @@ def faster_rcnn_vgg() -> nn.Module:
     return models.FasterRCNN(trunk, CLASSES, models.OneMap("conv3_2"), rpn, head)
 
 
-def faster_rcnn_c4(size: int = 8, **heads: nn.Module) -> nn.Module:
+def faster_rcnn_c4(size: int = 8, **more: Any) -> nn.Module:
     """With a stage of the trunk as the second stage's body, and one box for all classes."""
     rpn = models.RPN(
         sizes=((12.0, 24.0, 48.0),), cell="exact", spacing="network", samples=64, **PROPOSALS
@@ -82,21 +83,21 @@ def faster_rcnn_c4(size: int = 8, **heads: nn.Module) -> nn.Module:
         samples=32,
         detections=20,
     )
-    return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head, **heads)
+    return models.FasterRCNN(_trunk(), CLASSES, models.OneMap("conv3_x"), rpn, head, **more)
 
 
 def mask_rcnn_c4() -> nn.Module:
     """Masks from the second stage's body, fine enough that few of their cells are half covered."""
-    return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32))
+    return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32), leading=(2, 4))
 
 
 def mask_rcnn() -> nn.Module:
-    return faster_rcnn_fpn(mask=models.MaskHead(pool=_pool(7), widths=(32, 32)))
+    return faster_rcnn_fpn(mask=models.MaskHead(pool=_pool(7), widths=(32, 32)), leading=(2, 4))
 
 
 def keypoint_rcnn() -> nn.Module:
     head = models.KeypointHead(len(KEYPOINTS), pool=_pool(7), widths=(32, 32))
-    return faster_rcnn_fpn(keypoint=head)
+    return faster_rcnn_fpn(keypoint=head, leading=(2, 4))
 
 
 # Of 64×64 images with objects of `CLASSES` classes.

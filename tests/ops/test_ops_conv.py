@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from jax import lax
 
+from tests.ops.modes import assert_equal_in_every_mode
 from vision_jax.config import UserError
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
 
@@ -123,35 +124,7 @@ def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel
             feature_group_count=groups,
         )
 
-    _assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-5)
-
-
-def _assert_equal_in_every_mode(ours, plain, primals, tangents, tolerance):
-    """Values, forward and reverse mode, second derivatives; `tolerance` of the largest value."""
-
-    def first(f):
-        return jax.grad(_cubes(f), argnums=(0, 1))
-
-    def second(f):
-        return jax.grad(lambda *a: sum(jnp.sum(g**2) for g in first(f)(*a)), argnums=(0, 1))
-
-    def forward(f):
-        return lambda x, w: jax.jvp(f, (x, w), tangents)
-
-    def one_sided(f):  # only one of the two has a tangent
-        return lambda x, w: (
-            jax.jvp(lambda x: f(x, w), (x,), tangents[:1])[1],
-            jax.grad(_cubes(f), 1)(x, w),
-        )
-
-    for mode in (lambda f: f, forward, one_sided, first, second):
-        found, expected = (jax.tree.leaves(jax.jit(mode(f))(*primals)) for f in (ours, plain))
-        for a, b in zip(found, expected, strict=True):
-            np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
-
-
-def _cubes(f):
-    return lambda x, w: jnp.sum(f(x, w) ** 3)
+    assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-5)
 
 
 @pytest.mark.parametrize("inputs, groups", [(16, 1), (1, 16)])
@@ -231,7 +204,7 @@ def test_phases_equal_the_dilated_image_in_every_mode_of_differentiation(
             for seed, shape in enumerate((image, kernel, image, kernel))
         )
         assert x.dtype == jnp.float64
-        _assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-12)
+        assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-12)
 
 
 def test_mistakes_are_one_line():

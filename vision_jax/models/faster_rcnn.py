@@ -16,7 +16,7 @@ from vision_jax.config import UserError, suggest
 from vision_jax.models.blocks import Norm
 from vision_jax.models.fpn import FPN
 from vision_jax.models.resnet import DEPTHS, ResNet, Version
-from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage
+from vision_jax.models.roi_heads import BoxHead, RegionPool, ResNetStage, leading
 from vision_jax.models.rpn import RPN
 from vision_jax.models.vgg import VGG
 from vision_jax.ops.assign import IGNORED
@@ -51,6 +51,8 @@ class FasterRCNN(nn.Module):
       rpn_trunk, rpn_pyramid: the first stage's own, where features are not shared; None: shared.
       losses: the terms that are trained on, of `TERMS`. With the alternating schedule (section 3.2)
         a stage of training has the RPN's two or the others, with a shared or an own `rpn_trunk`.
+      leading: in training, where all positives are among an image's first so many regions, the
+        heads for masks and keypoints run on these alone; (): always on all that may be positive.
     """
 
     trunk: nn.Module
@@ -63,6 +65,7 @@ class FasterRCNN(nn.Module):
     rpn_trunk: nn.Module | None = None
     rpn_pyramid: nn.Module | None = None
     losses: tuple[str, ...] = TERMS
+    leading: tuple[int, ...] = (16, 32, 64)
 
     def __call__(
         self,
@@ -89,7 +92,8 @@ class FasterRCNN(nn.Module):
           detections: `Detections`; mask_logits, keypoint_logits: of these, see the heads.
           rpn_index, rpn_matches: the anchors drawn for the loss, see `RPN.sample`.
           rois, roi_matches, roi_class_logits, roi_box_deltas, roi_mask_logits,
-            roi_keypoint_logits: the regions drawn for the loss and what the heads find in them.
+            roi_keypoint_logits: the regions drawn for the loss and what the heads find in them; of
+            masks and keypoints zeros beyond the last positive region, see `leading`.
         """
         shape = image.shape[1:3]
         levels = self.pyramid(self.trunk(image, train, keys))
@@ -128,12 +132,18 @@ class FasterRCNN(nn.Module):
         shared = self.head.regions(levels, strides, outputs["rois"], train)
         second = self.head(shared, self.num_classes, train, keys)
         outputs |= {f"roi_{name}": value for name, value in second.items()}
-        rois, _ = self.head.positives(outputs)
+        rois, matching = self.head.positives(outputs)
+        counts = [n for n in self.leading if n < rois.shape[1]] + [rois.shape[1]]
+
+        def say(head: nn.Module, maps: Any, rois: Array) -> Array:
+            if head.pool is None:
+                return head(maps[:, : rois.shape[1]], self.num_classes)
+            return head(head.pool(maps, strides, rois), self.num_classes)
+
         for name, head in self._further():
-            regions = shared[:, : rois.shape[1]]
-            if head.pool is not None:
-                regions = head.pool(levels, strides, rois)
-            outputs[f"roi_{name}_logits"] = head(regions, self.num_classes)
+            maps = shared[:, : rois.shape[1]] if head.pool is None else levels
+            found = leading(head, counts, maps, rois, matching, say)
+            outputs[f"roi_{name}_logits"] = found
         return outputs
 
     def loss(

@@ -7,7 +7,7 @@ N(0, 0.001) for the boxes (section 2.3), torch's uniform for hidden layers.
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import jax
@@ -317,11 +317,64 @@ class BoxHead(nn.Module):
 def small_network(
     x: Float[Array, "b r s s c"], widths: tuple[int, ...], name: str, dtype: str
 ) -> Float[Array, "n s s d"]:
-    """The 3x3 convolutions `name`1 … of a head that keeps its regions' maps, all images in one."""
+    """The 3x3 convolutions `name`1 … of a head that keeps its regions' maps, all images in one.
+
+    In training they stand in a branch, see `leading`.
+    """
     x = x.reshape(-1, *x.shape[2:])
     for i, width in enumerate(widths, start=1):
-        x = nn.relu(Conv(width, 3, padding=1, dtype=dtype, name=f"{name}{i}")(x))
+        conv = Conv(width, 3, padding=1, dtype=dtype, nested=True, name=f"{name}{i}")
+        x = nn.relu(conv(x))
     return x
+
+
+def leading(
+    head: nn.Module,
+    counts: Sequence[int],
+    inputs: tuple[Float[Array, "b _ _ c"], ...] | Float[Array, "b r s s d"],
+    rois: Float[Array, "b r 4"],
+    matching: Int[Array, "b r"],
+    run: Callable[[nn.Module, Any, Array], Float[Array, "b _ n n k"]],
+) -> Float[Array, "b r n n k"]:
+    """What a head says of the first regions, as many as hold all positives; zeros for the others.
+
+    Samples have their positives first and often few of them, while shapes are fixed: so there is a
+    branch for each of some numbers of regions, and every step takes the cheapest one that serves
+    all of its images. Runs that are vmapped take the same branch.
+
+    Args:
+      head: of which `run` makes use.
+      counts: numbers of regions per image, rising; the last one is all of them.
+      inputs: what the head reads, maps or all regions.
+      rois, matching: regions and their objects; those without (negative) do not count.
+      run: `run(head, inputs, rois)` → what is said of these regions.
+    """
+    place = jnp.arange(1, rois.shape[1] + 1)[None]
+    needed = _largest_of_all(jnp.where(matching >= 0, place, 0).max())
+    number = sum((needed > count).astype(jnp.int32) for count in counts[:-1])
+
+    def branch(count: int) -> Callable:
+        def first(head: nn.Module, inputs: Any, rois: Array) -> Array:
+            found = run(head, inputs, rois[:, :count])
+            rest = [(0, 0), (0, rois.shape[1] - count), (0, 0), (0, 0), (0, 0)]
+            return jnp.pad(found, rest)
+
+        return first
+
+    return nn.switch(number, [branch(count) for count in counts], head, inputs, rois)
+
+
+@jax.custom_batching.custom_vmap
+def _largest_of_all(count: Int[Array, ""]) -> Int[Array, ""]:
+    """The number itself; of vmapped runs the largest, so that a branch on it stays a branch."""
+    return count
+
+
+@_largest_of_all.def_vmap
+def _largest_of_batch(
+    size: int, batched: list[bool], counts: Int[Array, "n"]
+) -> tuple[Int[Array, ""], bool]:
+    return _largest_of_all(counts.max()), False
 
 
 def class_numbers(targets: Targets, matching: Int[Array, "b s"]) -> Int[Array, "b s"]:
