@@ -1,3 +1,4 @@
+import concurrent.futures
 import itertools
 
 import jax
@@ -5,10 +6,13 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from jax.export import export
+from jax.sharding import AxisType, PartitionSpec
 
-from tests.ops.modes import assert_equal_in_every_mode
 from vision_jax.config import UserError
+from vision_jax.ops import onednn
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
+from vision_jax.ops.conv_lax import DIMENSIONS
 
 
 def _random(shape, seed=0):
@@ -70,49 +74,53 @@ def test_conv2d_equals_the_loop(kernel, stride, padding, dilation, groups):
         np.testing.assert_allclose(y, expected, rtol=0, atol=1e-12)
 
 
-@pytest.mark.parametrize("stride", [1, 2])
-def test_pointwise_product_equals_lax_with_its_gradients(stride):
-    x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((2, 7, 6, 5), (1, 1, 5, 3)))
-
-    def plain(x, w):
-        return lax.conv_general_dilated(
-            x, w, (stride, stride), "VALID", dimension_numbers=("NHWC", "HWIO", "NHWC")
-        )
-
-    y, pullback = jax.vjp(lambda x, w: conv2d(x, w, stride), x, w)
-    expected, expected_pullback = jax.vjp(plain, x, w)
-    np.testing.assert_allclose(y, expected, atol=1e-5)
-    seed = jnp.asarray(_random(y.shape, 2), jnp.float32)
-    for ours, theirs in zip(pullback(seed), expected_pullback(seed), strict=True):
-        np.testing.assert_allclose(ours, theirs, atol=2e-5)
-
-
-# Image, kernel, stride, padding: few channels; few pixels; a padding beyond the kernel; depthwise.
+# Image, kernel, stride, padding, dilation: all kinds of blocks in oneDNN; forms of `conv_cpu`.
 SPECIAL = [
-    ((2, 9, 7, 3), (3, 3, 3, 5), 1, 1),
-    ((2, 12, 12, 6), (5, 5, 6, 16), 1, 0),
-    ((3, 8, 8, 1), (5, 5, 1, 6), 1, 2),
-    ((2, 8, 9, 16), (3, 3, 16, 16), 1, ((0, 2), (1, 0))),
-    ((2, 5, 3, 4), (3, 2, 4, 1), 1, ((3, 3), (4, 2))),
-    ((6, 10, 10, 33), (3, 3, 33, 20), 1, 1),
-    ((4, 7, 6, 20), (3, 3, 20, 64), 1, ((0, 1), (2, 1))),
-    ((3, 9, 7, 5), (3, 3, 1, 5), 1, 1),
-    ((2, 8, 9, 4), (3, 2, 1, 4), (2, 3), ((0, 1), (2, 0))),
-    ((2, 5, 5, 40), (5, 5, 1, 40), 2, 2),
+    ((2, 9, 7, 3), (3, 3, 3, 5), 1, 1, 1),
+    ((2, 12, 12, 6), (5, 5, 6, 16), 1, 0, 1),
+    ((2, 8, 9, 16), (3, 3, 16, 16), 1, ((0, 2), (1, 0)), 1),
+    ((2, 5, 3, 4), (3, 2, 4, 1), 1, ((3, 3), (4, 2)), 1),
+    ((6, 11, 10, 33), (3, 3, 33, 20), 2, 1, 1),
+    ((4, 9, 8, 20), (3, 3, 20, 64), 1, ((0, 1), (2, 1)), (2, 3)),
+    ((2, 7, 6, 5), (1, 1, 5, 3), 1, 0, 1),
+    ((2, 7, 6, 5), (1, 1, 5, 3), 2, 0, 1),
+    ((2, 7, 6, 8), (3, 3, 4, 6), 1, 1, 1),
+    ((3, 9, 7, 5), (3, 3, 1, 5), 1, 1, 1),
+    ((2, 8, 9, 4), (3, 2, 1, 4), (2, 3), ((0, 1), (2, 0)), 1),
+    ((2, 5, 5, 40), (5, 5, 1, 40), 2, 2, 1),
 ]
 
 
-@pytest.mark.parametrize("image, kernel, stride, padding", SPECIAL)
-def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel, stride, padding):
+@pytest.fixture(params=["onednn", "xla"])
+def way(request, monkeypatch):
+    if request.param == "xla":
+        monkeypatch.setattr(onednn, "takes", lambda sizes: False)
+    return request.param
+
+
+def _compiled(function, way):
+    """`function` under jit, as `way` computes convolutions."""
+    compiled = jax.jit(lambda *a: function(*a))
+
+    def call(*a):
+        assert (onednn.TARGET in compiled.lower(*a).as_text()) == (way == "onednn")
+        return compiled(*a)
+
+    return call
+
+
+@pytest.mark.parametrize("image, kernel, stride, padding, dilation", SPECIAL)
+def test_conv2d_equals_lax_in_every_mode_of_differentiation(
+    image, kernel, stride, padding, dilation, way
+):
     x, w, dx, dw = (
         jnp.asarray(_random(shape, seed), jnp.float32)
         for seed, shape in enumerate((image, kernel, image, kernel))
     )
-
     groups = image[3] // kernel[2]
 
     def ours(x, w):
-        return conv2d(x, w, stride, padding, groups=groups)
+        return conv2d(x, w, stride, padding, dilation, groups)
 
     def plain(x, w):
         return lax.conv_general_dilated(
@@ -120,26 +128,129 @@ def test_forms_for_cpus_equal_lax_in_every_mode_of_differentiation(image, kernel
             w,
             pair(stride),
             pads(padding),
-            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            rhs_dilation=pair(dilation),
+            dimension_numbers=DIMENSIONS,
             feature_group_count=groups,
         )
 
-    assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-5)
+    for mode in _modes(dx, dw):
+        found = jax.tree.leaves(_compiled(mode(ours), way)(x, w))
+        _assert_close(found, jax.jit(mode(plain))(x, w), 1e-5)
+
+
+def _modes(dx, dw):
+    """What becomes of a function of images and kernel: values and derivatives of all kinds."""
+
+    def first(f):
+        return jax.grad(_cubes(f), argnums=(0, 1))
+
+    def second(f):
+        return jax.grad(lambda *a: sum(jnp.sum(g**2) for g in first(f)(*a)), argnums=(0, 1))
+
+    def forward(f):
+        return lambda x, w: jax.jvp(f, (x, w), (dx, dw))
+
+    def one_sided(f):  # only one of the two has a tangent
+        return lambda x, w: (
+            jax.jvp(lambda x: f(x, w), (x,), (dx,))[1],
+            jax.grad(_cubes(f), 1)(x, w),
+        )
+
+    return lambda f: f, forward, one_sided, first, second
+
+
+def _assert_close(found, expected, tolerance):
+    """Up to `tolerance` of the largest value of each array."""
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=0, atol=tolerance * np.abs(b).max())
+
+
+def _cubes(f):
+    return lambda x, w: jnp.sum(f(x, w) ** 3)
+
+
+@pytest.mark.parametrize("axes", [(0, None), (None, 3), (1, 0)])
+def test_runs_side_by_side_equal_single_ones(axes, way):
+    shapes = [[2, 6, 7, 4], [3, 3, 4, 5]]
+    for shape, axis in zip(shapes, axes, strict=True):
+        if axis is not None:
+            shape.insert(axis, 3)
+    x, w = (jnp.asarray(_random(shape), jnp.float32) for shape in shapes)
+
+    def gradients(x, w):
+        return conv2d(x, w, 2, 1), jax.grad(_cubes(lambda x, w: conv2d(x, w, 2, 1)), (0, 1))(x, w)
+
+    found = _compiled(jax.vmap(gradients, axes), way)(x, w)
+    for run in range(3):
+        one = _compiled(gradients, way)(
+            *(a if at is None else jnp.take(a, run, at) for a, at in zip((x, w), axes, strict=True))
+        )
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(one), strict=True):
+            if way == "onednn" and None not in axes:  # the same calls
+                np.testing.assert_array_equal(a[run], b)
+            np.testing.assert_allclose(a[run], b, rtol=0, atol=1e-5 * np.abs(b).max())
+
+
+def test_gradients_per_example_of_several_runs(way):
+    x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((3, 2, 6, 7, 4), (3, 3, 3, 4, 5)))
+
+    def gradient(x, w):
+        return jax.grad(_cubes(lambda x, w: conv2d(x[None], w, 1, 1)), 1)(x, w)
+
+    found = _compiled(jax.vmap(jax.vmap(gradient, (0, None))), way)(x, w)
+    for run, example in itertools.product(range(3), range(2)):
+        one = _compiled(gradient, way)(x[run, example], w[run])
+        np.testing.assert_allclose(found[run, example], one, rtol=0, atol=1e-5 * np.abs(one).max())
+
+
+def test_in_a_loop_and_from_several_threads():
+    x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((4, 9, 9, 16), (3, 3, 16, 16)))
+
+    def repeated(x, w):
+        return lax.fori_loop(0, 3, lambda _, y: conv2d(y, w, 1, 1) / 16, x)
+
+    expected = x
+    for _ in range(3):
+        expected = conv2d(expected, w, 1, 1) / 16
+    calls = [_compiled(repeated, "onednn")] * 8
+    with concurrent.futures.ThreadPoolExecutor(8) as threads:
+        for found in threads.map(lambda call: call(x, w), calls):
+            np.testing.assert_array_equal(found, expected)
+
+
+def test_a_kernel_that_all_devices_share_has_the_sum_of_their_gradients():
+    x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((8, 5, 5, 3), (3, 3, 3, 4)))
+    spread = jax.shard_map(
+        lambda x, w: conv2d(x, w, 1, 1),
+        mesh=jax.make_mesh((4,), ("data",), (AxisType.Auto,)),
+        in_specs=(PartitionSpec("data"), PartitionSpec()),
+        out_specs=PartitionSpec("data"),
+    )
+    for found, expected in zip(
+        jax.grad(_cubes(spread), (0, 1))(x, w),
+        jax.grad(_cubes(lambda x, w: conv2d(x, w, 1, 1)), (0, 1))(x, w),
+        strict=True,
+    ):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
 @pytest.mark.parametrize("inputs, groups", [(16, 1), (1, 16)])
-def test_forms_for_cpus_are_for_cpus_alone(inputs, groups):
+def test_other_platforms_and_exported_programs_have_laxs_convolutions(inputs, groups):
     def gradients(x, w):
         def loss(x, w):
             return jnp.sum(conv2d(x, w, 1, 1, groups=groups) ** 2)
 
         return jax.grad(loss, argnums=(0, 1))(x, w)
 
-    traced = jax.jit(gradients).trace(jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, inputs, 16)))
-    assert "stablehlo.while" in traced.lower(lowering_platforms=("cpu",)).as_text()
+    x, w = jnp.ones((2, 8, 8, 16)), jnp.ones((3, 3, inputs, 16))
+    traced = jax.jit(gradients).trace(x, w)
     elsewhere = traced.lower(lowering_platforms=("cuda",)).as_text()
     assert "stablehlo.while" not in elsewhere and "stablehlo.pad" not in elsewhere
     assert elsewhere.count("stablehlo.convolution") == 3
+    exported = export(jax.jit(gradients), platforms=("cpu", "cuda"))(x, w)
+    assert onednn.TARGET not in exported.mlir_module()
+    for a, b in zip(exported.call(x, w), gradients(x, w), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
 def test_conv2d_keeps_bfloat16():
@@ -204,7 +315,8 @@ def test_phases_equal_the_dilated_image_in_every_mode_of_differentiation(
             for seed, shape in enumerate((image, kernel, image, kernel))
         )
         assert x.dtype == jnp.float64
-        assert_equal_in_every_mode(ours, plain, (x, w), (dx, dw), 1e-12)
+        for mode in _modes(dx, dw):
+            _assert_close(jax.jit(mode(ours))(x, w), jax.jit(mode(plain))(x, w), 1e-12)
 
 
 def test_mistakes_are_one_line():

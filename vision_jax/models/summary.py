@@ -155,10 +155,7 @@ def _path(prefix, stack):
 
 
 def _inner(equation):
-    """The programs inside it; of one in several platforms' forms the last, which is everybody's."""
-    if equation.primitive.name == "cond":
-        yield equation.params["branches"][-1].jaxpr
-        return
+    """The programs inside it."""
     for value in equation.params.values():
         for item in value if isinstance(value, (tuple, list)) else (value,):
             item = getattr(item, "jaxpr", item)
@@ -172,13 +169,10 @@ def _multiply_adds(equation):
     if equation.primitive.name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         return math.prod(out) * math.prod(shapes[0][i] for i in contracted)
-    if equation.primitive.name == "conv_general_dilated":
-        numbers = equation.params["dimension_numbers"]
-        features, depth, *taps = (shapes[1][i] for i in numbers.rhs_spec)
-        if set(equation.params["lhs_dilation"]) != {1}:  # transposed: zeros between pixels are free
-            groups = equation.params["feature_group_count"]
-            return math.prod(shapes[0]) * math.prod(taps) * features // groups
-        return math.prod(out) * math.prod(taps) * depth
+    if equation.primitive.name == "conv2d":
+        return math.prod(out) * math.prod(shapes[1][:3])
+    if equation.primitive.name == "conv2d_image_gradient":  # a transposed convolution
+        return math.prod(shapes[0]) * math.prod(shapes[1][:3])
     return 0
 
 

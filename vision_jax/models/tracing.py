@@ -100,10 +100,7 @@ def reach(traced: core.ClosedJaxpr, given: Sequence[Reach | None]) -> list[Reach
         inputs = [None if isinstance(v, core.Literal) else seen.get(v) for v in equation.invars]
         if not any(inputs):
             continue
-        if equation.primitive.name == "cond" and inputs[0] is None:
-            # One computation in several platforms' forms, of which the last is everybody's.
-            found = reach(equation.params["branches"][-1], inputs[1:])
-        elif equation.primitive.name in _CALLS:
+        if equation.primitive.name in _CALLS:
             inner = equation.params[_CALLS[equation.primitive.name]]
             inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
             found = reach(inner, inputs)
@@ -162,19 +159,14 @@ def _union(parts: list[Reach]) -> Reach:
 
 
 def _convolution(x: Reach, equation: Any, place: int) -> Reach:
-    params, kernel = equation.params, equation.invars[1].aval.shape
-    numbers = params["dimension_numbers"]
     if place == 1:
         raise NotImplementedError("a convolution with kernels that depend on the image")
-    for i, axis in enumerate(numbers.lhs_spec[2:]):
-        size = kernel[numbers.rhs_spec[2 + i]]
-        span = params["rhs_dilation"][i] * (size - 1)
-        before, stride = params["padding"][i][0], params["window_strides"][i]
-        if params["lhs_dilation"][i] != 1:
-            raise NotImplementedError("a transposed convolution")
+    geometry = equation.params["geometry"]
+    for axis in (_ROWS, _COLUMNS):
+        span = geometry.dilation[axis - 1] * (geometry.kernel[axis - 1] - 1)
+        before, stride = geometry.padding[axis - 1][0], geometry.stride[axis - 1]
         x = x.change(axis, lambda seen, s=stride, b=before, r=span: seen.window(s, b, r))
-    out = dict(zip(numbers.lhs_spec, numbers.out_spec, strict=True))
-    return x.move({old: new for old, new in out.items() if old not in numbers.lhs_spec[:2]})
+    return x
 
 
 def _windows(x: Reach, equation: Any, place: int) -> Reach:
@@ -265,7 +257,7 @@ def _split(x: Reach, equation: Any, place: int) -> Reach:
 
 
 _RULES: dict[str, Callable[[Reach, Any, int], Reach]] = {
-    "conv_general_dilated": _convolution,
+    "conv2d": _convolution,
     "reduce_window_sum": _windows,
     "reduce_window_max": _windows,
     "pad": _pad,

@@ -8,8 +8,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.ops import conv_cpu
-from vision_jax.ops.conv_cpu import DIMENSIONS
+from vision_jax.ops import conv_primitives
+from vision_jax.ops.conv_lax import Geometry
 
 # One number for both axes, (rows, columns), or ((top, bottom), (left, right)).
 Size = int | Sequence[int]
@@ -55,18 +55,8 @@ def conv2d(
     """
     stride, dilation, padding = pair(stride), pair(dilation), pads(padding)
     _check(x.shape, w.shape, padding, dilation, groups)
-    form = conv_cpu.form(x, w, stride, padding, dilation, groups)
-    if form is not None:
-        return form(x, w)
-    return lax.conv_general_dilated(
-        x,
-        w,
-        stride,
-        padding,
-        rhs_dilation=dilation,
-        dimension_numbers=DIMENSIONS,
-        feature_group_count=groups,
-    )
+    geometry = Geometry(x.shape[1:3], w.shape[:2], stride, padding, dilation, groups)
+    return conv_primitives.forward(x, w, geometry)
 
 
 def conv_transpose2d(
@@ -97,21 +87,12 @@ def conv_transpose2d(
     extra = pair(output_padding)
     if stride != (1, 1) and dilation == (1, 1) and groups == 1:
         return _phases(x, w, stride, padding, extra)
-    reach = [d * (k - 1) for d, k in zip(dilation, w.shape[:2], strict=True)]
-    if groups > 1:  # (kh, kw, groups * ci, o) to the (kh, kw, ci, groups * o) that lax reads
-        kh, kw, c, o = w.shape
-        w = w.reshape(kh, kw, groups, c // groups, o)
-        w = jnp.moveaxis(w, 2, 3).reshape(kh, kw, c // groups, groups * o)
-    return lax.conv_general_dilated(
-        x,
-        w[::-1, ::-1],
-        (1, 1),
-        [(r - p, r - p + e) for r, p, e in zip(reach, padding, extra, strict=True)],
-        lhs_dilation=stride,
-        rhs_dilation=dilation,
-        dimension_numbers=DIMENSIONS,
-        feature_group_count=groups,
-    )
+    # It is the gradient of a convolution at its image.
+    sizes = zip(*(x.shape[1:3], w.shape[:2], stride, padding, extra, dilation), strict=True)
+    image = [(n - 1) * s - 2 * p + d * (k - 1) + e + 1 for n, k, s, p, e, d in sizes]
+    edges = tuple((p, p - e) for p, e in zip(padding, extra, strict=True))
+    geometry = Geometry(tuple(image), w.shape[:2], stride, edges, dilation, groups)
+    return conv_primitives.image_gradient(x, w.swapaxes(2, 3), geometry)
 
 
 def _phases(x, w, stride, padding, extra):

@@ -19,6 +19,7 @@ PACKAGES = (
     "grain",
     "tensorflow-datasets",
     "numpy",
+    "onednn-cpu-gomp",
 )
 
 

@@ -1,0 +1,58 @@
+import importlib.metadata
+import platform
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision_jax.ops import dnnl, onednn, xla_call
+from vision_jax.ops.conv_lax import Geometry
+
+
+@pytest.mark.skipif(
+    (platform.system(), platform.machine()) != ("Linux", "x86_64"), reason="there is no wheel"
+)
+def test_it_is_installed_with_the_requirements():
+    assert onednn.available()
+
+
+def test_without_it_nothing_is_called(monkeypatch):
+    monkeypatch.setenv("VISION_JAX_ONEDNN", "0")
+    assert onednn._caller.__wrapped__() is None
+
+
+@pytest.mark.parametrize("files", [None, [], "not a library"])
+def test_a_missing_or_unusable_wheel_is_none(files, monkeypatch, tmp_path):
+    class File:
+        name = dnnl.FILE
+
+        def locate(self):
+            path = tmp_path / dnnl.FILE
+            path.write_text(files)
+            return path
+
+    def found(package):
+        if files is None:
+            raise importlib.metadata.PackageNotFoundError(package)
+        return [File()] if files else []
+
+    monkeypatch.setattr(importlib.metadata, "files", found)
+    assert onednn._caller.__wrapped__() is None
+
+
+def test_sizes_survive_as_numbers():
+    pairs = ((5, 6), (3, 2), (1, 2), ((0, 1), (2, 0)), (2, 1))
+    sizes = onednn.Sizes(2, 4, 8, 6, 10, Geometry(*pairs, 2))
+    assert onednn.Sizes.unpack(np.array(sizes.pack(), np.int64).tobytes()) == sizes
+    assert sizes.shapes == ((8, 5, 6, 6), (3, 2, 3, 10), (8, 2, 4, 10))
+
+
+def test_what_a_called_function_raises_is_the_programs_error():
+    def fail(numbers, operands, results):
+        raise ValueError(f"{len(numbers)} bytes, {len(operands)} operands, {len(results)} results")
+
+    xla_call.register("vision_jax_test_failure", fail)
+    call = jax.ffi.ffi_call("vision_jax_test_failure", jax.ShapeDtypeStruct((2,), jnp.float32))
+    with pytest.raises(jax.errors.JaxRuntimeError, match="24 bytes, 1 operands, 1 results"):
+        jax.block_until_ready(call(jnp.ones(2), numbers=np.arange(3)))

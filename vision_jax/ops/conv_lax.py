@@ -1,0 +1,77 @@
+"""A convolution and its gradients as lax has them: the forms of GPUs and TPUs.
+
+Images (b, h, w, c), kernels (kh, kw, c / groups, o), outputs (b, ho, wo, o).
+"""
+
+from typing import NamedTuple
+
+import jax
+from jax import lax
+from jaxtyping import Array
+
+DIMENSIONS = ("NHWC", "HWIO", "NHWC")
+
+
+class Geometry(NamedTuple):
+    """What a convolution and its gradients have in common.
+
+    Pairs are (rows, columns), `padding` is ((top, bottom), (left, right)).
+    """
+
+    image: tuple[int, int]
+    kernel: tuple[int, int]
+    stride: tuple[int, int]
+    padding: tuple[tuple[int, int], tuple[int, int]]
+    dilation: tuple[int, int]
+    groups: int
+
+    @property
+    def output(self) -> tuple[int, int]:
+        """Rows and columns of the output."""
+        rows, columns = (
+            (n + sum(p) - d * (k - 1) - 1) // s + 1
+            for n, k, s, p, d in zip(*self[:-1], strict=True)
+        )
+        return rows, columns
+
+    def image_shape(self, output: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """The images', from the shapes of the other two."""
+        return output[0], *self.image, kernel[2] * self.groups
+
+    def kernel_shape(self, output: tuple[int, ...], image: tuple[int, ...]) -> tuple[int, ...]:
+        """The kernel's, from the shapes of the other two."""
+        return *self.kernel, image[3] // self.groups, output[3]
+
+    def output_shape(self, image: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
+        """The output's, from the shapes of the other two."""
+        return image[0], *self.output, kernel[3]
+
+
+def forward(x: Array, w: Array, geometry: Geometry) -> Array:
+    """The output."""
+    return lax.conv_general_dilated(
+        x,
+        w,
+        geometry.stride,
+        geometry.padding,
+        rhs_dilation=geometry.dilation,
+        dimension_numbers=DIMENSIONS,
+        feature_group_count=geometry.groups,
+    )
+
+
+def image_gradient(dy: Array, w: Array, geometry: Geometry) -> Array:
+    """The gradient at the images, from that at the output."""
+    shape = geometry.image_shape(dy.shape, w.shape)
+    return transposed(lambda x: forward(x, w, geometry), shape, dy)
+
+
+def kernel_gradient(dy: Array, x: Array, geometry: Geometry) -> Array:
+    """The gradient at the kernel, from that at the output."""
+    shape = geometry.kernel_shape(dy.shape, x.shape)
+    return transposed(lambda w: forward(x, w, geometry), shape, dy)
+
+
+def transposed(linear, shape, dy):
+    """`dy` through the transpose of a linear function of an array of that shape."""
+    return jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]

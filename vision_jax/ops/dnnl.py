@@ -1,0 +1,109 @@
+"""oneDNN's C interface (oneDNN 3, dnnl.h) as far as convolutions need it, bound with ctypes."""
+
+import ctypes
+import importlib.metadata
+import os
+from collections.abc import Sequence
+
+PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
+DIRECT, TRAINING = 1, 64  # the algorithm and the kind of a convolution's primitive
+WEIGHTS, DIFF_WEIGHTS, SCRATCHPAD = 131, 132, 136  # whose layout a primitive may be asked for
+FROM, TO, SCRATCH = 1, 17, 80  # arguments of primitives
+_CPU, _IN_ORDER, _F32, _ANY_LAYOUT, _USERS = 1, 1, 3, 1, 1
+
+Handle = ctypes.c_void_p
+
+
+def load() -> "Library | None":
+    """The library; None where the wheel or what it needs (libgomp) is missing."""
+    try:
+        files = importlib.metadata.files(PACKAGE) or ()
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    path = next((str(file.locate()) for file in files if file.name == FILE), None)
+    if path is None:
+        return None
+    # Threads that wait for the next convolution would take the cores from what comes in between.
+    policy = os.environ.get("OMP_WAIT_POLICY")
+    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    try:
+        return Library(path)
+    except OSError:
+        return None
+    finally:
+        if policy is None:
+            del os.environ["OMP_WAIT_POLICY"]
+
+
+class Library:
+    """oneDNN's functions as far as convolutions need them; a failing one raises RuntimeError."""
+
+    def __init__(self, path: str):
+        self._library = ctypes.CDLL(path)
+        self._quick = ctypes.PyDLL(path)  # for what is over before another thread could begin
+        self.size_of = self._library.dnnl_memory_desc_get_size
+        self.size_of.restype, self.size_of.argtypes = ctypes.c_size_t, [Handle]
+        self._query = self._library.dnnl_primitive_desc_query_md
+        self._query.restype = Handle
+        self._query.argtypes = [Handle, ctypes.c_int, ctypes.c_int]
+        self.place = self._quick.dnnl_memory_set_data_handle
+        self.place.argtypes = [Handle, Handle]
+        self.engine = self.make("engine_create", _CPU, ctypes.c_size_t(0))
+        self.attributes = self.make("primitive_attr_create")
+        self.call("primitive_attr_set_scratchpad_mode", self.attributes, _USERS)
+
+    def call(self, function: str, *arguments: object) -> None:
+        code = getattr(self._library, f"dnnl_{function}")(*arguments)
+        if code:
+            raise RuntimeError(f"oneDNN's {function} failed with status {code}")
+
+    def make(self, function: str, *arguments: object) -> Handle:
+        """What a function returns through its first argument."""
+        found = Handle()
+        self.call(function, ctypes.byref(found), *arguments)
+        return found
+
+    def layout(self, shape: Sequence[int], strides: Sequence[int] | None) -> Handle:
+        """A description of an array; of one that the library may lay out, without strides."""
+        sizes = (len(shape), numbers(shape), _F32)
+        if strides is None:
+            return self.make("memory_desc_create_with_tag", *sizes, _ANY_LAYOUT)
+        return self.make("memory_desc_create_with_strides", *sizes, numbers(strides))
+
+    def layout_of(self, primitive: Handle, what: int) -> Handle:
+        return Handle(self._query(primitive, what, 0))
+
+    def memory(self, layout: Handle) -> Handle:
+        """Without a place yet."""
+        return self.make("memory_create", layout, self.engine, None)
+
+    def stream(self) -> Handle:
+        """On which primitives are executed, one after the other."""
+        return self.make("stream_create", self.engine, _IN_ORDER)
+
+    def convolution(self, description: Handle) -> Handle:
+        return self.make("primitive_create", description)
+
+    def move(self, before: Handle, after: Handle) -> Handle:
+        """From one layout to another."""
+        ends = (before, self.engine, after, self.engine)
+        return self.make(
+            "primitive_create", self.make("reorder_primitive_desc_create", *ends, None)
+        )
+
+    def execute(self, primitive: Handle, stream: Handle, arguments: ctypes.Array) -> None:
+        self.call("primitive_execute", primitive, stream, len(arguments), arguments)
+
+
+class _Argument(ctypes.Structure):
+    _fields_ = (("name", ctypes.c_int), ("memory", ctypes.c_void_p))
+
+
+def arguments(pairs: Sequence[tuple[int, Handle]]) -> ctypes.Array:
+    items = [_Argument(name, memory) for name, memory in pairs]
+    return (_Argument * len(items))(*items)
+
+
+def numbers(values: Sequence[int]) -> ctypes.Array:
+    """As the library takes sizes."""
+    return (ctypes.c_int64 * len(values))(*values)

@@ -1,0 +1,152 @@
+"""Python functions that XLA:CPU programs call, on their own buffers and without a copy.
+
+The structures are those of XLA's C interface to foreign functions (xla/ffi/api/c_api.h, 0.x), bound
+with ctypes. A call costs some 10 µs and holds Python's lock only outside of the libraries that the
+function calls.
+"""
+
+import ctypes
+from collections.abc import Callable, Sequence
+
+import jax
+
+# (numbers, pointers to the operands, pointers to the results)
+Handler = Callable[[bytes, Sequence[int], Sequence[int]], None]
+
+_VERSION = (0, 1)  # of the interface: what is used here was there from the beginning
+_METADATA = 1  # the extension by which XLA asks a handler for its version
+_INTERNAL = 13  # the error code
+
+
+class _Extension(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_size_t), ("type", ctypes.c_int), ("next", ctypes.c_void_p))
+
+
+class _Version(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("major", ctypes.c_int),
+        ("minor", ctypes.c_int),
+    )
+
+
+class _Metadata(ctypes.Structure):
+    _fields_ = (("size", ctypes.c_size_t), ("version", _Version))
+
+
+class _MetadataExtension(ctypes.Structure):
+    _fields_ = (("base", _Extension), ("metadata", ctypes.POINTER(_Metadata)))
+
+
+class _Buffer(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("dtype", ctypes.c_int),
+        ("data", ctypes.c_void_p),
+    )
+
+
+class _Buffers(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("items", ctypes.POINTER(ctypes.POINTER(_Buffer))),
+    )
+
+
+class _Numbers(ctypes.Structure):
+    _fields_ = (("dtype", ctypes.c_int), ("count", ctypes.c_size_t), ("data", ctypes.c_void_p))
+
+
+class _Attributes(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("count", ctypes.c_int64),
+        ("types", ctypes.c_void_p),
+        ("names", ctypes.c_void_p),
+        ("items", ctypes.POINTER(ctypes.POINTER(_Numbers))),
+    )
+
+
+class _ErrorArguments(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("message", ctypes.c_char_p),
+        ("code", ctypes.c_int),
+    )
+
+
+_CreateError = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_ErrorArguments))
+
+
+class _Interface(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.c_void_p),
+        ("version", _Version),
+        ("internal", ctypes.c_void_p),
+        ("create_error", _CreateError),
+    )
+
+
+class _Frame(ctypes.Structure):
+    _fields_ = (
+        ("size", ctypes.c_size_t),
+        ("extension", ctypes.POINTER(_Extension)),
+        ("interface", ctypes.POINTER(_Interface)),
+        ("context", ctypes.c_void_p),
+        ("stage", ctypes.c_int),
+        ("operands", _Buffers),
+        ("results", _Buffers),
+        ("attributes", _Attributes),
+    )
+
+
+_Callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Frame))
+_callbacks = []  # XLA keeps their addresses for good
+
+
+def register(target: str, handler: Handler) -> None:
+    """Makes `handler` what CPU programs call as `target`.
+
+    Args:
+      target: the name in `jax.ffi.ffi_lowering` or `ffi_call`, with one attribute, an array of
+        int64.
+      handler: is given that array's bytes. What it raises becomes the program's error. Several
+        threads may be in it.
+    """
+
+    def call(frame):
+        frame = frame.contents
+        if frame.extension and frame.extension.contents.type == _METADATA:
+            _answer(frame.extension)
+            return None
+        try:
+            numbers = frame.attributes.items[0].contents
+            data = ctypes.string_at(numbers.data, 8 * numbers.count)
+            handler(data, _addresses(frame.operands), _addresses(frame.results))
+        except Exception as error:
+            message = f"{target}: {error}".encode()
+            arguments = _ErrorArguments(0, None, message, _INTERNAL)
+            arguments.size = ctypes.sizeof(arguments)
+            return frame.interface.contents.create_error(ctypes.byref(arguments))
+        return None
+
+    callback = _Callback(call)
+    _callbacks.append(callback)
+    jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(callback), platform="cpu")
+
+
+def _addresses(buffers):
+    return [buffers.items[i].contents.data for i in range(buffers.count)]
+
+
+def _answer(extension):
+    asked = ctypes.cast(extension, ctypes.POINTER(_MetadataExtension)).contents
+    asked.metadata.contents.version.major, asked.metadata.contents.version.minor = _VERSION
