@@ -48,11 +48,13 @@ def test_sizes_survive_as_numbers():
     assert sizes.shapes == ((8, 5, 6, 6), (3, 2, 3, 10), (8, 2, 4, 10))
 
 
-def test_what_a_called_function_raises_is_the_programs_error():
+@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
+def test_what_a_called_function_raises_is_the_programs_error(error):
     def fail(numbers, operands, results):
-        raise ValueError(f"{len(numbers)} bytes, {len(operands)} operands, {len(results)} results")
+        raise error(f"{len(numbers)} bytes, {len(operands)} operands, {len(results)} results")
 
-    xla_call.register("vision_jax_test_failure", fail)
-    call = jax.ffi.ffi_call("vision_jax_test_failure", jax.ShapeDtypeStruct((2,), jnp.float32))
+    name = f"vision_jax_test_{error.__name__}"
+    xla_call.register(name, fail)
+    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((2,), jnp.float32))
     with pytest.raises(jax.errors.JaxRuntimeError, match="24 bytes, 1 operands, 1 results"):
         jax.block_until_ready(call(jnp.ones(2), numbers=np.arange(3)))

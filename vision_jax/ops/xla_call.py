@@ -124,15 +124,15 @@ def register(target: str, handler: Handler) -> None:
 
     def call(frame):
         frame = frame.contents
-        if frame.extension and frame.extension.contents.type == _METADATA:
-            _answer(frame.extension)
-            return None
         try:
-            numbers = frame.attributes.items[0].contents
-            data = ctypes.string_at(numbers.data, 8 * numbers.count)
-            handler(data, _addresses(frame.operands), _addresses(frame.results))
-        except Exception as error:
-            message = f"{target}: {error}".encode()
+            if frame.extension and frame.extension.contents.type == _METADATA:
+                _answer(frame.extension)
+            else:
+                numbers = frame.attributes.items[0].contents
+                data = ctypes.string_at(numbers.data, 8 * numbers.count)
+                handler(data, _addresses(frame.operands), _addresses(frame.results))
+        except BaseException as error:  # after an interrupt, too, there is no result
+            message = f"{target}: {type(error).__name__}: {error}".encode()
             arguments = _ErrorArguments(0, None, message, _INTERNAL)
             arguments.size = ctypes.sizeof(arguments)
             return frame.interface.contents.create_error(ctypes.byref(arguments))
