@@ -23,7 +23,7 @@ MATCHES = [[-1, -1, -2, -2], [3, -1, -2, -2], [0, 1, -1, -1], [1, -1, 0, -2], [0
 class Head(nn.Module):
     @nn.compact
     def __call__(self, x):
-        y = nn.tanh(Conv(3, 3, padding=1, nested=True)(x.reshape(-1, *x.shape[2:])))
+        y = nn.tanh(Conv(3, 3, padding=1)(x.reshape(-1, *x.shape[2:])))
         return Conv(2, 1)(y).reshape(*x.shape[:2], *y.shape[1:3], 2)
 
 

@@ -253,6 +253,17 @@ def test_other_platforms_and_exported_programs_have_laxs_convolutions(inputs, gr
         np.testing.assert_allclose(a, b, rtol=1e-5)
 
 
+def test_without_onednn_gradients_are_laid_out_as_the_value_is(monkeypatch):
+    """XLA:CPU computes no others fast within branches and loops."""
+    monkeypatch.setattr(onednn, "takes", lambda sizes: False)
+    gradients = jax.jit(jax.grad(_cubes(lambda x, w: conv2d(x, w, 1, 1)), (0, 1)))
+    text = gradients.lower(jnp.ones((2, 5, 5, 20)), jnp.ones((3, 3, 20, 20))).as_text()
+    lines = [line for line in text.splitlines() if "stablehlo.convolution" in line]
+    layouts = {line.split("dim_numbers = ")[1].split(", window")[0] for line in lines}
+    assert len(lines) == 3 and layouts == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
+    assert "reverse = [true" not in text
+
+
 def test_conv2d_keeps_bfloat16():
     y = conv2d(jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((1, 1, 2, 3), jnp.bfloat16))
     assert y.dtype == jnp.bfloat16

@@ -15,7 +15,6 @@ from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError
 from vision_jax.ops.conv import Padding, Size, conv2d, pair
-from vision_jax.ops.conv_nested import conv_nested
 
 Initializer = Callable[..., jax.Array]
 Norm = Literal["sync", "local", "frozen", "position", "group", "none"]
@@ -44,9 +43,6 @@ class Conv(nn.Module):
     Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias` or given,
     as `folding.fold_norms` gives one to convolutions without.
 
-    Field `nested`: the convolution, of stride 1, stands within a branch or a loop, see
-    `conv_nested`.
-
     Raises:
       UserError: the image's channels are not those that the kernel was made for, or the image is
         smaller than the kernel's reach.
@@ -62,7 +58,6 @@ class Conv(nn.Module):
     dtype: str = "float32"
     kernel_init: Initializer = he_fan_out
     bias_init: Initializer = nn.initializers.zeros
-    nested: bool = False
 
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b ho wo o"]:
@@ -70,11 +65,14 @@ class Conv(nn.Module):
         _check_shape(self, "kernel", shape, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.dtype, kernel)
-        x, kernel = x.astype(dtype), kernel.astype(dtype)
-        if self.nested:
-            x = conv_nested(x, kernel, self.padding)
-        else:
-            x = conv2d(x, kernel, self.stride, self.padding, self.dilation, self.groups)
+        x = conv2d(
+            x.astype(dtype),
+            kernel.astype(dtype),
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+        )
         if self.use_bias or self.has_variable("params", "bias"):
             bias = self.param("bias", self.bias_init, (self.features,))
             x = x + channelwise(bias.astype(dtype))

@@ -317,14 +317,10 @@ class BoxHead(nn.Module):
 def small_network(
     x: Float[Array, "b r s s c"], widths: tuple[int, ...], name: str, dtype: str
 ) -> Float[Array, "n s s d"]:
-    """The 3x3 convolutions `name`1 … of a head that keeps its regions' maps, all images in one.
-
-    In training they stand in a branch, see `leading`.
-    """
+    """The 3x3 convolutions `name`1 … of a head that keeps its regions' maps, all images in one."""
     x = x.reshape(-1, *x.shape[2:])
     for i, width in enumerate(widths, start=1):
-        conv = Conv(width, 3, padding=1, dtype=dtype, nested=True, name=f"{name}{i}")
-        x = nn.relu(conv(x))
+        x = nn.relu(Conv(width, 3, padding=1, dtype=dtype, name=f"{name}{i}")(x))
     return x
 
 
