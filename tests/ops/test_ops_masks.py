@@ -226,3 +226,14 @@ def test_heatmap_peak_comes_back_to_its_keypoint():
         maps, jnp.asarray(boxes)
     )
     np.testing.assert_allclose(each, got, atol=1e-5)
+
+
+def test_decoded_keypoints_do_not_depend_on_the_largest_side():
+    """Nor on what the box is resized within: 12, 25, 50 or 100 pixels; 100 to 800."""
+    rng = np.random.default_rng(3)
+    maps = jnp.asarray(rng.normal(size=(5, 7, 7, 3)), jnp.float32)
+    sides = np.float32([[11.5, 3], [12.5, 25], [13, 49.9], [51, 0.5], [100, 99]])
+    low = rng.uniform(0, 9, (5, 2)).astype(np.float32)
+    boxes = jnp.asarray(np.concatenate([low, low + sides], 1))
+    got, wanted = (masks.decode_heatmaps(maps, boxes, largest) for largest in (100, 800))
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)

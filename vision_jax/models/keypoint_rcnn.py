@@ -63,8 +63,10 @@ class KeypointHead(nn.Module):
           logits: their heat maps.
           largest: longest side that a box can have, in pixels.
         """
-        decode = jax.vmap(lambda maps, boxes: decode_heatmaps(maps, boxes, largest))
-        points = decode(logits, found.boxes)
+        # All images' boxes in one list: vmapped, every box would be resized in all ways.
+        maps, boxes = logits.reshape(-1, *logits.shape[2:]), found.boxes.reshape(-1, 4)
+        points = decode_heatmaps(maps, boxes, largest)
+        points = points.reshape(*found.boxes.shape[:2], *points.shape[1:])
         return found.replace(keypoints=jnp.where(found.valid[..., None, None], points, 0))
 
     def loss(

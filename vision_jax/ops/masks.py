@@ -4,6 +4,7 @@ Boxes differ in size, arrays must not: every resizing is a product with a matrix
 rows depend on the box (as in `roi_align`). Boxes get no gradient.
 """
 
+import functools
 from typing import NamedTuple
 
 import jax
@@ -102,23 +103,31 @@ def decode_heatmaps(
     boxes = lax.stop_gradient(boxes)
     sides = jnp.maximum(boxes[:, 2:] - boxes[:, :2], 1)
     pixels = jnp.ceil(sides)
-    number = jnp.arange(largest, dtype=boxes.dtype)
+    # Each box is resized within the smallest of these squares that holds it.
+    squares = sorted({-(-largest // share) for share in (1, 2, 4, 8)})
 
-    def one(inputs: tuple[Array, ...]) -> Array:
-        heat, box, side, count = inputs
-        columns = _cubic(count[0], largest, heat.shape[1]).astype(heat.dtype)
-        rows = _cubic(count[1], largest, heat.shape[0]).astype(heat.dtype)
+    def one(length: int, heat: Array, box: Array, side: Array, count: Array) -> Array:
+        number = jnp.arange(length, dtype=boxes.dtype)
+        columns = _cubic(count[0], length, heat.shape[1]).astype(heat.dtype)
+        rows = _cubic(count[1], length, heat.shape[0]).astype(heat.dtype)
         partial = jnp.einsum("hs,stk->htk", rows, heat, precision="highest")
         full = jnp.einsum("htk,wt->khw", partial, columns, precision="highest")
         inside = (number < count[1])[:, None] & (number < count[0])[None]
         flat = jnp.where(inside[None], full, -jnp.inf).reshape(full.shape[0], -1)
         peak = jnp.argmax(flat, 1)
-        cell = jnp.stack([peak % largest, peak // largest], -1).astype(box.dtype)
+        cell = jnp.stack([peak % length, peak // length], -1).astype(box.dtype)
         xy = (cell + 0.5) * (side / count)[None] + box[None, :2]
         score = jnp.take_along_axis(flat, peak[:, None], 1)
         return jnp.concatenate([xy, score.astype(xy.dtype)], 1)
 
-    return lax.map(one, (maps, boxes, sides, pixels))
+    branches = [functools.partial(one, length) for length in squares]
+
+    def smallest(inputs: tuple[Array, ...]) -> Array:
+        longest = inputs[3].max()
+        number = sum((longest > length).astype(jnp.int32) for length in squares[:-1])
+        return lax.switch(number, branches, *inputs)
+
+    return lax.map(smallest, (maps, boxes, sides, pixels))
 
 
 def _linear(low: Array, high: Array, length: int, side: int) -> Array:
