@@ -264,6 +264,13 @@ def test_without_onednn_gradients_are_laid_out_as_the_value_is(monkeypatch):
     assert "reverse = [true" not in text
 
 
+def test_without_jit_it_is_the_same():
+    x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((2, 5, 5, 3), (3, 3, 3, 4)))
+    with jax.disable_jit():
+        alone = jax.grad(_cubes(lambda x, w: conv2d(x, w, 1, 1)), (0, 1))(x, w)
+    _assert_close(alone, jax.grad(_cubes(lambda x, w: conv2d(x, w, 1, 1)), (0, 1))(x, w), 1e-6)
+
+
 def test_conv2d_keeps_bfloat16():
     y = conv2d(jnp.ones((1, 4, 4, 2), jnp.bfloat16), jnp.ones((1, 1, 2, 3), jnp.bfloat16))
     assert y.dtype == jnp.bfloat16

@@ -75,6 +75,10 @@ def _define(
     def compiled(geometry: Geometry) -> Any:
         return jax.jit(lambda a, b: primitive.bind(a, b, geometry=geometry))
 
+    def run(a: Array, b: Array, geometry: Geometry) -> Array:
+        with jax.disable_jit(False):  # or it would come back here
+            return compiled(geometry)(a, b)
+
     def form(module: types.ModuleType) -> Any:
         def function(a: Array, b: Array, geometry: Geometry) -> Array:
             one = functools.partial(getattr(module, name), geometry=geometry)
@@ -97,7 +101,7 @@ def _define(
         return call(ctx, a, b, sizes=np.array(sizes.pack()))
 
     primitive.def_abstract_eval(abstract)
-    primitive.def_impl(lambda a, b, geometry: compiled(geometry)(a, b))
+    primitive.def_impl(run)
     mlir.register_lowering(primitive, plain)
     mlir.register_lowering(primitive, on_cpu, platform="cpu")
     first, second = transposes
