@@ -8,7 +8,7 @@ import re
 import subprocess
 
 PACKAGES = (
-    *("jax", "jaxlib", "flax", "numpy", "grain", "pycocotools"),
+    *("jax", "jaxlib", "flax", "numpy", "grain", "pycocotools", "onednn-cpu-gomp"),
     *("torch", "torchvision", "tensorflow-cpu", "tensorflow"),
 )
 

@@ -26,6 +26,8 @@ FORWARD, IMAGE_GRADIENT, KERNEL_GRADIENT = range(3)
 # Where image, kernel and output are among the first operand, the second one and the result.
 _ORDER = ((0, 1, 2), (2, 1, 0), (1, 2, 0))
 _ARGUMENTS = ((1, 33, 17), (129, 33, 145), (1, 161, 145))  # what oneDNN calls these three
+# The arrays of a call: the kernel as it is given, and as the library lays it out.
+_IMAGE, _KERNEL, _OUTPUT, _INNER, _SCRATCH = range(5)
 _ALIGNMENT = 64
 
 
@@ -176,19 +178,17 @@ class _Plan:
         scratch = library.layout_of(description, dnnl.SCRATCHPAD)
         self._inner_size = _aligned(library.size_of(inner))
         self._room_size = self._inner_size + library.size_of(scratch)
-        move = (inner, kernel) if is_result else (kernel, inner)
-        names = (*_ARGUMENTS[sizes.what], dnnl.SCRATCH)
         image, output = _image_layouts(library, sizes)
         layouts = (image, kernel, output, inner, scratch)
-        calls = [
-            (library.convolution(description), zip(names, (0, 3, 2, 4), strict=True)),
-            (
-                library.move(*move),
-                ((dnnl.FROM, 3 if is_result else 1), (dnnl.TO, 1 if is_result else 3)),
-            ),
-        ]
-        calls = [(primitive, tuple(arguments)) for primitive, arguments in calls]
-        calls = calls if is_result else calls[::-1]
+        names = (*_ARGUMENTS[sizes.what], dnnl.SCRATCH)
+        arguments = tuple(zip(names, (_IMAGE, _INNER, _OUTPUT, _SCRATCH), strict=True))
+        calls = [(library.convolution(description), arguments)]
+        if is_result:
+            move = library.move(inner, kernel), ((dnnl.FROM, _INNER), (dnnl.TO, _KERNEL))
+            calls.append(move)
+        else:
+            move = library.move(kernel, inner), ((dnnl.FROM, _KERNEL), (dnnl.TO, _INNER))
+            calls.insert(0, move)
         self._calls = _Pool(lambda: _Call(library, layouts, calls))
 
     def run(self, addresses: Sequence[int], room: _Room) -> None:
