@@ -11,6 +11,7 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
+from vision_jax import memory
 from vision_jax.config import UserError
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
@@ -101,6 +102,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
+    memory.restart_with_large_pages()
     code = main(sys.argv[1:])
     if code and "jax" in sys.modules:
         from vision_jax.training import multiprocess

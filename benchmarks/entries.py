@@ -14,11 +14,13 @@ class Variant:
       target: 'module:function'; the function takes the entry's settings and returns a `Work`.
       needs: packages without which it is left out.
       settings: further arguments, of this variant alone.
+      large_pages: whether its process has them, as one that `launch.py` starts.
     """
 
     target: str
     needs: tuple[str, ...] = ()
     settings: dict[str, Any] = dataclasses.field(default_factory=dict)
+    large_pages: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,8 +103,10 @@ ENTRIES = (
             f"training steps of 8 seeds, {title}, batches of {batch_size}",
             "steps",
             {
-                "ours": Variant(f"{WORK}.several_runs:together"),
-                "one after the other": Variant(f"{WORK}.several_runs:in_sequence"),
+                "ours": Variant(f"{WORK}.several_runs:together", large_pages=True),
+                "one after the other": Variant(
+                    f"{WORK}.several_runs:in_sequence", large_pages=True
+                ),
             },
             {"net": net, "seeds": 8, "batch_size": batch_size, "steps": 5},
             {"batch_size": 4, "seeds": 2, "steps": 1},
@@ -117,7 +121,7 @@ ENTRIES = (
         "an epoch from JPEG files, MobileNet v1, 32×128",
         "images",
         {
-            "ours": Variant(f"{WORK}.jpeg_epoch:ours"),
+            "ours": Variant(f"{WORK}.jpeg_epoch:ours", large_pages=True),
             "torch": Variant(f"{WORK}.jpeg_epoch:torch", ("torch", "torchvision")),
         },
         {"files": 256, "batch_size": 32, "size": 128},
@@ -140,10 +144,10 @@ ENTRIES = (
         "weak scaling to 8 devices, ResNet-20, 32 images each",
         "images",
         {
-            "ours": Variant(f"{WORK}.scaling:train", settings={"devices": 8}),
+            "ours": Variant(f"{WORK}.scaling:train", large_pages=True, settings={"devices": 8}),
             **{
                 f"{n} device{'s' * (n > 1)}": Variant(
-                    f"{WORK}.scaling:train", settings={"devices": n}
+                    f"{WORK}.scaling:train", large_pages=True, settings={"devices": n}
                 )
                 for n in (1, 2, 4)
             },
@@ -157,7 +161,7 @@ ENTRIES = (
         Entry(
             f"growth: ResNet-50 training step, {batch_size}×{size}",
             "images",
-            {"ours": Variant(f"{WORK}.growth:train")},
+            {"ours": Variant(f"{WORK}.growth:train", large_pages=True)},
             {"network": "resnet50", "batch_size": batch_size, "size": size, "steps": 2},
             {"network": "lenet", "batch_size": 2, "size": 28, "steps": 1},
             rounds=3,
@@ -168,7 +172,7 @@ ENTRIES = (
         Entry(
             f"growth: Faster R-CNN inference, {boxes:,} proposals",
             "images",
-            {"ours": Variant(f"{WORK}.growth:propose")},
+            {"ours": Variant(f"{WORK}.growth:propose", large_pages=True)},
             {"boxes": boxes, "height": 320, "width": 320, "steps": 2},
             {"boxes": 10, "height": 64, "width": 64, "steps": 1},
             rounds=3,

@@ -20,7 +20,7 @@ class Network:
       quick: settings under `--quick`.
       steps: of a round, in inference and in training.
       needs: the peer's packages.
-      compiled: whether torch.compile is a peer too.
+      compiled: whether torch.compile is a peer too, and PyTorch with large pages.
       bars: of inference and training; see `Entry`.
       tolerances: of the outputs of inference, and of losses, of which the second one is after an
         update; see `Entry`.
@@ -61,11 +61,12 @@ class Network:
     def _variants(self, function: str) -> dict[str, Variant]:
         peer = f"{WORK}.{self.module}_torch:{function}"
         found = {
-            "ours": Variant(f"{WORK}.{self.module}:{function}"),
+            "ours": Variant(f"{WORK}.{self.module}:{function}", large_pages=True),
             "torch": Variant(peer, self.needs),
         }
         if self.compiled:
             found["torch.compile"] = Variant(peer, self.needs, {"compiled": True})
+            found["torch, large pages"] = Variant(peer, self.needs, large_pages=True)
         return found
 
 

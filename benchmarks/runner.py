@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks.entries import Entry, Variant
+from vision_jax import memory
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A GPU is shared with the peer's process; TensorFlow is kept from chatting.
@@ -94,10 +95,11 @@ class _Worker:
     def __init__(self, name: str, variant: Variant, task: dict[str, Any]):
         self.name, self.times = name, []
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
+        environment = {**_ENVIRONMENT, **os.environ}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps({"name": name, **task})],
             cwd=ROOT,
-            env={**_ENVIRONMENT, **os.environ},
+            env=memory.with_large_pages(environment) if variant.large_pages else environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._errors,

@@ -6,7 +6,7 @@ import pathlib
 import pytest
 
 PACKAGE = pathlib.Path(__file__).parent.parent / "vision_jax"
-GROUND = ("config", "structs", "ops")
+GROUND = ("config", "memory", "structs", "ops")
 ROOMS = ("data", "models", "tasks", "evaluation", "weights", "visualize")
 HALL = ("training", "report", "show", "sweep", "run")
 
