@@ -95,6 +95,8 @@ SPECIAL = [
 def way(request, monkeypatch):
     if request.param == "xla":
         monkeypatch.setattr(onednn, "takes", lambda sizes: False)
+    elif not onednn.available():
+        pytest.skip("oneDNN is not installed")
     return request.param
 
 
@@ -203,6 +205,7 @@ def test_gradients_per_example_of_several_runs(way):
         np.testing.assert_allclose(found[run, example], one, rtol=0, atol=1e-5 * np.abs(one).max())
 
 
+@pytest.mark.skipif(not onednn.available(), reason="oneDNN is not installed")
 def test_in_a_loop_and_from_several_threads():
     x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((4, 9, 9, 16), (3, 3, 16, 16)))
 
