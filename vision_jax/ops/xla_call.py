@@ -1,7 +1,7 @@
 """Python functions that XLA:CPU programs call, on their own buffers and without a copy.
 
 The structures are those of XLA's C interface to foreign functions (xla/ffi/api/c_api.h, 0.x), bound
-with ctypes. A call costs some 10 µs and holds Python's lock only outside of the libraries that the
+with ctypes. A call costs some 9 µs and holds Python's lock only outside of the libraries that the
 function calls.
 """
 
