@@ -6,7 +6,15 @@ import pytest
 from training_toy import Toy, make_batch
 
 from vision_jax.config import UserError
-from vision_jax.training import Constant, Optimizer, Parallel, Sgd, create, make_train_step
+from vision_jax.training import (
+    Constant,
+    Ema,
+    Optimizer,
+    Parallel,
+    Sgd,
+    create,
+    make_train_step,
+)
 
 
 @pytest.mark.parametrize("how", ["shard_map", "pmap", "jit"])
@@ -72,3 +80,37 @@ def test_other_refusals():
         Parallel("jit").check(64, norm="local")
     with pytest.raises(UserError, match="did you mean shard_map"):
         Parallel("shardmap")
+
+
+@pytest.mark.parametrize("how", ["shard_map", "pmap", "jit"])
+@pytest.mark.parametrize("devices", [1, 4])
+def test_several_steps_in_one_program_equal_as_many(how, devices):
+    task, parallel = Toy(), Parallel(how, jax.devices()[:devices])
+    update = Optimizer(Sgd(), Constant(0.1)).build(task.init()["params"], 10, 5)
+    step = make_train_step(task, update, parallel.axis, accumulate=2, ema=Ema(0.5))
+    batches = [make_batch(seed=i) for i in range(6)]
+
+    def one_by_one(state):
+        compiled = parallel.compile(step)
+        for batch in batches:
+            state, metrics = compiled(state, parallel.put_batch(batch), np.uint32(3))
+            yield state, jax.tree.map(lambda x: x[None], jax.device_get(metrics))
+
+    def three_at_once(state):
+        compiled = parallel.compile(step, several=True)
+        for first in (0, 3):
+            several = parallel.put_batches(batches[first : first + 3])
+            state, metrics = compiled(state, several, np.uint32(3))
+            yield state, jax.device_get(metrics)
+
+    ends = []
+    for plan in (one_by_one, three_at_once):
+        done = [*plan(parallel.put_state(create(task.init(), update, ema=True)))]
+        rows = jax.tree.map(lambda *x: np.concatenate(x), *[metrics for _, metrics in done])
+        ends.append((parallel.get_state(done[-1][0]), rows))
+    (expected, rows), found = ends
+    assert expected.step == 6 and rows["loss"].shape == (6,) and np.ptp(rows["loss"]) > 0.1
+    for a, b in zip(jax.tree.leaves(found), jax.tree.leaves((expected, rows)), strict=True):
+        # Another program may round its sums otherwise: some units of an array's largest value.
+        atol = 1e-6 * max(1, np.abs(np.nan_to_num(b)).max())
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)

@@ -2,7 +2,8 @@
 
 The batch is split over all devices in order of process, the state is copied to each. All three
 give the same numbers: `shard_map` and `pmap` bit for bit; `jit`, and another number of devices, up
-to the order of sums.
+to the order of sums. Several steps in one program spare small networks the dispatch of each:
+`put_batches` and `compile(step, several=True)`.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,6 +11,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax import lax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from vision_jax.config import UserError, suggest
@@ -17,7 +19,7 @@ from vision_jax.config import UserError, suggest
 Tree = Any
 AXIS = "data"
 _HOW = ("shard_map", "pmap", "jit")
-_SPLIT, _SAME = PartitionSpec(AXIS), PartitionSpec()
+_SPLIT, _SAME, _SEVERAL = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None, AXIS)
 
 
 class Parallel:
@@ -43,6 +45,8 @@ class Parallel:
         if how == "pmap":  # its arrays are those of one process
             mesh = mesh.local_mesh
         self._split, self._same = NamedSharding(mesh, _SPLIT), NamedSharding(mesh, _SAME)
+        # Of several batches: the step axis comes first, but after pmap's device axis.
+        self._several = self._split if how == "pmap" else NamedSharding(mesh, _SEVERAL)
 
     def check(self, batch_size: int, accumulate: int = 1, norm: str = "sync") -> None:
         """Refuses what cannot run, before anything is compiled.
@@ -86,18 +90,31 @@ class Parallel:
 
     def put_batch(self, batch: Tree) -> Tree:
         """The global batch on the devices, from this process's contiguous rows of it."""
-        if self.how != "pmap":
-            return jax.tree.map(lambda x: self._make(self._split, np.asarray(x)), batch)
-        n = self._split.mesh.size
-        return jax.tree.map(
-            lambda x: self._make(self._split, np.reshape(x, (n, -1, *np.shape(x)[1:]))), batch
-        )
+        return jax.tree.map(lambda x: self._make(self._split, self._rows(x)), batch)
 
-    def compile(self, step: Callable) -> Callable:
+    def put_batches(self, batches: Sequence[Tree]) -> Tree:
+        """The batches of several steps, stacked, for `compile(step, several=True)`."""
+        axis = 1 if self.how == "pmap" else 0
+
+        def put(*leaves: np.ndarray) -> jax.Array:
+            return self._make(self._several, np.stack([self._rows(x) for x in leaves], axis))
+
+        return jax.tree.map(put, *batches)
+
+    def compile(self, step: Callable, several: bool = False) -> Callable:
         """step(state, batch, seed) -> (state, metrics), over all devices.
 
         The state is donated: always rebind it. Metrics come back once, equal for all devices.
+
+        Args:
+          step: as of `make_train_step`.
+          several: the program takes `put_batches(batches)`, makes an update with each batch in
+            turn, and gives metrics with a leading step axis. Another number of batches is
+            another program.
         """
+        split = self._split
+        if several:
+            step, split = _in_turn(step), self._several
         if self.how == "pmap":
             return jax.pmap(
                 step,
@@ -108,10 +125,10 @@ class Parallel:
                 donate_argnums=0,
             )
         if self.how == "shard_map":
-            return jax.jit(self._shard(step, (_SAME, _SPLIT, _SAME)), donate_argnums=0)
+            return jax.jit(self._shard(step, (_SAME, split.spec, _SAME)), donate_argnums=0)
         return jax.jit(
             step,
-            in_shardings=(self._same, self._split, self._same),
+            in_shardings=(self._same, split, self._same),
             out_shardings=self._same,
             donate_argnums=0,
         )
@@ -137,8 +154,23 @@ class Parallel:
             step, mesh=self._same.mesh, in_specs=in_specs, out_specs=_SAME, check_vma=False
         )
 
+    def _rows(self, x: Any) -> np.ndarray:
+        """This process's rows of a batch, for pmap with a device axis."""
+        if self.how != "pmap":
+            return np.asarray(x)
+        return np.reshape(x, (self._split.mesh.size, -1, *np.shape(x)[1:]))
+
     def _make(self, sharding: NamedSharding, x: np.ndarray) -> jax.Array:
         return jax.make_array_from_process_local_data(sharding, x)
 
     def _pmap_devices(self) -> list[jax.Device] | None:
         return None if self._devices == jax.devices() else self._devices
+
+
+def _in_turn(step: Callable) -> Callable:
+    """The step for batches with a leading step axis, the state passing from one to the next."""
+
+    def steps(state: Tree, batches: Tree, seed: Any) -> tuple[Tree, Tree]:
+        return lax.scan(lambda state, batch: step(state, batch, seed), state, batches)
+
+    return steps
