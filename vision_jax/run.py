@@ -9,6 +9,7 @@ import collections
 import contextlib
 import pathlib
 import time
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -17,6 +18,7 @@ from ml_collections import ConfigDict
 
 from vision_jax import report
 from vision_jax.config import build
+from vision_jax.structs import Batch
 from vision_jax.training import (
     Checkpoints,
     Experiment,
@@ -92,6 +94,8 @@ class Run:
         self.log.say(f"run folder: {workdir}")
         for line in [f"resumed from step {self.step}"] if restored else self.parts.lines:
             self.log.say(line)
+        if self.parts.cache:
+            self.log.say(self.parts.cache.line)
 
     def loop(self) -> None:
         """Steps, evaluations and checkpoints up to the last step."""
@@ -99,7 +103,11 @@ class Run:
         in_flight: collections.deque = collections.deque()
         share = jax.process_index(), jax.process_count()
         batches = experiment.train.batches(
-            self.step, experiment.data_seed, *share, experiment.total_steps
+            self.step,
+            experiment.data_seed,
+            *share,
+            experiment.total_steps,
+            pixels=self.parts.cache is None,
         )
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:
@@ -114,14 +122,14 @@ class Run:
                     raise failures.Interrupted(self.step, self.workdir, interrupt.number)
                 if self.step == experiment.total_steps:
                     break
-                self._advance(batches)
+                made = self._advance(batches)
                 in_flight.append(self.measured.get("finite"))
-                if len(in_flight) > 2:  # the host stays at most two steps ahead of the devices
+                if len(in_flight) > 2:  # the host stays at most two programs ahead of the devices
                     jax.block_until_ready(in_flight.popleft())
-                if self.measured and self.step % experiment.log_every == 0:
-                    self._check_finite()
-                    row = {k: v for k, v in self.measured.items() if k != "finite"}
-                    self.log.metrics(self.step, {f"train/{k}": v for k, v in row.items()})
+                for step in range(self.step - made + 1, self.step + 1):
+                    if self.measured and step % experiment.log_every == 0:
+                        row = self._finite(step)
+                        self.log.metrics(step, {f"train/{k}": v for k, v in row.items()})
                 self.log.advance(self.step)
             if batches.skipped:
                 self.log.say(f"{batches.skipped} training records could not be read")
@@ -143,29 +151,51 @@ class Run:
         self.checkpoints.close()
         self.log.close()
 
-    def _advance(self, batches: Any) -> None:
-        """One update; the first is waited for, since it compiles and shows what does not fit."""
+    def _advance(self, batches: Any) -> int:
+        """The updates of one program, which are counted.
+
+        The first is waited for, since it compiles and shows what does not fit.
+        """
+        made = self.experiment.dispatched(self.step)
         if self.experiment.fit is not None:
             fitted = stages.fit(self.experiment, self.parallel.get_state(self.state))
             self.state = self.parallel.put_state(fitted)
         else:
             called, first = time.monotonic(), self.step == self.start
-            batch = self.parallel.put_batch(next(batches))
+            update, batch = self._next(batches, made)
             with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
-                self.state, self.measured = self.parts.step(self.state, batch, self.parts.seed)
+                self.state, self.measured = update(self.state, batch, self.parts.seed)
                 if first:
                     jax.block_until_ready(self.measured)
             if first:
-                self.log.first_step(self.step + 1, self.began, called)
-        self.step, self.evaluated = self.step + 1, False
+                self.log.first_step(self.step + made, self.began, called)
+        self.step, self.evaluated = self.step + made, False
+        return made
 
-    def _check_finite(self) -> None:
-        """Ends the run if the last step's loss or gradient is inf or nan."""
-        if self.measured and not self.measured["finite"]:
+    def _next(self, batches: Any, count: int) -> tuple[Callable, Batch]:
+        """The program that makes so many updates, and what it takes, on the devices."""
+        if count == 1:
+            update, batch = self.parts.step, self.parallel.put_batch(next(batches))
+        else:
+            update = self.parts.steps
+            batch = self.parallel.put_batches([next(batches) for _ in range(count)])
+        if self.parts.cache:
+            batch = self.parts.cache.fill(batch, several=count > 1)
+        return update, batch
+
+    def _finite(self, step: int) -> dict[str, Any]:
+        """What the last program measured at one of its steps; ends the run if that is inf or nan.
+
+        Its metrics are scalars, or end with the last step's.
+        """
+        found = jax.device_get(self.measured)
+        measured = {name: np.ravel(value)[step - self.step - 1] for name, value in found.items()}
+        if not measured.pop("finite", True):
             self.checkpoints.wait()
             saved = self.checkpoints.latest_step()
-            raise failures.NotFinite(self.step, self.measured, saved, self.finite)
-        self.finite = self.step
+            raise failures.NotFinite(step, measured, saved, self.finite)
+        self.finite = step
+        return measured
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluates the state as it is; False if the run was interrupted meanwhile."""
@@ -189,7 +219,7 @@ class Run:
 
     def _save(self) -> None:
         """Begins to write a checkpoint; never of a state that is not finite."""
-        self._check_finite()
+        self._finite(self.step)
         meta = {"evaluated": self.evaluated, "metrics": self.metrics}
         with self.log.pause():
             self.log.flush()

@@ -1,5 +1,6 @@
 """The data room: sources of examples, host transforms, and the pipelines that make batches."""
 
+from vision_jax.data.batches import Batches
 from vision_jax.data.coco_json import KEYPOINT_MIRROR
 from vision_jax.data.coco_voc import CocoAsVoc
 from vision_jax.data.concat import Concat
@@ -7,7 +8,7 @@ from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
 from vision_jax.data.folders import CocoFolder, VocFolder
 from vision_jax.data.one_class import OneClass
-from vision_jax.data.pipeline import Batches, Eval, Train
+from vision_jax.data.pipeline import Eval, Train
 from vision_jax.data.proposals import JitteredTruth, WithProposals
 from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import TFDS, Source

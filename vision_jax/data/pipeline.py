@@ -1,23 +1,18 @@
 """The input pipelines: endless shuffled training batches, and one pass for evaluation.
 
-Host-decoded data goes through Grain (threads, worker processes, prefetching); small images that
-are held in memory are gathered without it. `stream` says which examples make up a batch.
+`stream` says which examples make up a batch, `batches` reads them.
 """
 
 import dataclasses
-import os
-from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from absl import flags, logging
 
 from vision_jax.config import UserError, suggest
+from vision_jax.data.batches import Batches, as_batch
 from vision_jax.data.decode import RecordError
 from vision_jax.data.stream import Stream
-from vision_jax.structs import Batch, Targets
-
-_FEW = 8  # so many bad records never exceed the tolerated share
+from vision_jax.structs import Batch
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +38,8 @@ class Train:
         object out, counted and logged once.
       repeats: each record of a batch comes so often in it, with draws of its own (Hoffer et al.
         2019); an epoch of as many rows then sees fewer records.
+      device_cache: a training run puts all images and labels on every device once, and batches are
+        gathered there; for accelerators, and for sources that `in_memory` gives.
 
     Raises:
       UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`, or a batch
@@ -59,6 +56,7 @@ class Train:
     max_boxes: int = 100
     degenerate: str = "raise"
     repeats: int = 1
+    device_cache: bool = False
 
     def __post_init__(self):
         _check(self)
@@ -78,6 +76,26 @@ class Train:
         """A global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
         return _element(self, data_seed=0)
 
+    def in_memory(self) -> dict[str, np.ndarray]:
+        """All examples, `image` (n, h, w, c) uint8 and `label` (n,) int32, as batches show them.
+
+        Raises:
+          UserError: host transforms, or a source that is not held in memory.
+        """
+        if self.transforms:
+            raise UserError(
+                "train.device_cache=True: train.transforms work on the host; set "
+                "train.device_cache=False, or augment on the device (task.augment)"
+            )
+        arrays = _arrays(self)
+        if arrays is None:
+            raise UserError(
+                f"train.device_cache=True: {type(self.source).__name__} does not hold its images "
+                "in memory (of one size, with a label, within cache_mb); "
+                "set train.device_cache=False"
+            )
+        return arrays
+
     def batches(
         self,
         start_step: int,
@@ -85,18 +103,21 @@ class Train:
         process_index: int = 0,
         process_count: int = 1,
         steps: int | None = None,
-    ) -> "Batches":
+        pixels: bool = True,
+    ) -> Batches:
         """This process's share of the global batches start_step, start_step + 1, ...
 
         In epoch e = g // n the order is the stable argsort of n draws of PCG64([data_seed, 0, e]);
         the transforms of stream position g draw from PCG64([data_seed, 1, g]). `steps` is the
         training's length, for transforms that end before it (`Until`); not where batches end.
+        Without `pixels` nothing is read: image and label are None, for who takes them from
+        `in_memory` by `id`.
 
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
         stream = _stream(self, data_seed, process_index, process_count)
-        return Batches(self, dataclasses.replace(stream, steps=steps), start_step)
+        return Batches(self, dataclasses.replace(stream, steps=steps, pixels=pixels), start_step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -144,69 +165,13 @@ class Eval:
         """A global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
         return _element(self, data_seed=None)
 
-    def batches(self, process_index: int = 0, process_count: int = 1) -> "Batches":
+    def batches(self, process_index: int = 0, process_count: int = 1) -> Batches:
         """This process's share of each batch. Padding rows are zeros with label and id -1.
 
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
         return Batches(self, _stream(self, None, process_index, process_count), 0)
-
-
-class Batches(Iterator[Batch]):
-    """Batches of numpy arrays. Close it when done: it may own threads and processes.
-
-    Attributes:
-      skipped: records that could not be read so far, in this process.
-      dropped: objects left out so far because their boxes are degenerate.
-      cut: objects left out so far because there were more than max_boxes.
-    """
-
-    def __init__(self, pipeline: Train | Eval, stream: Stream, start: int):
-        self.skipped = self.dropped = self.cut = 0
-        self._max_boxes = pipeline.max_boxes
-        self._max_skipped = pipeline.max_skipped
-        self._rows = 0
-        self._left = len(stream) - start
-        self._elements: Any = _read(pipeline, stream, start)
-
-    def __next__(self) -> Batch:
-        if self._elements is None:
-            raise StopIteration
-        try:
-            element = next(self._elements)
-        except BaseException as error:
-            self.close()
-            if isinstance(error, StopIteration) and self._left > 0:
-                raise RuntimeError(
-                    f"the input pipeline ended with {self._left} batches to come"
-                ) from error
-            raise
-        self._left -= 1
-        self._count(element)
-        return _batch(element)
-
-    def close(self) -> None:
-        """Stops reading; threads and worker processes end."""
-        elements, self._elements = self._elements, None
-        if hasattr(elements, "close"):
-            elements.close()
-
-    def _count(self, element: dict[str, np.ndarray]) -> None:
-        self.skipped += int(element["skipped"])
-        if element["dropped"] and not self.dropped:
-            logging.warning("objects with degenerate boxes are left out")
-        self.dropped += int(element["dropped"])
-        if element["cut"] and not self.cut:
-            logging.warning("images have more than max_boxes=%d objects: cut", self._max_boxes)
-        self.cut += int(element["cut"])
-        self._rows += len(element["valid"])
-        if self.skipped > max(_FEW, self._max_skipped * self._rows):
-            self.close()
-            raise UserError(
-                f"{self.skipped} of {self._rows} records cannot be read, more than "
-                f"max_skipped={self._max_skipped} allows; the log names them"
-            )
 
 
 def _check(pipeline: Train | Eval) -> None:
@@ -254,49 +219,14 @@ def _arrays(pipeline: Train | Eval) -> dict[str, np.ndarray] | None:
         return None  # records that cannot be read are skipped one by one
 
 
-def _read(pipeline: Train | Eval, stream: Stream, start: int) -> Iterator[dict[str, np.ndarray]]:
-    if stream.arrays is not None:
-        return map(stream.__getitem__, range(start, len(stream)))
-    import grain
-
-    threads = pipeline.threads
-    if threads is None:
-        threads = max(1, len(os.sched_getaffinity(0)) // max(1, pipeline.workers))
-    # The buffer counts batches: one under way per thread, and one ready.
-    options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
-    elements = grain.MapDataset.source(stream).slice(slice(start, None)).to_iter_dataset(options)
-    if pipeline.workers:
-        if not flags.FLAGS.is_parsed():  # in notebooks and tests nobody has; Grain reads flags
-            flags.FLAGS.mark_as_parsed()
-        elements = elements.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=pipeline.workers, per_worker_buffer_size=2)
-        )
-    return iter(elements)
-
-
 def _element(pipeline: Train | Eval, data_seed: int | None) -> Batch:
     """A batch whose rows all lie on one row of zeros."""
     stream = _stream(pipeline, data_seed, 0, 1)
     stream = dataclasses.replace(stream, batch_size=1, repeats=1)
-    return _batch(
+    return as_batch(
         {
             key: np.broadcast_to(np.zeros_like(rows[:1]), (pipeline.batch_size, *rows.shape[1:]))
             for key, rows in stream[0].items()
             if rows.ndim
         }
-    )
-
-
-def _batch(element: dict[str, np.ndarray]) -> Batch:
-    # The rows' own `valid` is the batch's; that of objects goes by another name.
-    keys = {field.name: field.name for field in dataclasses.fields(Targets)} | {"valid": "objects"}
-    targets = Targets(**{name: element.get(key) for name, key in keys.items()})
-    return Batch(
-        image=element["image"],
-        valid=element["valid"],
-        index=element["index"],
-        targets=targets,
-        size=element.get("size"),
-        scale=element.get("scale"),
-        id=element["id"],
     )

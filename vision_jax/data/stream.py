@@ -56,6 +56,7 @@ class Stream:
       arrays: the whole source in memory, or None to read and decode.
       max_boxes, degenerate, repeats: see `pipeline.Train`.
       steps: see `loading.Loader`.
+      pixels: False leaves out all but the records' numbers, and reads nothing.
     """
 
     source: Any
@@ -70,6 +71,7 @@ class Stream:
     degenerate: str = "raise"
     repeats: int = 1
     steps: int | None = None
+    pixels: bool = True
 
     def __len__(self) -> int:
         if self.data_seed is None:
@@ -80,6 +82,8 @@ class Stream:
         rows = self.batch_size // self.process_count
         index = np.arange(rows, dtype=np.int32) + np.int32(self.process_index * rows)
         positions = index.astype(np.int64) + step * self.batch_size
+        if not self.pixels:
+            return {"index": index, **self._numbers(positions)}
         read = self._decode if self.arrays is None else self._gather
         return {"index": index, **read(positions)}
 
@@ -100,16 +104,19 @@ class Stream:
             records[here] = order(self.data_seed, int(epoch), count)[places[here]]
         return records
 
-    def _gather(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+    def _numbers(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         records = self._records(positions)
-        valid = records >= 0
-        image = np.take(self.arrays["image"], records, axis=0)
-        label = np.take(self.arrays["label"], records, axis=0)
+        counts = {"skipped": np.int32(0), "dropped": np.int32(0), "cut": np.int32(0)}
+        return {"valid": records >= 0, "id": records.astype(np.int32), **counts}
+
+    def _gather(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+        numbers = self._numbers(positions)
+        valid = numbers["valid"]
+        image = np.take(self.arrays["image"], numbers["id"], axis=0)
+        label = np.take(self.arrays["label"], numbers["id"], axis=0)
         if not valid.all():
             image[~valid], label[~valid] = 0, -1
-        ids = records.astype(np.int32)
-        counts = {"skipped": np.int32(0), "dropped": np.int32(0), "cut": np.int32(0)}
-        return {"image": image, "label": label, "valid": valid, "id": ids, **counts}
+        return {"image": image, "label": label, **numbers}
 
     def _decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
         records = self._records(positions)

@@ -51,6 +51,10 @@ class Experiment:
       accumulate: micro-batches per step and device.
       ema: averaged variables, which are then the ones evaluated; None is off.
       parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
+      steps_per_dispatch: so many updates in one program, for networks so small that an accelerator
+        would wait for the host between them; 1 is off. Checkpoints and signals wait until it ends.
+        What does not fill a program before an evaluation or the last step is done step by step, so
+        a divisor of `eval_every` is best. A `fit`, which makes no updates, ignores it.
       log_every: steps between rows of metrics.jsonl.
       eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
       checkpoint_every: steps between checkpoints; 0 means at every evaluation.
@@ -82,6 +86,7 @@ class Experiment:
     accumulate: int = 1
     ema: Ema | None = None
     parallel: str = "shard_map"
+    steps_per_dispatch: int = 1
     log_every: int = 50
     eval_every: int = 0
     checkpoint_every: int = 0
@@ -103,6 +108,10 @@ class Experiment:
             )
         if self.optimizer is None and self.fit is None:
             raise UserError("optimizer is None: only an experiment with a `fit` needs none")
+        if self.steps_per_dispatch < 1:
+            raise UserError(
+                f"steps_per_dispatch={self.steps_per_dispatch} must be at least 1, which is off"
+            )
 
     @property
     def norm(self) -> str:
@@ -141,19 +150,34 @@ class Experiment:
             self.epochs * self.train.num_examples / self.train.batch_size
         )
 
+    @property
+    def eval_interval(self) -> int:
+        """Steps between evaluations, or where there would be some."""
+        return self.eval_every or self.steps_per_epoch
+
+    def dispatched(self, step: int) -> int:
+        """Updates that the program makes which begins at a step: `steps_per_dispatch`, or 1.
+
+        It depends on nothing that may change on resume, so a continued run makes the same programs.
+        """
+        count, done = self.steps_per_dispatch, step % self.eval_interval
+        left = min(self.eval_interval - done, self.total_steps - step)
+        return count if done % count == 0 and count <= left else 1
+
     def is_eval_step(self, step: int) -> bool:
         """Whether step's state is evaluated (step counts finished updates)."""
         if self.eval is None or not step:
             return False
-        return step == self.total_steps or step % (self.eval_every or self.steps_per_epoch) == 0
+        return step == self.total_steps or step % self.eval_interval == 0
 
     def is_checkpoint_step(self, step: int) -> bool:
-        """Whether step's state is saved."""
+        """Whether the state is saved at a step that a program ended at; what fell due within the
+        program is saved there."""
         if step == self.total_steps:
             return True
-        if self.checkpoint_every:
-            return step % self.checkpoint_every == 0
-        return step % (self.eval_every or self.steps_per_epoch) == 0
+        count = self.steps_per_dispatch
+        made = count if step >= count and self.dispatched(step - count) == count else 1
+        return step % (self.checkpoint_every or self.eval_interval) < made
 
 
 # What may change between a run and its continuation without changing a bit of the result.
@@ -163,6 +187,7 @@ FREE_KEYS = (
     "keep",
     "train.threads",
     "train.workers",
+    "train.device_cache",
     "eval.threads",
     "eval.workers",
 )

@@ -123,6 +123,7 @@ class Interrupt:
     def __init__(self) -> None:
         self.number: int | None = None
         self._asked: int | None = None
+        self._questions = 0  # what JAX counts: it agrees on the one after the latest
         self._agreed = False
         self._previous: dict[int, object] = {}
 
@@ -142,14 +143,15 @@ class Interrupt:
         """Whether to save and stop.
 
         Args:
-          step: updates made. With `jax.distributed` every process must ask once per step, and
-            only a question with a step can turn the answer; the others repeat the last one.
+          step: updates made. With `jax.distributed` every process must ask at the same steps, and
+            only a question with a new step can turn the answer; the others repeat the last one.
         """
         if not _distributed():
             return self.number is not None
         if step is not None and step != self._asked and not self._agreed:
             self._asked = step
-            self._agreed = multihost_utils.reached_preemption_sync_point(step)
+            self._questions += 1
+            self._agreed = multihost_utils.reached_preemption_sync_point(self._questions)
             if self._agreed and self.number is None:
                 self.number = signal.SIGTERM
         return self._agreed

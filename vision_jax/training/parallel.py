@@ -147,11 +147,21 @@ class Parallel:
             return jax.jit(self._shard(step, (_SAME, _SPLIT)))
         return jax.jit(step, in_shardings=(self._same, self._split), out_shardings=self._same)
 
-    def _shard(self, step: Callable, in_specs: tuple) -> Callable:
+    def compile_rows(self, rows: Callable, several: bool = False) -> Callable:
+        """rows(tree, batch) -> batch, where each device makes its own rows of the result.
+
+        Args:
+          rows: takes a tree as `put_state` put it, and a batch.
+          several: the batch is of `put_batches`, otherwise of `put_batch`; so is the result.
+        """
+        spec = self._several.spec if several else _SPLIT
+        return jax.jit(self._shard(rows, (_SAME, spec), spec))
+
+    def _shard(self, step: Callable, in_specs: tuple, out_specs: Any = _SAME) -> Callable:
         # check_vma=False gives pmap's semantics: a gradient is the device's own until the step
         # adds it up. With the default, autodiff would add it up first, and the step once more.
         return jax.shard_map(
-            step, mesh=self._same.mesh, in_specs=in_specs, out_specs=_SAME, check_vma=False
+            step, mesh=self._same.mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
         )
 
     def _rows(self, x: Any) -> np.ndarray:

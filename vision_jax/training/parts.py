@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from vision_jax.training import initial, vmapped
+from vision_jax.training.device_cache import DeviceCache
 from vision_jax.training.evaluate import Evaluator
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
@@ -19,8 +20,10 @@ class Parts(NamedTuple):
     state: TrainState
     lines: list[str]  # what to tell about its weights
     step: Callable  # compiled: (state, batch, seed) -> (state, metrics)
+    steps: Callable  # the same for `put_batches` of several steps
     seed: Any  # () uint32, or one per run
     evaluator: Callable | None
+    cache: DeviceCache | None
 
 
 def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
@@ -39,4 +42,13 @@ def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
         update, state, lines = several.state()
         step, seed = several.step(parallel.axis), several.seeds
         evaluator = evaluator and several.evaluator(evaluator)
-    return Parts(state, lines, parallel.compile(step), seed, evaluator)
+    cached = experiment.train.device_cache and experiment.fit is None
+    return Parts(
+        state=state,
+        lines=lines,
+        step=parallel.compile(step),
+        steps=parallel.compile(step, several=True),
+        seed=seed,
+        evaluator=evaluator,
+        cache=DeviceCache(experiment.train, parallel) if cached else None,
+    )
