@@ -96,6 +96,24 @@ def test_killed_and_resumed(tmp_path, undisturbed):
     assert bits(tmp_path) == undisturbed
 
 
+def test_killed_and_resumed_in_programs_of_several_updates(tmp_path):
+    """With checkpoints that fall due within a program, and settings that may change on resume."""
+    several = "--config.steps_per_dispatch=4"
+    run(tmp_path / "straight", several)
+    process = start(tmp_path / "killed", several)
+    wait_for_step(tmp_path / "killed", 13, process)
+    process.kill()
+    process.communicate()
+    out = run(
+        tmp_path / "killed",
+        several,
+        "--config.checkpoint_every=2",
+        "--config.train.device_cache=True",
+    )
+    assert "resumed from step" in out and "device cache" in out
+    assert bits(tmp_path / "killed") == bits(tmp_path / "straight")
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_and_exits(tmp_path, undisturbed, number):
     process = start(tmp_path)

@@ -185,7 +185,11 @@ def test_stages_run_in_sequence_each_from_the_one_before(tmp_path):
         run.train(tree, tmp_path)
 
 
-def test_two_processes_equal_one(tmp_path):
+SEVERAL = ("--config.steps_per_dispatch=2", "--config.train.device_cache=True")
+
+
+@pytest.mark.parametrize("changes", [(), pytest.param(SEVERAL, marks=pytest.mark.slow)])
+def test_two_processes_equal_one(tmp_path, changes):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
@@ -193,6 +197,7 @@ def test_two_processes_equal_one(tmp_path):
     command += ["--workdir", str(tmp_path / "two"), "--coordinator", f"127.0.0.1:{port}"]
     command += ["--num_processes", "2", "--config.task.mixup=0.2"]
     command += ["--config.optimizer.rule.eps=1.0"]  # Adam with a small one amplifies last bits
+    command += changes
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     processes = [
         subprocess.Popen(

@@ -94,7 +94,7 @@ def test_processes_end_together(tmp_path):
     began = time.monotonic()
     raising = pair(tmp_path, "raising", **FOREVER, fail_at=3)
     killed = pair(tmp_path, "killed", **FOREVER)
-    told = pair(tmp_path, "told", **FOREVER)
+    told = pair(tmp_path, "told", **FOREVER, stride=4)
     unlike = pair(tmp_path, "unlike", **FOREVER, config="a", different={"config": "b"})
     for workers in (killed, told):
         for worker in workers:

@@ -12,8 +12,8 @@ import time
 os.environ["JAX_PLATFORMS"] = "cpu"
 if __name__ == "__main__":
     os.environ.pop("XLA_FLAGS", None)  # of the tests that start this
-if len(sys.argv) > 2:
-    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
+    if len(sys.argv) > 2:
+        os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=2"
 sys.path[:0] = [str(pathlib.Path(__file__).parents[2]), str(pathlib.Path(__file__).parent)]
 
 # ruff: noqa: E402
@@ -50,8 +50,18 @@ def local_rows(step):
     return jax.tree.map(lambda x: x[first : first + size], make_batch(16, seed=step))
 
 
-def train(folder, steps, how="shard_map", every=2, keep=3, interrupt=None, slow=0.0, fail_at=None):
-    """Resumes or begins; returns the state on the host."""
+def train(
+    folder,
+    steps,
+    how="shard_map",
+    every=2,
+    keep=3,
+    interrupt=None,
+    slow=0.0,
+    fail_at=None,
+    stride=1,
+):
+    """Resumes or begins; returns the state on the host. A step asks as if it were `stride`."""
     task, parallel = Toy(), Parallel(how)
     parallel.check(16)
     step = parallel.compile(make_train_step(task, update(), parallel.axis, ema=EMA))
@@ -62,7 +72,7 @@ def train(folder, steps, how="shard_map", every=2, keep=3, interrupt=None, slow=
     count = int(state.step)
     print(f"start {count}", flush=True)
     state = parallel.put_state(state)
-    while count < steps and not (interrupt and interrupt.requested(count)):
+    while count < steps and not (interrupt and interrupt.requested(count * stride)):
         if count == fail_at and jax.process_index() == 1:
             raise RuntimeError("the toy breaks here")
         state, report = step(state, parallel.put_batch(local_rows(count)), SEED)

@@ -154,8 +154,9 @@ class Parallel:
           rows: takes a tree as `put_state` put it, and a batch.
           several: the batch is of `put_batches`, otherwise of `put_batch`; so is the result.
         """
-        spec = self._several.spec if several else _SPLIT
-        return jax.jit(self._shard(rows, (_SAME, spec), spec))
+        split = self._several if several else self._split
+        each = self._shard(rows, (_SAME, split.spec), split.spec)
+        return jax.jit(each, out_shardings=split)
 
     def _shard(self, step: Callable, in_specs: tuple, out_specs: Any = _SAME) -> Callable:
         # check_vma=False gives pmap's semantics: a gradient is the device's own until the step
