@@ -1,7 +1,7 @@
 """Python functions that XLA:CPU programs call, on their own buffers and without a copy.
 
-The structures are those of XLA's C interface to foreign functions (xla/ffi/api/c_api.h, 0.x), bound
-with ctypes. A call costs some 9 µs and holds Python's lock only outside of the libraries that the
+The structures are those of XLA's C interface to foreign functions (xla/ffi/api/c_api.h), bound with
+ctypes. A call costs some 9 µs and holds Python's lock only outside of the libraries that the
 function calls.
 """
 
@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 
 import jax
 
-# (numbers, pointers to the operands, pointers to the results)
+# (the attribute, pointers to the operands, pointers to the results)
 Handler = Callable[[bytes, Sequence[int], Sequence[int]], None]
 
-_VERSION = (0, 1)  # of the interface: what is used here was there from the beginning
+_VERSION = (0, 3)  # of the interface, as the header of jaxlib 0.10 has it
 _METADATA = 1  # the extension by which XLA asks a handler for its version
 _INTERNAL = 13  # the error code
 
@@ -22,13 +22,14 @@ class _Extension(ctypes.Structure):
     _fields_ = (("size", ctypes.c_size_t), ("type", ctypes.c_int), ("next", ctypes.c_void_p))
 
 
-class _Version(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("major", ctypes.c_int),
-        ("minor", ctypes.c_int),
-    )
+class _Extensible(ctypes.Structure):
+    """How most of them begin; ctypes puts inherited fields in front."""
+
+    _fields_ = (("size", ctypes.c_size_t), ("extension", ctypes.POINTER(_Extension)))
+
+
+class _Version(_Extensible):
+    _fields_ = (("major", ctypes.c_int), ("minor", ctypes.c_int))
 
 
 class _Metadata(ctypes.Structure):
@@ -39,19 +40,12 @@ class _MetadataExtension(ctypes.Structure):
     _fields_ = (("base", _Extension), ("metadata", ctypes.POINTER(_Metadata)))
 
 
-class _Buffer(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("dtype", ctypes.c_int),
-        ("data", ctypes.c_void_p),
-    )
+class _Buffer(_Extensible):
+    _fields_ = (("dtype", ctypes.c_int), ("data", ctypes.c_void_p))
 
 
-class _Buffers(ctypes.Structure):
+class _Buffers(_Extensible):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("count", ctypes.c_int64),
         ("types", ctypes.c_void_p),
         ("items", ctypes.POINTER(ctypes.POINTER(_Buffer))),
@@ -62,10 +56,8 @@ class _Numbers(ctypes.Structure):
     _fields_ = (("dtype", ctypes.c_int), ("count", ctypes.c_size_t), ("data", ctypes.c_void_p))
 
 
-class _Attributes(ctypes.Structure):
+class _Attributes(_Extensible):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("count", ctypes.c_int64),
         ("types", ctypes.c_void_p),
         ("names", ctypes.c_void_p),
@@ -73,32 +65,23 @@ class _Attributes(ctypes.Structure):
     )
 
 
-class _ErrorArguments(ctypes.Structure):
-    _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
-        ("message", ctypes.c_char_p),
-        ("code", ctypes.c_int),
-    )
+class _ErrorArguments(_Extensible):
+    _fields_ = (("message", ctypes.c_char_p), ("code", ctypes.c_int))
 
 
 _CreateError = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_ErrorArguments))
 
 
-class _Interface(ctypes.Structure):
+class _Interface(_Extensible):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.c_void_p),
         ("version", _Version),
         ("internal", ctypes.c_void_p),
         ("create_error", _CreateError),
     )
 
 
-class _Frame(ctypes.Structure):
+class _Frame(_Extensible):
     _fields_ = (
-        ("size", ctypes.c_size_t),
-        ("extension", ctypes.POINTER(_Extension)),
         ("interface", ctypes.POINTER(_Interface)),
         ("context", ctypes.c_void_p),
         ("stage", ctypes.c_int),
@@ -117,7 +100,7 @@ def register(target: str, handler: Handler) -> None:
 
     Args:
       target: the name in `jax.ffi.ffi_lowering` or `ffi_call`, with one attribute, an array of
-        int64.
+        int64, or none.
       handler: is given that array's bytes. What it raises becomes the program's error. Several
         threads may be in it.
     """
@@ -128,13 +111,11 @@ def register(target: str, handler: Handler) -> None:
             if frame.extension and frame.extension.contents.type == _METADATA:
                 _answer(frame.extension)
             else:
-                numbers = frame.attributes.items[0].contents
-                data = ctypes.string_at(numbers.data, 8 * numbers.count)
-                handler(data, _addresses(frame.operands), _addresses(frame.results))
+                attribute = _attribute(frame.attributes)
+                handler(attribute, _addresses(frame.operands), _addresses(frame.results))
         except BaseException as error:  # after an interrupt, too, there is no result
             message = f"{target}: {type(error).__name__}: {error}".encode()
-            arguments = _ErrorArguments(0, None, message, _INTERNAL)
-            arguments.size = ctypes.sizeof(arguments)
+            arguments = _ErrorArguments(ctypes.sizeof(_ErrorArguments), None, message, _INTERNAL)
             return frame.interface.contents.create_error(ctypes.byref(arguments))
         return None
 
@@ -145,6 +126,13 @@ def register(target: str, handler: Handler) -> None:
 
 def _addresses(buffers):
     return [buffers.items[i].contents.data for i in range(buffers.count)]
+
+
+def _attribute(attributes):
+    if not attributes.count:
+        return b""
+    numbers = attributes.items[0].contents
+    return ctypes.string_at(numbers.data, 8 * numbers.count)
 
 
 def _answer(extension):
