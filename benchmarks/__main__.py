@@ -1,4 +1,4 @@
-"""`python -m benchmarks [filter]` measures; `… table` writes the README's; `… gpu` see `gpu`."""
+"""`python -m benchmarks [filter]` measures; `python -m benchmarks table` writes the README's."""
 
 import argparse
 import json
@@ -9,21 +9,19 @@ import sys
 import time
 
 from benchmarks import gpu, machine, networks, runner, table
-from benchmarks.entries import ENTRIES
+from benchmarks.entries import ENTRIES, Entry
 from benchmarks.ops import OPS
 
-ALL = (*networks.ENTRIES, *ENTRIES, *OPS)
+ALL = (*networks.ENTRIES, *ENTRIES, *OPS, *gpu.ENTRIES)
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0; 1 if an entry failed; 2 for bad input."""
-    if argv[:1] == ["gpu"]:
-        return gpu.main(argv[1:])
     parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
     parser.add_argument("filter", nargs="?", default="", help="part of the names to run; or table")
     parser.add_argument("--rounds", type=int, default=0, help="turns per variant (default: each's)")
     parser.add_argument("--quick", action="store_true", help="tiny, once, nothing is recorded")
-    parser.add_argument("--list", action="store_true", help="print the entries' names")
+    parser.add_argument("--list", action="store_true", help="names, and what needs a GPU")
     flags = parser.parse_args(argv)
     if flags.filter == "table":
         return _table(runner.ROOT / "README.md")
@@ -32,18 +30,22 @@ def main(argv: list[str]) -> int:
         print(f"no benchmark is named like {flags.filter!r}; see --list", file=sys.stderr)
         return 2
     if flags.list:
-        print("\n".join(entry.name for entry in chosen))
+        print("\n".join(map(_listed, chosen)))
         return 0
-    described = machine.describe()
+    described, gpus = machine.describe(), machine.gpus()
     load = os.getloadavg()[0]
     if load > 0.5:
         print(f"the machine is busy (load {load:.1f}): timings will be off")
     file = table.RESULTS / f"{machine.name(described)}.json"
-    failed = False
+    failed, recorded = False, False
     for entry in chosen:
-        print(entry.name, flush=True)
+        missing = runner.missing(entry, gpus)
+        if missing and not flags.quick:
+            _say(missing)
+            continue
+        _say(f"{entry.name}, on the CPU, since there is no GPU for it" if missing else entry.name)
         try:
-            record = runner.measure(entry, flags.rounds, flags.quick, _say)
+            record = runner.measure(entry, flags.rounds, flags.quick, _say, gpus)
         except runner.WorkerFailed as error:
             failed = True
             print(f"  failed: {error}", flush=True)
@@ -51,9 +53,16 @@ def main(argv: list[str]) -> int:
         _show(record)
         if not flags.quick:
             _save(file, entry.name, record, described, argv)
-    if not flags.quick and file.exists():
+            recorded = True
+    if recorded:
         print(f"recorded in {file.relative_to(runner.ROOT)}")
     return int(failed)
+
+
+def _listed(entry: Entry) -> str:
+    if not entry.gpus:
+        return entry.name
+    return f"{entry.name} (needs {'a GPU' if entry.gpus == 1 else f'{entry.gpus} GPUs'})"
 
 
 def _say(text: str) -> None:
@@ -67,6 +76,8 @@ def _show(record: dict) -> None:
             "" if ratio is None else f"  ratio {ratio['median']:.2f} ({ratio['best']:.2f} best)"
         )
         peak = f"  peak {variant['peak_bytes'] / 1e6:,.0f} MB"
+        if "device_peak_bytes" in variant:
+            peak += f", of the GPU {variant['device_peak_bytes'] / 1e6:,.0f} MB"
         print(f"  {name:>14}  {table.rate(variant, record)}{peak}{beside}", flush=True)
     if record["output_difference"] is not None:
         print(f"  outputs differ by {record['output_difference']:.1e}", flush=True)

@@ -40,6 +40,9 @@ class Entry:
       bar: the least ratio of ours to the first peer that we aim at.
       tolerance: largest difference of outputs from the first peer's, relative to their largest
         value; None compares nothing, where the work is random.
+      gpus: that it needs. 0 runs on the CPU on all sides, whatever else the machine has; such an
+        entry's functions are told the `device`: 'cuda', or under `--quick` where there are too
+        few, 'cpu'.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Entry:
     cores: int = 0
     bar: float | None = None
     tolerance: float | None = None
+    gpus: int = 0
 
 
 _TF = ("tensorflow",)

@@ -1,103 +1,171 @@
-"""Training on one GPU as it should be run there: `python -m benchmarks gpu`.
+"""Entries that need a GPU: training in bfloat16, with float32 statistics and parameters."""
 
-bfloat16 with float32 statistics and parameters, a donated state, and several steps in every
-dispatch (a scan over batches that lie on the device). For each network it prints images per second,
-MFU and the share of the memory's bandwidth: of XLA's counts of operations and of bytes for one
-step, over what the device could do at best. The state is real, the images are not.
-"""
-
-import argparse
-import functools
-import time
-from collections.abc import Callable
+import dataclasses
 from typing import Any
 
-from benchmarks.work import classify, detect
-from benchmarks.work.inputs import DECAY, DETECTION_RATE, MOMENTUM
+from benchmarks.entries import WORK, Entry, Variant
 
-DTYPE = "bfloat16"
-# Dense bfloat16 (V100, T4: float16) operations and bytes per second, by makers' data sheets; the
-# first name that the device's name contains.
-PEAKS = {
-    "B200": (2250e12, 8.0e12),
-    "H200": (989e12, 4.8e12),
-    "H100 PCIe": (756e12, 2.0e12),
-    "H100": (989e12, 3.35e12),
-    "A100-SXM4-40GB": (312e12, 1.555e12),
-    "A100": (312e12, 2.04e12),
-    "L40S": (362e12, 0.864e12),
-    "L4": (121e12, 0.3e12),
-    "V100": (125e12, 0.9e12),
-    "T4": (65e12, 0.32e12),
-}
-Setting = Callable[..., tuple[Any, Any, Any]]
-# Name: how it is set up, for real and under --quick.
-WORK: dict[str, tuple[Setting, tuple[int, ...], tuple[int, ...]]] = {
-    "lenet": (classify.setting, (4096, 28), (4, 28)),
-    "resnet50": (classify.setting, (256, 224), (2, 64)),
-    "ssd300": (detect.setting, (64, 300, 300), (1, 300, 300)),
-    "faster_rcnn": (detect.setting, (8, 800, 1344), (1, 64, 64)),
-}
+_TORCH, _TORCHVISION = ("torch",), ("torch", "torchvision")
+_COMPILED, _EAGER = "torch.compile, AMP", "torch, AMP"
+_GRAPHS = "torch.compile, CUDA graphs, AMP"
 
 
-def main(argv: list[str]) -> int:
-    """Returns the exit code."""
-    import jax
+@dataclasses.dataclass(frozen=True)
+class Training:
+    """One network's two entries: beside PyTorch, and what our choices cost or gain.
 
-    parser = argparse.ArgumentParser("python -m benchmarks gpu", description=__doc__)
-    parser.add_argument("filter", nargs="?", default="", help=f"part of {', '.join(WORK)}")
-    parser.add_argument("--dispatch", type=int, default=8, help="steps per dispatch")
-    parser.add_argument("--rounds", type=int, default=5, help="timed dispatches; the best counts")
-    parser.add_argument("--quick", action="store_true", help="tiny: does it work?")
-    flags = parser.parse_args(argv)
-    device = jax.devices()[0]
-    print(f"{device.device_kind} ({device.platform}), {DTYPE}, {flags.dispatch} steps per dispatch")
-    for name in (name for name in WORK if flags.filter in name):
-        print(f"{name:>12}  {measure(name, flags.dispatch, flags.rounds, flags.quick)}", flush=True)
-    return 0
+    They are two because every process of an entry keeps its memory to the end.
+
+    Attributes:
+      title, shape: of the entries.
+      module: of the peer, in `benchmarks.work`, less '_torch'.
+      ours: function of `benchmarks.work.on_gpu`.
+      settings: of both; see `ours`.
+      quick: settings under `--quick`.
+      dispatch: steps per program.
+      needs: the peer's packages.
+      bar: see `Entry`.
+      graphs: whether PyTorch's CUDA graphs are a peer too, which spare it what several steps per
+        program spare us.
+      tolerance: of the losses of the first two steps, or of what the region proposal network says
+        of each of many anchors, whose largest difference is larger; see `Entry`. A number in
+        bfloat16 is 0.4% wide, and sides round in different places.
+    """
+
+    title: str
+    shape: str
+    module: str
+    ours: str
+    settings: dict[str, Any]
+    quick: dict[str, Any]
+    dispatch: int
+    needs: tuple[str, ...] = _TORCHVISION
+    bar: float | None = None
+    graphs: bool = False
+    tolerance: float = 2e-2
+
+    def entries(self) -> tuple[Entry, Entry]:
+        """Beside PyTorch, and ours beside ours."""
+        name = f"GPU {self.title} training step, {self.shape}, bf16"
+        ours = self._ours(self.dispatch)
+        peers = {_COMPILED: self._peer(compiled=True), _EAGER: self._peer()}
+        if self.graphs:
+            peers[_GRAPHS] = self._peer(compiled="reduce-overhead")
+        others = {
+            "deterministic": self._ours(self.dispatch, deterministic=True),
+            "one step per dispatch": self._ours(1),
+        }
+        return (
+            self._entry(name, {"ours": ours, **peers}, self.bar),
+            self._entry(f"{name}: determinism, dispatches", {"ours": ours, **others}, None),
+        )
+
+    def _entry(self, name: str, variants: dict[str, Variant], bar: float | None) -> Entry:
+        return Entry(
+            *(name, "images", variants, self.settings, self.quick),
+            bar=bar,
+            tolerance=self.tolerance,
+            gpus=1,
+        )
+
+    def _ours(self, dispatch: int, **more: Any) -> Variant:
+        settings = {"dispatch": dispatch, **more}
+        return Variant(f"{WORK}.on_gpu:{self.ours}", settings=settings, large_pages=True)
+
+    def _peer(self, **more: Any) -> Variant:
+        target = f"{WORK}.{self.module}_torch:train"
+        return Variant(target, self.needs, {"amp": True, **more})
 
 
-def measure(name: str, dispatch: int, rounds: int, quick: bool) -> str:
-    """One network's line."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
-
-    from vision_jax import training as hall
-
-    setting, real, small = WORK[name]
-    task, batch, variables = setting(None, name, *(small if quick else real), dtype=DTYPE)
-    optimizer = hall.Optimizer(hall.Sgd(MOMENTUM), hall.Constant(DETECTION_RATE), decay=DECAY)
-    update = optimizer.build(variables["params"], 1000, 1000)
-    one = functools.partial(hall.make_train_step(task, update), seed=np.uint32(0))
-    state, batch = jax.device_put((hall.create(variables, update), batch))
-    single = jax.jit(one).lower(state, batch).compile().cost_analysis()
-
-    @functools.partial(jax.jit, donate_argnums=0)
-    def several(state: Any, batches: Any) -> tuple[Any, Any]:
-        return jax.lax.scan(one, state, batches)
-
-    batches = jax.tree.map(lambda x: jnp.stack([x] * dispatch), batch)
-    began = time.perf_counter()
-    state, metrics = jax.block_until_ready(several(state, batches))
-    compiled = time.perf_counter() - began
-    spent = []
-    for _ in range(rounds):
-        began = time.perf_counter()
-        state, metrics = jax.block_until_ready(several(state, batches))
-        spent.append((time.perf_counter() - began) / dispatch)
-    if not bool(metrics["finite"].all()):
-        return "the loss is not finite"
-    return _line(jax.devices()[0].device_kind, batch.count, min(spent), single, compiled)
+def _classifier(
+    title: str,
+    network: str,
+    shape: tuple[int, int],
+    quick: tuple[int, int],
+    steps: int,
+    **more: Any,
+) -> Training:
+    batch, size = shape
+    settings = {"network": network, "batch_size": batch, "size": size, "steps": steps}
+    small = {"batch_size": quick[0], "size": quick[1], "steps": 2}
+    return Training(title, f"{batch}×{size}", "classify", "classifier", settings, small, **more)
 
 
-def _line(kind: str, images: int, seconds: float, counts: dict, compiled: float) -> str:
-    peak = next((peak for name, peak in PEAKS.items() if name.lower() in kind.lower()), None)
-    shares = []
-    for i, (title, key) in enumerate((("MFU", "flops"), ("of bandwidth", "bytes accessed"))):
-        share = "–" if peak is None else f"{counts[key] / seconds / peak[i]:.1%}"
-        shares.append(f"{share} {title}")
-    rates = f"{images / seconds:,.1f} images/s, {', '.join(shares)}"
-    work, traffic = counts["flops"] / images / 1e9, counts["bytes accessed"] / images / 1e6
-    per_image = f"{work:.2f} GFLOP and {traffic:,.0f} MB per image"
-    return f"{rates}; {per_image}; first call {compiled:.0f} s"
+def _detector(
+    title: str,
+    network: str,
+    shape: tuple[int, int, int],
+    quick: tuple[int, int, int],
+    steps: int,
+    **more: Any,
+) -> Training:
+    names = ("batch_size", "height", "width")
+    settings = {"network": network, **dict(zip(names, shape, strict=True)), "steps": steps}
+    small = {**dict(zip(names, quick, strict=True)), "steps": 2}
+    sides = shape[:2] if shape[1] == shape[2] else shape
+    said = "×".join(map(str, sides))
+    return Training(title, said, "detect", "detector", settings, small, **more)
+
+
+TRAININGS = (
+    _classifier(
+        *("LeNet", "lenet", (4096, 28), (16, 28), 96), dispatch=32, needs=_TORCH, graphs=True
+    ),
+    _classifier(
+        *("CIFAR ResNet-20", "resnet20", (1024, 32), (16, 32), 64),
+        dispatch=32,
+        needs=_TORCH,
+        graphs=True,
+    ),
+    _classifier(*("ResNet-50", "resnet50", (256, 224), (8, 96), 24), dispatch=8, bar=1.1),
+    _detector("SSD300", "ssd300", (64, 300, 300), (1, 300, 300), 16, dispatch=8, bar=1.3),
+    _detector(
+        *("Faster R-CNN R50-FPN", "faster_rcnn", (8, 800, 1344), (1, 128, 160), 8),
+        dispatch=4,
+        bar=1.5,
+        tolerance=5e-2,
+    ),
+)
+
+_EPOCH = f"{WORK}.cifar_epoch"
+_EPOCH_ENTRY = Entry(
+    "GPU an epoch of 50,000 images of 32×32, CIFAR ResNet-20, batches of 512, bf16",
+    "images",
+    {
+        "ours": Variant(f"{_EPOCH}:ours", settings={"dispatch": 32}, large_pages=True),
+        _COMPILED: Variant(f"{_EPOCH}_torch:train", _TORCH, {"compiled": True}),
+        _GRAPHS: Variant(f"{_EPOCH}_torch:train", _TORCH, {"compiled": "reduce-overhead"}),
+        "ours, from the host, one step per dispatch": Variant(
+            f"{_EPOCH}:ours", settings={"cached": False}, large_pages=True
+        ),
+    },
+    {"images": 50_000, "batch_size": 512},
+    {"images": 16, "batch_size": 4},
+    gpus=1,
+)
+
+# Losses are of the same 4,096 images on any number of devices.
+_SCALING = tuple(
+    Entry(
+        f"GPU weak scaling to {most} GPUs, CIFAR ResNet-56, 512 images each, bf16",
+        "images",
+        {
+            "ours" if n == most else f"{n} GPU{'s' * (n > 1)}": Variant(
+                f"{WORK}.scaling:train", settings={"devices": n}, large_pages=True
+            )
+            for n in (1, 2, 4, 8)
+            if n <= most
+        },
+        {"depth": 56, "per_device": 512, "steps": 20, "dtype": "bfloat16"},
+        {"depth": 8, "per_device": 4, "steps": 1},
+        tolerance=2e-2,
+        gpus=most,
+    )
+    for most in (2, 4, 8)
+)
+
+ENTRIES = (
+    *(entry for training in TRAININGS for entry in training.entries()),
+    _EPOCH_ENTRY,
+    *_SCALING,
+)

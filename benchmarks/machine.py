@@ -9,12 +9,16 @@ import subprocess
 
 PACKAGES = (
     *("jax", "jaxlib", "flax", "numpy", "grain", "pycocotools", "onednn-cpu-gomp"),
+    *("jax-cuda12-plugin", "jax-cuda13-plugin"),
     *("torch", "torchvision", "tensorflow-cpu", "tensorflow"),
 )
 
 
 def describe() -> dict[str, object]:
-    """Processor, cores that may be used, accelerator (None without), memory, packages."""
+    """Processor, cores that may be used, accelerator (None without), memory, packages.
+
+    The accelerator is the GPU's name, after '8× ' where there are eight.
+    """
     packages = {}
     for name in PACKAGES:
         try:
@@ -25,7 +29,7 @@ def describe() -> dict[str, object]:
     return {
         "processor": _processor(),
         "cores": len(os.sched_getaffinity(0)),
-        "accelerator": _accelerator(),
+        "accelerator": _accelerator(gpus()),
         "memory_GB": round(memory / 1e9),
         "system": platform.platform(),
         "python": platform.python_version(),
@@ -40,6 +44,16 @@ def name(described: dict[str, object]) -> str:
     return re.sub(r"[^a-z0-9]+", "-", text).strip("-")
 
 
+def gpus() -> tuple[str, ...]:
+    """Names of the machine's NVIDIA GPUs; asked without JAX, which would take their memory."""
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ()
+    return tuple(line.strip() for line in found.stdout.splitlines() if line.strip())
+
+
 def _processor() -> str:
     info = pathlib.Path("/proc/cpuinfo")
     if info.exists():
@@ -49,11 +63,7 @@ def _processor() -> str:
     return platform.processor() or platform.machine()
 
 
-def _accelerator() -> str | None:
-    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, timeout=20, check=True)
-    except (OSError, subprocess.SubprocessError):
-        return None
-    gpus = found.stdout.split("\n")
-    return gpus[0].strip() or None
+def _accelerator(found: tuple[str, ...]) -> str | None:
+    if len(found) < 2:
+        return found[0] if found else None
+    return f"{len(found)}× {found[0]}"

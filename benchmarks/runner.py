@@ -15,12 +15,16 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks import peaks
 from benchmarks.entries import Entry, Variant
 from vision_jax import memory
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A GPU is shared with the peer's process; TensorFlow is kept from chatting.
 _ENVIRONMENT = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false", "TF_CPP_MIN_LOG_LEVEL": "3"}
+# JAX's CPU counts operations for the GPU. On the CPU no side may take a GPU that there is.
+_ON_GPU = {"JAX_PLATFORMS": "cuda,cpu"}
+_ON_CPU = {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
 _SETTLE_SECONDS = 0.3  # thread pools keep spinning for a moment after their work
 
 
@@ -28,19 +32,33 @@ class WorkerFailed(Exception):
     """A variant's process ended; the message is the end of what it printed."""
 
 
-def measure(entry: Entry, rounds: int, quick: bool, say: Callable[[str], None]) -> dict[str, Any]:
+def measure(
+    entry: Entry,
+    rounds: int,
+    quick: bool,
+    say: Callable[[str], None],
+    gpus: Sequence[str] = (),
+) -> dict[str, Any]:
     """An entry's record: seconds of each round by variant, rates, ratios, facts.
+
+    Where ours says how many operations and bytes a unit takes, each variant's facts have the shares
+    of what the GPU could do, counted alike, since all do the same work.
 
     Args:
       entry: what to run. Variants whose packages are missing are left out and named.
       rounds: 0 takes the entry's own number.
       quick: the entry's quick settings and one round.
       say: told what happens.
+      gpus: names of the machine's.
 
     Raises:
       WorkerFailed: ours failed, or its outputs differ from the peer's.
+      ValueError: the entry needs more GPUs, and `quick` is False.
     """
     settings = {**entry.settings, **(entry.quick if quick else {})}
+    on_gpu = 0 < entry.gpus <= len(gpus)
+    if entry.gpus > len(gpus) and not quick:
+        raise ValueError(missing(entry, gpus))
     rounds = 1 if quick else rounds or entry.rounds
     record: dict[str, Any] = {
         "unit": entry.unit,
@@ -52,9 +70,10 @@ def measure(entry: Entry, rounds: int, quick: bool, say: Callable[[str], None]) 
         "load_before": round(os.getloadavg()[0], 2),
     }
     with tempfile.TemporaryDirectory(prefix="benchmark-") as folder:
-        workers = _start(entry, settings, pathlib.Path(folder), record["left_out"], say)
+        shared = pathlib.Path(folder)
+        workers = _start(entry, settings, on_gpu, shared, record["left_out"], say)
         try:
-            record["output_difference"] = _compare(entry, workers, pathlib.Path(folder))
+            record["output_difference"] = _compare(entry, workers, shared)
             for number in range(rounds):
                 for worker in workers.values():
                     time.sleep(_SETTLE_SECONDS)
@@ -65,7 +84,17 @@ def measure(entry: Entry, rounds: int, quick: bool, say: Callable[[str], None]) 
             for worker in workers.values():
                 worker.kill()
     record["ratios"] = ratios(record["variants"])
+    if on_gpu:
+        _add_shares(record["variants"], gpus[0])
     return record
+
+
+def missing(entry: Entry, gpus: Sequence[str]) -> str | None:
+    """Why the machine cannot run an entry, in one line; None if it can."""
+    if entry.gpus <= len(gpus):
+        return None
+    wanted = "a GPU" if entry.gpus == 1 else f"{entry.gpus} GPUs"
+    return f"{entry.name} is left out: it needs {wanted}, and there is {len(gpus) or 'none'}"
 
 
 def ratios(variants: dict[str, dict[str, Any]]) -> dict[str, dict[str, float]]:
@@ -91,11 +120,19 @@ def rates(seconds: Sequence[float], units: int) -> dict[str, Any]:
     }
 
 
+def _add_shares(variants: dict[str, dict[str, Any]], gpu: str) -> None:
+    ours = variants["ours"]
+    if "flops" in ours and "bytes" in ours:
+        for variant in variants.values():
+            rate = variant["median_rate"]
+            variant.update(peaks.shares(rate, ours["flops"], ours["bytes"], gpu))
+
+
 class _Worker:
-    def __init__(self, name: str, variant: Variant, task: dict[str, Any]):
+    def __init__(self, name: str, variant: Variant, task: dict[str, Any], on_gpu: bool):
         self.name, self.times = name, []
         self._errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 - as long as the process
-        environment = {**_ENVIRONMENT, **os.environ}
+        environment = {**_ENVIRONMENT, **os.environ, **(_ON_GPU if on_gpu else _ON_CPU)}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "benchmarks.worker", json.dumps({"name": name, **task})],
             cwd=ROOT,
@@ -143,6 +180,7 @@ class _Worker:
 def _start(
     entry: Entry,
     settings: dict[str, Any],
+    on_gpu: bool,
     shared: pathlib.Path,
     left_out: dict[str, str],
     say: Callable[[str], None],
@@ -157,9 +195,11 @@ def _start(
             say(f"  {name} is left out: {left_out[name]}")
             continue
         own = {**settings, **variant.settings}
+        if entry.gpus:
+            own["device"] = "cuda" if on_gpu else "cpu"
         task = {"target": variant.target, "settings": own, "cores": entry.cores}
         say(f"  preparing {name}")
-        worker = _Worker(name, variant, {**task, "shared": str(shared)})
+        worker = _Worker(name, variant, {**task, "shared": str(shared)}, on_gpu)
         try:
             worker.ready()
         except WorkerFailed as error:

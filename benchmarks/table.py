@@ -30,7 +30,7 @@ def write(readme: pathlib.Path) -> None:
 def render(results: Mapping[str, Any]) -> str:
     """One machine's table as Markdown."""
     machine = results["machine"]
-    what = machine["accelerator"] or machine["processor"]
+    what = ", ".join(filter(None, (machine["accelerator"], machine["processor"])))
     packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items())
     lines = [
         f"**{what}**, {machine['cores']} cores, {machine['memory_GB']} GB;"
@@ -63,7 +63,10 @@ def _rows(name: str, entry: Mapping[str, Any]) -> list[str]:
 
 
 def rate(variant: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
-    """'812 images/s', 'images/cpu-s' on the processor's clock, or seconds per run."""
+    """'812 images/s', 'images/cpu-s' on the processor's clock, or seconds per run.
+
+    Behind it temporaries, or shares of what the GPU could do, where they are known.
+    """
     if entry["unit"] == "runs":
         return f"{1 / variant['median_rate']:.1f} s"
     number = variant["median_rate"]
@@ -71,4 +74,6 @@ def rate(variant: Mapping[str, Any], entry: Mapping[str, Any]) -> str:
     text = f"{text} {entry['unit']}/{'cpu-s' if entry['clock'] == 'cpu' else 's'}"
     if "temp_bytes" in variant:
         text += f", {variant['temp_bytes'] / 1e6:,.0f} MB of temporaries"
+    if "mfu" in variant:
+        text += f", {variant['mfu']:.1%} MFU, {variant['bandwidth']:.1%} of bandwidth"
     return text

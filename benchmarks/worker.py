@@ -40,7 +40,8 @@ def main(task: dict) -> None:
             answer(**(own or spent))
         else:
             peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-            answer(peak_bytes=peak * (1 if sys.platform == "darwin" else 1024))
+            peak *= 1 if sys.platform == "darwin" else 1024
+            answer(peak_bytes=peak, **work.ending())
             return
 
 

@@ -1,8 +1,10 @@
 """50,000 images of 32×32 in memory → shuffled, padded, cropped, flipped, normalised batches."""
 
+import dataclasses
 import itertools
 import pathlib
 import time
+from typing import ClassVar
 
 import numpy as np
 
@@ -70,13 +72,15 @@ def tf_data(shared: pathlib.Path, batches: int) -> Work:
     return Work(run, batches * BATCH)
 
 
+@dataclasses.dataclass(frozen=True)
 class Arrays:
-    """A source of random pixels in CIFAR's shape."""
+    """A source of random pixels in CIFAR's shape, so many images."""
 
-    classes = tuple(map(str, range(10)))
+    count: int = 50_000
+    classes: ClassVar[tuple[str, ...]] = tuple(map(str, range(10)))
 
     def __len__(self) -> int:
-        return 50_000
+        return self.count
 
     def __getitem__(self, i: int) -> dict:
         raise NotImplementedError("this source is read as a whole")
@@ -87,6 +91,6 @@ class Arrays:
     def arrays(self) -> dict[str, np.ndarray]:
         rng = np.random.default_rng(0)
         return {
-            "image": rng.integers(0, 256, (50_000, 32, 32, 3), np.uint8),
-            "label": rng.integers(0, 10, 50_000).astype(np.int32),
+            "image": rng.integers(0, 256, (self.count, 32, 32, 3), np.uint8),
+            "label": rng.integers(0, 10, self.count).astype(np.int32),
         }

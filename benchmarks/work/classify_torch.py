@@ -41,42 +41,63 @@ def make(network: str) -> nn.Module:
 def infer(
     shared: Path, network: str, batch_size: int, size: int, steps: int, compiled: bool = False
 ) -> Work:
-    model, forward, _ = _setting(shared, network, batch_size, size, compiled)
+    model, forward, _ = _setting(shared, network, batch_size, size, compiled, "cpu")
     model.eval()
     return theirs.inference(forward, batch_size, steps, lambda logits: {"logits": _last(logits)})
 
 
 def train(
-    shared: Path, network: str, batch_size: int, size: int, steps: int, compiled: bool = False
+    shared: Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    steps: int,
+    compiled: bool | str = False,
+    amp: bool = False,
+    device: str = "cpu",
 ) -> Work:
-    model, forward, label = _setting(shared, network, batch_size, size, compiled)
+    """The full training step.
+
+    Args:
+      shared, network, batch_size, size, steps: as of `classify.train`.
+      compiled: whether by torch.compile, or in which of its modes.
+      amp: products and convolutions in bfloat16.
+      device: 'cpu' or 'cuda', where the batch lies too.
+    """
+    model, forward, label = _setting(shared, network, batch_size, size, compiled, device)
 
     def loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        found = forward()
-        logits, *aux = found if isinstance(found, tuple) else (found,)
-        total = functional.cross_entropy(logits, label, ignore_index=VOID)
-        for other in aux:
-            total = total + AUX_WEIGHT * functional.cross_entropy(other, label)
+        with theirs.autocast(device, amp):
+            found = forward()
+            logits, *aux = found if isinstance(found, tuple) else (found,)
+            total = functional.cross_entropy(logits, label, ignore_index=VOID)
+            for other in aux:
+                total = total + AUX_WEIGHT * functional.cross_entropy(other, label)
         return total, {"accuracy": (logits.argmax(1) == label).float().mean()}
 
-    return theirs.training(model, loss, batch_size, steps, RATE)
+    return theirs.training(model, loss, batch_size, steps, RATE, device=device)
 
 
-def _setting(shared: Path, network: str, batch_size: int, size: int, compiled: bool):
+def _setting(
+    shared: Path, network: str, batch_size: int, size: int, compiled: bool | str, device: str
+):
     """The model in training mode, a function from nothing to logits, and the labels."""
-    theirs.prepare()
-    model = make(network)
+    theirs.prepare(device)
+    model = make(network).to(device)
     image, label = images(network, batch_size, size)
     image = torch.from_numpy(image).permute(0, 3, 1, 2)  # channels last in memory already
-    mean, std = (torch.tensor(values).view(1, -1, 1, 1) for values in normalisation(network))
+    image, label = image.to(device), torch.from_numpy(label).long().to(device)
+    mean, std = (
+        torch.tensor(values, device=device).view(1, -1, 1, 1) for values in normalisation(network)
+    )
 
     def from_pixels(image: torch.Tensor):
         return model((image / 255 - mean) / std)
 
     theirs.measure_statistics(model, lambda: from_pixels(image))
     theirs.hand_over(model.state_dict(), shared)
-    run = torch.compile(from_pixels) if compiled else from_pixels
-    return model, lambda: run(image), torch.from_numpy(label).long()
+    run = theirs.compiled(from_pixels, compiled)
+    return model, lambda: run(image), label
 
 
 def _last(logits: torch.Tensor):

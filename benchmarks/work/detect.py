@@ -5,7 +5,9 @@ Backbones of the R-CNNs and of RetinaNet are frozen up to conv2_x, as when they 
 classifier.
 """
 
+import dataclasses
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -65,14 +67,20 @@ def train(
     shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
 ) -> Work:
     task, batch, variables = setting(shared, network, batch_size, height, width)
-    outputs = None
-    if network in TWO_STAGES:
+    outputs = compared(network, task)
+    return ours.training(task, variables, batch, steps, DETECTION_RATE, trained(network), outputs)
 
-        def outputs(variables: Any, batch: Any) -> dict[str, Any]:
-            return heads(network, task.predict(variables, batch))
 
-    trained = _TRAINED if network in _ON_RESNET else (".*",)
-    return ours.training(task, variables, batch, steps, DETECTION_RATE, trained, outputs)
+def trained(network: str) -> tuple[str, ...]:
+    """Patterns of the parameters that are."""
+    return _TRAINED if network in _ON_RESNET else (".*",)
+
+
+def compared(network: str, task: Any) -> Callable[[Any, Any], dict[str, Any]] | None:
+    """What is compared of training where losses are random; None: the losses."""
+    if network not in TWO_STAGES:
+        return None
+    return lambda variables, batch: heads(network, task.predict(variables, batch))
 
 
 def setting(
@@ -82,20 +90,26 @@ def setting(
     height: int,
     width: int,
     dtype: str = "float32",
+    deterministic: bool = False,
 ) -> tuple[Any, Any, Any]:
     """Task, batch and variables, which are the peer's if it left any in `shared`."""
-    task, batch = posed(network, batch_size, height, width, dtype)
+    task, batch = posed(network, batch_size, height, width, dtype, deterministic)
     return task, batch, ours.weights_of(shared, task.model, task, batch)
 
 
 def posed(
-    network: str, batch_size: int, height: int, width: int, dtype: str = "float32"
+    network: str,
+    batch_size: int,
+    height: int,
+    width: int,
+    dtype: str = "float32",
+    deterministic: bool = False,
 ) -> tuple[Any, Any]:
     """Task and batch."""
     from vision_jax import tasks
     from vision_jax.structs import Batch, Targets
 
-    model = make(network, dtype)
+    model = make(network, dtype, deterministic)
     task = tasks.Detection(model, *normalisation(network))
     given = scene(network, batch_size, height, width)
     boxes = _padded(given["boxes"], 0)
@@ -110,8 +124,12 @@ def posed(
     return task, Batch(image=given["image"], valid=valid, index=index, targets=targets)
 
 
-def make(network: str, dtype: str = "float32") -> Any:
-    """The network with torchvision's fields."""
+def make(network: str, dtype: str = "float32", deterministic: bool = False) -> Any:
+    """The network with torchvision's fields.
+
+    `deterministic` takes Faster R-CNN's regions in the form whose gradient does not depend on the
+    order of sums; the others' are as they are.
+    """
     from vision_jax import models
     from vision_jax.models.ssd_boxes import COCO_300
 
@@ -129,7 +147,11 @@ def make(network: str, dtype: str = "float32") -> Any:
             models.ResidualDarknet(dtype=dtype), YOLO_CLASSES, dtype=dtype
         ),
     }
-    return makers[network]()
+    model = makers[network]()
+    if deterministic and network == "faster_rcnn":
+        pool = dataclasses.replace(model.head.pool, deterministic=True)
+        model = model.clone(head=model.head.clone(pool=pool))
+    return model
 
 
 def heads(network: str, outputs: dict[str, Any]) -> dict[str, Any]:

@@ -51,26 +51,45 @@ def infer(
 
 
 def train(
-    shared: pathlib.Path, network: str, batch_size: int, height: int, width: int, steps: int
+    shared: pathlib.Path,
+    network: str,
+    batch_size: int,
+    height: int,
+    width: int,
+    steps: int,
+    compiled: bool = False,
+    amp: bool = False,
+    device: str = "cpu",
 ) -> Work:
-    model, image, targets = _setting(shared, network, batch_size, height, width)
+    """The full training step.
+
+    Args:
+      shared, network, batch_size, height, width, steps: as of `detect.train`.
+      compiled: whether by torch.compile, the model as a whole.
+      amp: products and convolutions in bfloat16.
+      device: 'cpu' or 'cuda', where the batch lies too.
+    """
+    model, image, targets = _setting(shared, network, batch_size, height, width, device)
     outputs = None
     if network in TWO_STAGES:
-        with torch.inference_mode():
+        with torch.inference_mode(), theirs.autocast(device, amp):
             heads = _Heads(network, model)
             model(_listed(image))
         compared = heads.arrays()
+        heads.remove()
 
         def outputs() -> dict[str, np.ndarray]:
             return compared
 
     model.train()
+    run = theirs.compiled(model, compiled)
 
     def loss() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        terms = model(_listed(image), targets)
+        with theirs.autocast(device, amp):
+            terms = run(_listed(image), targets)
         return sum(terms.values()), terms
 
-    return theirs.training(model, loss, batch_size, steps, DETECTION_RATE, outputs)
+    return theirs.training(model, loss, batch_size, steps, DETECTION_RATE, outputs, device)
 
 
 def make(network: str, height: int, width: int) -> nn.Module:
@@ -116,16 +135,23 @@ def make(network: str, height: int, width: int) -> nn.Module:
     return makers[network]().to(memory_format=torch.channels_last)
 
 
-def _setting(shared: pathlib.Path, network: str, batch_size: int, height: int, width: int):
+def _setting(
+    shared: pathlib.Path,
+    network: str,
+    batch_size: int,
+    height: int,
+    width: int,
+    device: str = "cpu",
+):
     """The model in evaluation mode, the images, and the targets."""
-    theirs.prepare()
-    model = make(network, height, width)
+    theirs.prepare(device)
+    model = make(network, height, width).to(device)
     given = scene(network, batch_size, height, width)
-    image = torch.from_numpy(given["image"]).permute(0, 3, 1, 2)
+    image = torch.from_numpy(given["image"]).permute(0, 3, 1, 2).to(device)
     targets = [
         {
-            "boxes": torch.from_numpy(given["boxes"][row]),
-            "labels": torch.from_numpy(given["labels"][row]).long(),
+            "boxes": torch.from_numpy(given["boxes"][row]).to(device),
+            "labels": torch.from_numpy(given["labels"][row]).long().to(device),
         }
         for row in range(batch_size)
     ]
@@ -133,7 +159,8 @@ def _setting(shared: pathlib.Path, network: str, batch_size: int, height: int, w
         name = FURTHER[network]
         for target, objects in zip(targets, given[name], strict=True):
             bits = objects.dtype == bool  # torchvision resizes masks of bytes alone
-            target[name] = torch.from_numpy(objects.astype(np.uint8) if bits else objects)
+            objects = torch.from_numpy(objects.astype(np.uint8) if bits else objects)
+            target[name] = objects.to(device)
     if network == "yolov3":
         theirs.draw(model)
         theirs.measure_statistics(model, lambda: model(_listed(image), targets))
@@ -186,22 +213,31 @@ class _Heads:
     def __init__(self, network: str, model: nn.Module):
         self._network = network
         head = model.rpn.head if network in TWO_STAGES else model.head
-        head.register_forward_hook(self._keep)
+        self._hook = head.register_forward_hook(self._keep)
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Of every anchor, in our order."""
+        """Of every anchor, in our order; float32."""
         if self._network == "yolov3":
-            return {"raw": torch.cat([x.flatten(1, 3) for x in self._found], 1).numpy()}
+            return {"raw": _array(torch.cat([x.flatten(1, 3) for x in self._found], 1))}
         if self._network in TWO_STAGES:
             logits, deltas = self._found
             logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
             deltas = [x.permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in deltas]
-            return {"logits": torch.cat(logits, 1).numpy(), "deltas": torch.cat(deltas, 1).numpy()}
+            return {"logits": _array(torch.cat(logits, 1)), "deltas": _array(torch.cat(deltas, 1))}
         logits, deltas = self._found["cls_logits"], self._found["bbox_regression"]
-        return {"logits": logits.numpy(), "deltas": deltas.numpy()}
+        return {"logits": _array(logits), "deltas": _array(deltas)}
+
+    def remove(self) -> None:
+        """Keeps nothing any more, which takes memory and stops compilers."""
+        self._hook.remove()
+        self._found = None
 
     def _keep(self, module: nn.Module, given: object, found: object) -> None:
         self._found = found
+
+
+def _array(x: torch.Tensor) -> np.ndarray:
+    return x.float().cpu().numpy()
 
 
 def _sorted(rows: list[torch.Tensor], most: int) -> np.ndarray:

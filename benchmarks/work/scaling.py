@@ -1,6 +1,6 @@
 """Weak scaling: training steps of a small network with equally many images on every device.
 
-On CPU the devices are virtual, and share the cores: more of them cannot be faster. What is shown
+On the CPU they are virtual, and share the cores: more of them cannot be faster. What is shown
 there is that the collectives work, by the losses on one batch split over any number of devices, and
 what they cost.
 """
@@ -11,18 +11,35 @@ import time
 
 import numpy as np
 
-from benchmarks.work import Work
+from benchmarks.work import Work, on_gpu
 from benchmarks.work.inputs import DECAY, MOMENTUM, RATE, images, normalisation
 
 MOST = 8
 _VIRTUAL = "--xla_force_host_platform_device_count"
 
 
-def train(shared: pathlib.Path, devices: int, depth: int, per_device: int, steps: int) -> Work:
-    """On so many of the devices; the losses are of `MOST` times `per_device` images."""
+def train(
+    shared: pathlib.Path,
+    devices: int,
+    depth: int,
+    per_device: int,
+    steps: int,
+    device: str = "cpu",
+    dtype: str = "float32",
+) -> Work:
+    """On so many of the devices; the losses are of `MOST` times `per_device` images.
+
+    Args:
+      shared: not used.
+      devices: 'cuda' or 'cpu' ones, as `device` says.
+      depth: of the ResNet for CIFAR.
+      per_device, steps: images of a step on each device; steps of a round.
+      dtype: that the network computes in.
+    """
     flags = os.environ.get("XLA_FLAGS", "")
     if _VIRTUAL not in flags:  # read when JAX first looks for devices; GPUs stay what they are
         os.environ["XLA_FLAGS"] = f"{flags} {_VIRTUAL}={MOST}"
+    on_gpu.start(device)
     import jax
 
     if jax.device_count() < devices:
@@ -30,7 +47,7 @@ def train(shared: pathlib.Path, devices: int, depth: int, per_device: int, steps
     from vision_jax import models, tasks
     from vision_jax import training as hall
 
-    task = tasks.Classification(models.CifarResNet(depth), *normalisation("resnet20"))
+    task = tasks.Classification(models.CifarResNet(depth, dtype=dtype), *normalisation("resnet20"))
     parallel = hall.Parallel("shard_map", jax.devices()[:devices])
     variables = task.init(jax.random.key(0), _batch(1))
     optimizer = hall.Optimizer(hall.Sgd(MOMENTUM), hall.Constant(RATE), decay=DECAY)

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from benchmarks import gpu, networks
+from benchmarks import networks
 from benchmarks.work import classify, coco_ap, detect, growth, inputs, ours
 from vision_jax import weights
 
@@ -78,12 +78,3 @@ def test_both_sides_of_coco_agree(tmp_path):
 def test_growth_says_what_is_planned(tmp_path):
     work = growth.train(tmp_path, "lenet", 2, 28, 1)
     assert work.run() is None and work.facts["temp_bytes"] > 10_000
-
-
-def test_the_gpu_script_runs_anywhere(capsys):
-    assert gpu.main(["lenet", "--quick", "--dispatch", "2", "--rounds", "1"]) == 0
-    _, line = capsys.readouterr().out.splitlines()
-    assert "images/s" in line and "GFLOP" in line
-    counts = {"flops": 2e12, "bytes accessed": 6.7e11}
-    line = gpu._line("NVIDIA H100 80GB HBM3", 100, 0.5, counts, 3.0)
-    assert line.startswith("200.0 images/s, 0.4% MFU, 40.0% of bandwidth; 20.00 GFLOP")
