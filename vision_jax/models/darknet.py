@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from vision_jax.models.blocks import BatchNorm, Conv, GroupNorm, Norm
 from vision_jax.models.classifier import Classifier, PoolHead
 from vision_jax.ops.pool import max_pool
+from vision_jax.ops.stored import stored
 
 Form = Literal["torch", "darknet"]
 # A convolution: (kernel, features) or (kernel, features, stride); a stage: convolutions in a row.
@@ -187,7 +188,7 @@ class ResidualDarknet(nn.Module):
             x = unit(x, features, 3, 2, f"stage{stage}_down")
             for i in range(1, blocks + 1):
                 y = unit(x, features // 2, 1, 1, f"stage{stage}_{i}_reduce")
-                x = x + unit(y, features, 3, 1, f"stage{stage}_{i}_expand")
+                x = stored(x + unit(y, features, 3, 1, f"stage{stage}_{i}_expand"))
             endpoints[f"stage{stage}"] = x
         return endpoints
 

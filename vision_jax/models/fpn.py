@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 
 from vision_jax.models.blocks import Conv
 from vision_jax.ops.resize import resize
+from vision_jax.ops.stored import stored
 
 fan_in_uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
 
@@ -48,7 +49,7 @@ class FPN(nn.Module):
         for name in reversed(self.endpoints):
             x = conv(1, name=f"lateral_{name}")(endpoints[name])
             if coarser is not None:
-                x = x + resize(coarser, x.shape[1:3], "nearest")
+                x = stored(x + resize(coarser, x.shape[1:3], "nearest"))
             coarser = x
             levels.insert(0, conv(3, padding=1, name=f"output_{name}")(x))
         if self.extra == "pool":

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float, Key
 
 from vision_jax.models.blocks import ConvNorm, Norm
 from vision_jax.models.classifier import Classifier, PoolHead
+from vision_jax.ops.stored import stored
 
 # Table 2: (expansion t, channels c, repeats n, stride s).
 TABLE = (
@@ -100,7 +101,7 @@ class InvertedResidual(nn.Module):
         y = conv(wide, name="expand")(x, train) if self.expansion != 1 else x
         y = conv(wide, 3, self.stride, 1, groups=wide, name="depthwise")(y, train)
         y = conv(self.features, act=None, name="project")(y, train)
-        return x + y if self.stride == 1 and x.shape[-1] == self.features else y
+        return stored(x + y) if self.stride == 1 and x.shape[-1] == self.features else y
 
 
 def MobileNetV2(

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from vision_jax.models.blocks import ConvNorm, Norm, StochasticDepth
 from vision_jax.models.classifier import Classifier, PoolHead
 from vision_jax.ops.pool import avg_pool, max_pool
+from vision_jax.ops.stored import stored_relu
 
 # Where a bottleneck strides; see `ResNet`.
 Version = Literal["v1", "v1.5"]
@@ -149,13 +150,13 @@ class _Block(nn.Module):
             return nn.relu(branch)
         branch = StochasticDepth(self.drop_path, self.layer)(branch, train, keys)
         if self.stride == 1 and x.shape[-1] == branch.shape[-1]:
-            return nn.relu(x.astype(branch.dtype) + branch)
+            return stored_relu(x.astype(branch.dtype) + branch)
         stride = self.stride
         if self.shortcut == "pool" and stride > 1:
             x = avg_pool(x, stride, ceil_mode=True, count_include_pad=False)
             stride = 1
         x = self.conv(branch.shape[-1], 1, stride, act=None, name="shortcut")(x, train)
-        return nn.relu(x + branch)
+        return stored_relu(x + branch)
 
 
 class Basic(_Block):

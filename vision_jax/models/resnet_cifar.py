@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 from vision_jax.config import UserError
 from vision_jax.models.blocks import ConvNorm, Norm, StochasticDepth, he_fan_out
 from vision_jax.models.classifier import Classifier, PoolHead
+from vision_jax.ops.stored import stored_relu
 
 
 class ResNetCifar(nn.Module):
@@ -120,7 +121,7 @@ class BlockA(nn.Module):
         if not self.residual:
             return nn.relu(y)
         y = StochasticDepth(self.drop_path, self.layer)(y, train, keys)
-        return nn.relu(self._shortcut(x).astype(y.dtype) + y)
+        return stored_relu(self._shortcut(x).astype(y.dtype) + y)
 
     def _shortcut(self, x):
         new = self.width - x.shape[-1]

@@ -14,6 +14,7 @@ from vision_jax.models.blocks import Conv, Norm, StochasticDepth, norm
 from vision_jax.models.classifier import Classifier, PoolHead
 from vision_jax.models.resnet import DEPTHS
 from vision_jax.ops.pool import max_pool
+from vision_jax.ops.stored import stored
 
 
 class ResNetV2(nn.Module):
@@ -94,7 +95,7 @@ class PreActivation(nn.Module):
                 shortcut = conv(features, 1, self.stride, name="shortcut")(y)
             y = conv(channels, kernel, stride, kernel // 2, name=f"conv{i}")(y)
         y = StochasticDepth(self.drop_path, self.layer)(y, train, keys)
-        return shortcut + y
+        return stored(shortcut + y)
 
 
 def resnet_v2(
