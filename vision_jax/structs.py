@@ -37,7 +37,9 @@ class Targets:
 class Batch:
     """One global batch, or a device's share of it."""
 
-    image: Array  # (b, h, w, c) uint8 in 0..255, or float32 where a task asks for it
+    # (b, h, w, c) uint8 in 0..255, or float32 where a task asks for it; None in batches that come
+    # without pixels, which the devices fill in
+    image: Array
     valid: Array  # (b,) bool, False on examples that only fill the last batch
     index: Array  # (b,) int32, position in the global batch; random draws fold it in
     targets: Targets = Targets()

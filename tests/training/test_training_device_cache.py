@@ -14,8 +14,7 @@ from tiny_net import experiment
 from vision_jax import run
 from vision_jax.config import UserError, build
 from vision_jax.data import TFDS, Digits, Resize, Shuffled, Train
-from vision_jax.training import Parallel, initial, restore_params
-from vision_jax.training.device_cache import DeviceCache
+from vision_jax.training import DeviceCache, Parallel, initial, restore_params
 
 TRAIN = Train(Digits("train[:50]", channels=3), batch_size=16)
 

@@ -4,6 +4,7 @@ The loop itself is `vision_jax.run`.
 """
 
 from vision_jax.training.checkpoint import Checkpoints, Restored, restore_params
+from vision_jax.training.device_cache import DeviceCache
 from vision_jax.training.evaluate import Evaluator
 from vision_jax.training.experiment import Expect, Experiment, Init
 from vision_jax.training.multiprocess import Interrupt
@@ -28,6 +29,7 @@ __all__ = [
     "Checkpoints",
     "Constant",
     "Cosine",
+    "DeviceCache",
     "Ema",
     "Evaluated",
     "Evaluator",
