@@ -52,9 +52,10 @@ class Experiment:
       ema: averaged variables, which are then the ones evaluated; None is off.
       parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
       steps_per_dispatch: so many updates in one program, for networks so small that an accelerator
-        would wait for the host between them; 1 is off. Checkpoints and signals wait until it ends.
-        What does not fill a program before an evaluation or the last step is done step by step, so
-        a divisor of `eval_every` is best. A `fit`, which makes no updates, ignores it.
+        would wait for the host between them (a CPU is seldom faster, and can be slower); 1 is off.
+        Checkpoints and signals wait until it ends. What does not fill a program before an
+        evaluation or the last step is done step by step, so a divisor of `eval_every` is best. A
+        `fit`, which makes no updates, ignores it.
       log_every: steps between rows of metrics.jsonl.
       eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
       checkpoint_every: steps between checkpoints; 0 means at every evaluation.
