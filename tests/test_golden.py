@@ -3,6 +3,12 @@
 The files are those below the folder named by VISION_JAX_GOLDENS (default tests/golden). A file's
 name chooses the network; a file of a network that we do not have is skipped by name. Tolerances:
 in float32 ten times the reference's own float32 error, in float64 1e-9 of the largest magnitude.
+
+A gradient in float32 that is further off is held, with the same tolerance, against that in float64
+with float32's choices (`golden_choices`): one value that rounding moves across a ReLU's zero, or
+one window with another largest pixel, makes a gradient jump, which the recorded run may not have
+seen. (VGG-19: one window of 36,864 in pool4, whose two largest values are 9e-6 apart, turns with
+oneDNN's convolutions. The norms are off by 6.6e-3 without, by 2.6e-5 with float32's choice.)
 """
 
 import functools
@@ -12,9 +18,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests import golden_choices
 from tests.golden.seeded import Golden, subsample, uniform
 from tests.golden_cases import CASES, as_dtype, files, inputs, named, parameters, without_dropout
 from vision_jax import weights
+
+MOST_TURNED = 1e-5  # share of all choices that rounding may turn
 
 
 @pytest.mark.golden
@@ -32,46 +41,42 @@ def _check(golden, case):
     state = weights.from_reference(golden.state_dict(), model)
     phases = inputs(golden)
 
-    @jax.jit
     def run(variables):
         # Floats follow the variables' dtype; both phases are one program, compiled once.
         dtype = jax.tree.leaves(variables)[0].dtype
         given = {phase: as_dtype(arrays, dtype) for phase, arrays in phases.items()}
         return _run(model, case, golden.meta, variables, given)
 
+    choices, gradients = {}, {}
     for dtype in (np.float32, np.float64):
         with jax.enable_x64(dtype is np.float64):
-            results = run(jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state))
-            results = jax.tree.map(np.asarray, results)
+            variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
+            found = jax.jit(functools.partial(golden_choices.record, run))(variables)
+            results, choices[dtype] = jax.tree.map(np.asarray, found)
         _check_outputs(golden, case, results, dtype)
-        if "train" not in phases:
-            continue
-        _check_losses(golden, results["train"]["losses"], dtype)
-        gradients = weights.to_reference(results["train"]["gradients"], model)
-        if dtype is np.float32:
-            double = jax.tree.map(np.float64, state)
-            exact = functools.partial(_exact, run, model, case, golden)
-            outputs = _outputs(results, case, golden)
-            _check_float32_gradients(golden, gradients, outputs, double, exact)
-        else:
-            _check_gradients(golden, gradients)
-            buffers = weights.to_reference({"params": {}, **results["train"]["buffers"]}, model)
-            _check_buffers(golden, buffers)
+        if "train" in phases:
+            _check_losses(golden, results["train"]["losses"], dtype)
+            gradients[dtype] = weights.to_reference(results["train"]["gradients"], model)
+    if "train" not in phases:
+        return
+    _check_gradients(golden, gradients[np.float64])
+    buffers = weights.to_reference({"params": {}, **results["train"]["buffers"]}, model)
+    _check_buffers(golden, buffers)
+    noise = np.abs(golden["train/grad_norm_float32"] - golden["train/grad_norm"]).max()
+    if _difference(golden, gradients[np.float32], gradients[np.float64]) <= 10 * noise:
+        return
+    # The recorded run need not have made the choices that ours made.
+    assert golden_choices.turned(*choices.values()) < MOST_TURNED
+    with jax.enable_x64(True):
+        again = jax.jit(functools.partial(golden_choices.repeat, run))
+        results = jax.tree.map(np.asarray, again(choices[np.float32], variables))
+    exact = weights.to_reference(results["train"]["gradients"], model)
+    assert _difference(golden, gradients[np.float32], exact) <= 10 * noise
 
 
-def _exact(run, model, case, golden, variables):
-    """Outputs and gradients of training."""
-    results = jax.tree.map(np.asarray, run(variables))
-    gradients = weights.to_reference(results["train"]["gradients"], model)
-    return _outputs(results, case, golden), gradients
-
-
-def _outputs(results, case, golden):
-    """Those of training that the file has, as one vector."""
-    names = [name for name in golden.meta["outputs"] if name.startswith("train/")]
-    found = results["train"]["outputs"]
-    parts = [named(found, case, name.removeprefix("train/")) for name in names]
-    return np.concatenate([np.ravel(part) for part in parts]).astype(np.float64)
+def _difference(golden, some, others):
+    """The largest of the gradients' norms; the array's recorded error is one for all."""
+    return np.abs(_norms(golden, some) - _norms(golden, others)).max()
 
 
 def _check_outputs(golden, case, results, dtype):
@@ -146,36 +151,6 @@ def _check_gradients(golden, gradients):
         probe = uniform(g.shape, golden.meta["seed"], "grad/" + name).astype(np.float64)
         assert abs(np.linalg.norm(g) - norms[i]) <= 1e-9 * scale[i], name
         assert abs((g * probe).sum() - dots[i]) <= 1e-9 * scale[i], name
-
-
-def _check_float32_gradients(golden, gradients, outputs, variables, run):
-    """The array of norms; its recorded error is the largest of its entries'.
-
-    A value that rounding moves across a ReLU's zero makes the gradient jump, and the recorded run
-    may have seen no such jump. So a larger error counts only against ten times the jumps that the
-    exact gradient makes when the weights move, all of them by chance, within float32's rounding or
-    as far as it takes to move the outputs as rounding did.
-    """
-    norms = golden["train/grad_norm"]
-    error = np.abs(_norms(golden, gradients) - norms).max()
-    noise = np.abs(golden["train/grad_norm_float32"] - norms).max()
-    if error <= 10 * noise:
-        return
-
-    def moved(seed, scale):
-        rng = np.random.default_rng(seed)
-        shift = lambda a: a * (1 + scale * rng.uniform(-1, 1, a.shape))  # noqa: E731
-        return run(jax.tree.map(shift, variables))
-
-    with jax.enable_x64(True):
-        exact, _ = run(variables)
-        scale = 2.0**-24
-        reached = np.abs(moved(0, scale)[0] - exact).max()
-        scale *= max(1, np.abs(outputs - exact).max() / reached)
-        for seed in range(3):
-            jumps = np.abs(_norms(golden, moved(seed, scale)[1]) - norms).max()
-            noise = max(noise, jumps)
-    assert error <= 10 * noise
 
 
 def _norms(golden, gradients):
