@@ -11,9 +11,8 @@ os.environ["JAX_PLATFORMS"] = "cpu"
 os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
-os.environ["OMP_NUM_THREADS"] = (
-    "1"  # tests run side by side; threads that wait for each other crawl
-)
+# Tests run side by side; threads that wait for each other crawl.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import jax
 import jaxtyping

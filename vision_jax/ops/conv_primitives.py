@@ -132,14 +132,26 @@ def _batch(primitive: Primitive, operands: Any, axes: Any, geometry: Geometry) -
 
 
 _define(
-    *(_FORWARD, "forward", onednn.FORWARD, Geometry.output_shape),
-    (image_gradient, kernel_gradient),
+    _FORWARD,
+    "forward",
+    onednn.FORWARD,
+    Geometry.output_shape,
+    transposes=(image_gradient, kernel_gradient),
 )
 _define(
-    *(_IMAGE, "image_gradient", onednn.IMAGE_GRADIENT, Geometry.image_shape),
-    (forward, lambda ct, dy, geometry: kernel_gradient(dy, ct, geometry)),
+    _IMAGE,
+    "image_gradient",
+    onednn.IMAGE_GRADIENT,
+    Geometry.image_shape,
+    transposes=(forward, lambda ct, dy, geometry: kernel_gradient(dy, ct, geometry)),
 )
 _define(
-    *(_KERNEL, "kernel_gradient", onednn.KERNEL_GRADIENT, Geometry.kernel_shape),
-    (lambda ct, x, geometry: forward(x, ct, geometry), lambda ct, dy, g: image_gradient(dy, ct, g)),
+    _KERNEL,
+    "kernel_gradient",
+    onednn.KERNEL_GRADIENT,
+    Geometry.kernel_shape,
+    transposes=(
+        lambda ct, x, geometry: forward(x, ct, geometry),
+        lambda ct, dy, geometry: image_gradient(dy, ct, geometry),
+    ),
 )
