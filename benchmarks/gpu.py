@@ -117,7 +117,7 @@ TRAININGS = (
         needs=_TORCH,
         graphs=True,
     ),
-    _classifier(*("ResNet-50", "resnet50", (256, 224), (8, 96), 24), dispatch=8, bar=1.1),
+    _classifier(*("ResNet-50", "resnet50", (256, 224), (16, 128), 24), dispatch=8, bar=1.1),
     _detector("SSD300", "ssd300", (64, 300, 300), (1, 300, 300), 16, dispatch=8, bar=1.3),
     _detector(
         *("Faster R-CNN R50-FPN", "faster_rcnn", (8, 800, 1344), (1, 128, 160), 8),

@@ -39,8 +39,8 @@ def ours(
     import jax
 
     from vision_jax import data, models, tasks
+    from vision_jax import training as hall
     from vision_jax.tasks import augment
-    from vision_jax.training.device_cache import DeviceCache
 
     train = data.Train(Arrays(images), (), batch_size, device_cache=cached)
     model = models.CifarResNet(20, dtype=on_gpu.DTYPE)
@@ -51,7 +51,7 @@ def ours(
     seed, dispatch = np.uint32(0), min(dispatch, images // batch_size)
     several = dispatch > 1
     run = parallel.compile(step, several)
-    cache = DeviceCache(train, parallel) if cached else None
+    cache = hall.DeviceCache(train, parallel) if cached else None
     batches = train.batches(0, data_seed=0, pixels=cache is None)
 
     def advance():
