@@ -81,6 +81,20 @@ def test_nothing_reads_its_operand_again():
     assert calls(lambda x: x) == 2  # or it is no longer needed
 
 
+def test_a_tree_is_computed_before_any_of_it_is_read():
+    @jax.jit
+    def run(tree):
+        doubled = jax.tree.map(lambda x: 2 * x, tree)
+        return jax.tree.map(lambda x: x + 1, stored(doubled))
+
+    tree = {"a": jnp.arange(3.0), "b": (jnp.ones((2, 2), jnp.int32), None)}
+    jax.tree.map(np.testing.assert_array_equal, run(tree), jax.tree.map(lambda x: 2 * x + 1, tree))
+    mixed = jax.vmap(lambda x, y: stored((x, y)), (0, None))(jnp.arange(4.0), jnp.ones(2))
+    np.testing.assert_array_equal(mixed[1], np.ones((4, 2)))
+    text = run.lower(tree).compile().as_text()
+    assert text.count('custom_call_target="vision_jax_stored"') == 1
+
+
 def test_exported_programs_call_nothing():
     shape = jax.ShapeDtypeStruct((4,), jnp.float32)
     program = export.export(jax.jit(stored_relu), platforms=("cpu", "cuda"))(shape)

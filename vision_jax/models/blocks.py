@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError
 from vision_jax.ops.conv import Padding, Size, conv2d, pair
+from vision_jax.ops.moments import moments
 
 Initializer = Callable[..., jax.Array]
 Norm = Literal["sync", "local", "frozen", "position", "group", "none"]
@@ -171,16 +172,10 @@ class BatchNorm(nn.Module):
     def _statistics(self, x, dtype):
         """Mean, biased variance and count.
 
-        One pass over `x`, which is what is fast; taking one pixel as the origin keeps the
-        difference of squares from cancelling where the mean is large. Devices hold equal shares,
-        so the batch's variance is the mean of theirs and of their means' spread.
+        Devices hold equal shares, so the batch's variance is the mean of theirs and of their means'
+        spread.
         """
-        x = x.astype(dtype)
-        origin = lax.stop_gradient(x[0, 0, 0])
-        centred = x - channelwise(origin)
-        shift = centred.mean((0, 1, 2))
-        var = jnp.maximum(lax.square(centred).mean((0, 1, 2)) - lax.square(shift), 0)
-        mean, count = origin + shift, x.size // x.shape[-1]
+        (mean, var), count = moments(x.astype(dtype)), x.size // x.shape[-1]
         if self.mode == "sync" and _is_bound(DEVICE_AXIS):
             own = mean
             mean = lax.pmean(own, DEVICE_AXIS)

@@ -14,17 +14,23 @@ import jax
 import jax.numpy as jnp
 from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
-from jaxtyping import Array, Float, Shaped
+from jaxtyping import Array, Float
 
 from vision_jax.ops import xla_call
 
+Tree = Any
 _TARGET = "vision_jax_stored"
 _STORED = Primitive("stored")
+_STORED.multiple_results = True
 
 
-def stored(x: Shaped[Array, "*d"]) -> Shaped[Array, "*d"]:
-    """x, which nothing that reads it computes again."""
-    return _STORED.bind(x)
+def stored(tree: Tree) -> Tree:
+    """An array, or a tree of them, which nothing that reads it computes again.
+
+    Of a tree, nothing is read before all of it is computed.
+    """
+    leaves, structure = jax.tree.flatten(tree)
+    return jax.tree.unflatten(structure, _STORED.bind(*leaves))
 
 
 @jax.custom_jvp
@@ -43,20 +49,25 @@ def _stored_relu_jvp(primals: tuple[Array], tangents: tuple[Array]) -> tuple[Arr
 
 
 @functools.cache
-def _call() -> Any:
+def _register() -> None:
     xla_call.register(_TARGET, lambda attribute, operands, results: None)
-    return jax.ffi.ffi_lowering(_TARGET, operand_output_aliases={0: 0})
 
 
-def _on_cpu(ctx: mlir.LoweringRuleContext, x: Any) -> Any:
+@functools.cache
+def _call(count: int) -> Any:
+    _register()
+    return jax.ffi.ffi_lowering(_TARGET, operand_output_aliases={i: i for i in range(count)})
+
+
+def _on_cpu(ctx: mlir.LoweringRuleContext, *values: Any) -> Any:
     if ctx.module_context.lowering_parameters.for_export:  # for machines without the function
-        return [x]
-    return _call()(ctx, x)
+        return values
+    return _call(len(values))(ctx, *values)
 
 
-_STORED.def_abstract_eval(lambda x: x)
-_STORED.def_impl(lambda x: x)
-mlir.register_lowering(_STORED, lambda ctx, x: [x])
+_STORED.def_abstract_eval(lambda *values: values)
+_STORED.def_impl(lambda *values: values)
+mlir.register_lowering(_STORED, lambda ctx, *values: values)
 mlir.register_lowering(_STORED, _on_cpu, platform="cpu")
-ad.primitive_jvps[_STORED] = lambda primals, tangents: (_STORED.bind(*primals), *tangents)
-batching.defvectorized(_STORED)
+ad.primitive_jvps[_STORED] = lambda primals, tangents: (_STORED.bind(*primals), tangents)
+batching.primitive_batchers[_STORED] = lambda values, axes: (_STORED.bind(*values), axes)

@@ -28,6 +28,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
+from vision_jax.ops.stored import stored
 from vision_jax.structs import Batch
 from vision_jax.training import paths
 from vision_jax.training.optimizer import Ema, Update
@@ -284,7 +285,11 @@ def _total(tree: Tree) -> Tree:
 
 
 def _psum(tree: Tree, axis: str | None) -> Tree:
-    return tree if axis is None else lax.psum(tree, axis)
+    if axis is not None and lax.axis_size(axis) > 1:
+        return lax.psum(tree, axis)
+    # XLA:CPU's sum over one device would copy all gradients. With nothing at all in its place it
+    # copies the parameters, because an update might come before the last look at the old ones.
+    return stored(tree)
 
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:
