@@ -76,6 +76,7 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
     environment.enable_cache()
     if config.deterministic:
         environment.require_determinism()
+        config_lib.override_everywhere(config, "deterministic", True)
     workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
     if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
         return sweep.launch(flags, overrides, workdir)

@@ -14,6 +14,7 @@ from vision_jax.config import (
     load_module,
     node,
     override,
+    override_everywhere,
 )
 
 
@@ -59,6 +60,15 @@ def test_leaves_are_paths_that_override_takes():
     for path, value in paths.items():
         if not path.endswith("target"):
             override(config, path, value)
+
+
+def test_a_setting_of_all_parts_at_once():
+    config = tree()
+    override_everywhere(config, "rate", 0.25)
+    assert (config.inner.rate, config.parts[0].rate, config.parts[1].width) == (0.25, 0.25, 8)
+    override_everywhere(config, "nowhere", 1)
+    with pytest.raises(UserError, match="rate' takes a float"):
+        override_everywhere(config, "rate", "fast")
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,7 @@
 """`launch.py` as a user runs it: mistakes are one line, and every experiment's smoke runs."""
 
 import json
+import os
 import pathlib
 import runpy
 
@@ -86,6 +87,18 @@ def test_a_lab_record_names_its_own_command():
     for file in EXPERIMENTS:
         text = runpy.run_path(file)["__doc__"]
         assert f"--config {file}" in text, f"{file}: no command in its docstring"
+
+
+def test_determinism_reaches_every_part(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("vision_jax.run.train", lambda config, workdir: given.append(config))
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    argv = ["--config", "experiments/quickstart_detection.py:smoke", "--workdir", str(tmp_path)]
+    for more in ([], ["--config.deterministic=True"]):
+        launch.main([*argv, *more])
+    plain, repeatable = (config.task.model.head.pool.deterministic for config in given)
+    assert (plain, repeatable) == (False, True)
+    assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
 
 
 def test_look_modes_after_a_run(tmp_path, capsys):

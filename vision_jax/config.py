@@ -139,6 +139,13 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
         here[last] = value
 
 
+def override_everywhere(tree: ConfigDict, key: str, value: Any) -> None:
+    """Sets the settings that are called `key` in all parts of a config; see `override`."""
+    for path, _ in list(leaves(tree)):
+        if path.rpartition(".")[2] == key:
+            override(tree, path, value)
+
+
 def load(spec: str) -> ConfigDict:
     """The config of an experiment file.
 

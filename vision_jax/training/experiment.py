@@ -67,7 +67,9 @@ class Experiment:
         variables`, such as `tasks.RidgeHead`; it passes over the training set once, which counts
         as one step, and needs no optimizer, `steps` or `epochs`.
       baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
-      deterministic: scatter-free forms and repeatable kernels on GPU and TPU (the CPU always is).
+      deterministic: for GPUs, whose sums otherwise run in any order (the CPU and TPU repeat
+        themselves): `launch.py` has XLA choose repeatable kernels, and switches every part that has
+        a scatter-free form of its own to that (`deterministic` of `RegionPool`).
       debug_nans: stop at the operation that makes the first NaN; slow.
       expect: the published number, or None for a demo.
     """
