@@ -10,6 +10,9 @@ DIRECT, TRAINING = 1, 64  # the algorithm and the kind of a convolution's primit
 WEIGHTS, DIFF_WEIGHTS, SCRATCHPAD = 131, 132, 136  # whose layout a primitive may be asked for
 FROM, TO, SCRATCH = 1, 17, 80  # arguments of primitives
 _CPU, _IN_ORDER, _F32, _ANY_LAYOUT, _USERS = 1, 1, 3, 1, 1
+# Threads that wait long for the next convolution would take the cores from what comes in between;
+# a moment spares waking them within one. GCC's library reads this when it is loaded.
+_WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 Handle = ctypes.c_void_p
 
@@ -23,16 +26,17 @@ def load() -> "Library | None":
     path = next((str(file.locate()) for file in files if file.name == FILE), None)
     if path is None:
         return None
-    # Threads that wait for the next convolution would take the cores from what comes in between.
-    policy = os.environ.get("OMP_WAIT_POLICY")
-    os.environ.setdefault("OMP_WAIT_POLICY", "passive")
+    given = {name: os.environ.get(name) for name in _WAITING}
+    if not any(given.values()):
+        os.environ.update(_WAITING)
     try:
         return Library(path)
     except OSError:
         return None
     finally:
-        if policy is None:
-            del os.environ["OMP_WAIT_POLICY"]
+        for name, value in given.items():
+            if value is None:
+                os.environ.pop(name, None)
 
 
 class Library:
