@@ -49,3 +49,26 @@ def at_the_root(embedded_data):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(ROOT)
         yield
+
+
+@pytest.fixture
+def train_until_saved(monkeypatch):
+    """Trains a config in a folder as `run.train`, but dies when the first checkpoint is written."""
+    from vision_jax import run
+
+    class Died(Exception):
+        pass
+
+    def save_and_die(self):
+        save(self)
+        self.checkpoints.wait()
+        raise Died
+
+    save = run.Run._save
+
+    def train(config, folder):
+        with monkeypatch.context() as patch, pytest.raises(Died):
+            patch.setattr(run.Run, "_save", save_and_die)
+            run.train(config, folder)
+
+    return train

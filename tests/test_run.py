@@ -83,22 +83,9 @@ def test_the_mapping_over_devices_does_not_matter(tmp_path, how):
         assert found == expected
 
 
-def test_a_run_goes_on_under_another_mapping(tmp_path, monkeypatch):
+def test_a_run_goes_on_under_another_mapping(tmp_path, train_until_saved):
     run.train(config(), tmp_path / "straight")
-
-    class Stopped(Exception):
-        pass
-
-    def save_and_stop(self):
-        save(self)
-        self.checkpoints.wait()
-        raise Stopped
-
-    save = run.Run._save
-    monkeypatch.setattr(run.Run, "_save", save_and_stop)
-    with pytest.raises(Stopped):
-        run.train(config(), tmp_path / "broken")
-    monkeypatch.setattr(run.Run, "_save", save)
+    train_until_saved(config(), tmp_path / "broken")
     run.train(config(parallel="pmap"), tmp_path / "broken")
     files = [(tmp_path / name / "metrics.jsonl").read_bytes() for name in ("straight", "broken")]
     assert files[0] == files[1]

@@ -1,5 +1,6 @@
 import ctypes
 import importlib.metadata
+import os
 import platform
 
 import jax
@@ -44,6 +45,30 @@ def test_a_missing_or_unusable_wheel_is_none(files, monkeypatch, tmp_path):
 
     monkeypatch.setattr(importlib.metadata, "files", found)
     assert onednn._caller.__wrapped__() is None
+
+
+@pytest.mark.parametrize("given", [{}, {"OMP_WAIT_POLICY": "active"}, {"GOMP_SPINCOUNT": ""}])
+def test_loading_leaves_the_environment_as_it_was(given, monkeypatch):
+    seen = []
+    monkeypatch.setattr(dnnl, "Library", lambda path: seen.append(waiting()))
+    monkeypatch.setattr(importlib.metadata, "files", lambda package: [Wheel()])
+
+    class Wheel:
+        name = dnnl.FILE
+
+        def locate(self):
+            return dnnl.FILE
+
+    def waiting():
+        return {name: os.environ[name] for name in dnnl._WAITING if name in os.environ}
+
+    for name in dnnl._WAITING:
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    dnnl.load()
+    assert seen == [given or dnnl._WAITING]
+    assert waiting() == given
 
 
 def test_sizes_survive_as_numbers():

@@ -73,23 +73,10 @@ def test_a_run_is_the_same_in_programs_of_several_updates(tmp_path, changes):
     close(*(state(tmp_path / name, tree) for name, tree in trees.items()))
 
 
-def test_a_resumed_run_ends_with_the_same_bits(tmp_path, monkeypatch):
+def test_a_resumed_run_ends_with_the_same_bits(tmp_path, train_until_saved):
     """A checkpoint that is due at step 8 is saved at 10; the rest goes on with other ones."""
     run.train(config(steps_per_dispatch=4), tmp_path / "straight")
-
-    class Stopped(Exception):
-        pass
-
-    def save_and_stop(self):
-        save(self)
-        self.checkpoints.wait()
-        raise Stopped
-
-    save = run.Run._save
-    monkeypatch.setattr(run.Run, "_save", save_and_stop)
-    with pytest.raises(Stopped):
-        run.train(config(steps_per_dispatch=4), tmp_path / "broken")
-    monkeypatch.setattr(run.Run, "_save", save)
+    train_until_saved(config(steps_per_dispatch=4), tmp_path / "broken")
     assert rows(tmp_path / "broken")[-1]["step"] == 10
     tree = config(steps_per_dispatch=4, checkpoint_every=1)
     run.train(tree, tmp_path / "broken")

@@ -27,7 +27,7 @@ def load() -> "Library | None":
     if path is None:
         return None
     given = {name: os.environ.get(name) for name in _WAITING}
-    if not any(given.values()):
+    if all(value is None for value in given.values()):
         os.environ.update(_WAITING)
     try:
         return Library(path)
