@@ -11,7 +11,7 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import memory
+from vision_jax import large_pages as memory
 from vision_jax.config import UserError
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")

@@ -12,7 +12,8 @@ Arguments: `form=2014` is torchvision's network and recipe (one tower, no LRN, 2
 hand when the validation error stops improving, three times; here after 5 such epochs.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import UserError, arguments, node
 from vision_jax.training import Expect, optimizer, schedule

@@ -16,10 +16,11 @@ them. The paper also turns images and changes their colours; here they are cropp
 jittered.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import models, tasks
 from vision_jax.config import UserError, arguments, node, suggest
-from vision_jax.models.darknet import EXTRACTION
+from vision_jax.models.classifiers.darknet import EXTRACTION
 from vision_jax.training import optimizer, schedule
 
 NETWORKS = {
@@ -35,8 +36,8 @@ def get_config(arg="", network="darknet19"):
     if given.network not in NETWORKS:
         raise UserError(f"network={given.network!r}{suggest(given.network, NETWORKS)}")
     config = resnet50.get_config()
-    trunk, fields = NETWORKS[given.network]
-    config.task.model.trunk = node(trunk, **fields)
+    backbone, fields = NETWORKS[given.network]
+    config.task.model.backbone = node(backbone, **fields)
     config.task.mean, config.task.std = (0.0,) * 3, (1.0,) * 3
     config.task.augment += (node(tasks.augment.ColorJitter),)
     config.train.batch_size = BATCH
@@ -56,8 +57,8 @@ def get_config(arg="", network="darknet19"):
     if given.smoke:
         config.init.weights = None
         small = (((3, 8),), ((3, 16),), ((1, 8), (3, 16)))
-        config.task.model.trunk.update({"blocks": (1, 1)} if "53" in given.network else {})
+        config.task.model.backbone.update({"blocks": (1, 1)} if "53" in given.network else {})
         if "53" not in given.network:
-            config.task.model.trunk.stages = small
+            config.task.model.backbone.stages = small
         embedded.smoke(config, size=32)
     return config

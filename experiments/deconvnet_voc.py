@@ -18,7 +18,8 @@ The rate, 0.01 with momentum 0.9 and decay 5e-4, is divided by ten at two thirds
 where the paper waits until validation stalls.
 """
 
-from experiments import embedded, segnet_voc
+from experiments import segnet_voc
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.training import Stage, schedule
@@ -43,7 +44,7 @@ def get_config(arg=""):
     if given.smoke:
         config.task.model = node(
             models.Segmenter,
-            trunk=segnet_voc.tiny_trunk(),
+            backbone=segnet_voc.tiny_backbone(),
             head=node(
                 models.DeconvNetHead,
                 num_classes=embedded.SEGMENTED,

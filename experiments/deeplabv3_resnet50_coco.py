@@ -13,7 +13,7 @@ smoke    python launch.py --config experiments/deeplabv3_resnet50_coco.py:smoke
 from experiments import fcn_resnet50_coco
 from vision_jax import models
 from vision_jax.config import node
-from vision_jax.models.deeplab import PyramidHead
+from vision_jax.models.segmenters.deeplab import PyramidHead
 
 
 def get_config(arg=""):

@@ -18,7 +18,8 @@ files, two stages more, on which the last one trains Fast R-CNN: what Ren et al.
 
 import copy
 
-from experiments import rcnn, rpn_vgg16_voc07
+from experiments import rpn_vgg16_voc07
+from experiments.shared import rcnn
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.training import Stage

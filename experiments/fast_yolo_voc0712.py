@@ -14,14 +14,14 @@ nine, is pretrained, and has no norm.
 from experiments import yolo_v1_voc0712
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.darknet import FAST
+from vision_jax.models.classifiers.darknet import FAST
 
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
     model = node(
         models.YOLOv1,
-        trunk=node(models.Darknet, stages=FAST),
+        backbone=node(models.Darknet, stages=FAST),
         num_classes=yolo_v1_voc0712.CLASSES,
         endpoint="stage7",
         convs=(),

@@ -7,7 +7,8 @@ run      python launch.py --config experiments/faster_rcnn_r101_fpn_coco.py
 smoke    python launch.py --config experiments/faster_rcnn_r101_fpn_coco.py:smoke
 """
 
-from experiments import faster_rcnn_r50_fpn_coco, rcnn
+from experiments import faster_rcnn_r50_fpn_coco
+from experiments.shared import rcnn
 
 
 def get_config(arg=""):

@@ -10,15 +10,15 @@ smoke    python launch.py --config experiments/faster_rcnn_r50_c4_coco.py:smoke
 
 detectron2's ResNet strides in its first 1x1 convolutions and has weights of its own; here it is
 torchvision's. Its published `.pkl` is measured by `--mode evaluate --config.init.weights=FILE
---config.init.skip= --config.task.model.trunk.version=v1 --config.task.model.head.body.version=v1`
+--config.init.skip= --config.task.model.backbone.version=v1 --config.task.model.head.body.version=v1`
 and the mean and std that `vision_jax.weights.detectron2` names.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 
-FRESH = "(?!trunk/|head/body/).*"  # what no classifier has
+FRESH = "(?!backbone/|head/body/).*"  # what no classifier has
 
 
 def get_config(arg=""):
@@ -35,7 +35,7 @@ def tiny(**heads):
     pool = node(models.RegionPool, size=4, levels=1)
     return node(
         models.FasterRCNN,
-        trunk=rcnn.tiny_trunk(),
+        backbone=rcnn.tiny_backbone(),
         pyramid=node(models.OneMap, endpoint="conv3_x"),
         rpn=rcnn.tiny_rpn((12.0, 24.0)),
         head=rcnn.tiny_head(pool=pool, body=body, hidden=()),

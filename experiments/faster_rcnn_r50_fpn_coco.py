@@ -13,7 +13,7 @@ weights: `--mode evaluate --config.init.weights=FILE --config.init.skip=` with d
 and what `vision_jax.weights.detectron2` says of them.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax.config import arguments
 
 

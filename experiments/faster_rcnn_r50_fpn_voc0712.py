@@ -9,7 +9,7 @@ run      python launch.py --config experiments/faster_rcnn_r50_fpn_voc0712.py
 smoke    python launch.py --config experiments/faster_rcnn_r50_fpn_voc0712.py:smoke
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax.config import arguments
 
 

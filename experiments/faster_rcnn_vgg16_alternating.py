@@ -8,14 +8,14 @@ cost     two RPN stages of 40,000 and two Fast R-CNN stages of 20,000 steps of 2
 run      python launch.py --config experiments/faster_rcnn_vgg16_alternating.py
 smoke    python launch.py --config experiments/faster_rcnn_vgg16_alternating.py:smoke
 
-`rpn`: a first stage with a trunk of its own. `detector`: the second stage on its proposals, its own
-trunk also from ImageNet. `shared_rpn`: a new first stage on the detector's trunk, which stays as it
+`rpn`: a first stage with a backbone of its own. `detector`: the second stage on its proposals, its own
+backbone also from ImageNet. `shared_rpn`: a new first stage on the detector's backbone, which stays as it
 is from now on. `shared_detector`: what only the second stage has. Proposals are made afresh for
 every batch, where the authors write them to a file between the steps. (The smoke is one stage;
 `:smoke,stages` goes through all four.)
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import ProposalRecall
@@ -29,7 +29,7 @@ def get_config(arg=""):
     model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
     source = "Ren et al. 2015, the authors' repository"
     config = rcnn.voc(model, value=0.699, source=source)
-    config.init.skip = "(?!trunk/|rpn_trunk/|head/fc[67]/).*"
+    config.init.skip = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
     lengths, counts = ((40_000, 30_000), (20_000, 15_000)), (10, 100, 300)
     if given.smoke:
         rcnn.smoke(config, rcnn.tiny_one_map())
@@ -37,20 +37,20 @@ def get_config(arg=""):
             return config
         lengths, counts = None, (4, 8)
     config.metrics.proposals = node(ProposalRecall, counts=counts)
-    config.stages = stages(config.task.model.trunk, f"eval/recall50_{counts[-1]}", lengths)
+    config.stages = stages(config.task.model.backbone, f"eval/recall50_{counts[-1]}", lengths)
     return config
 
 
-def stages(trunk, recall, lengths):
+def stages(backbone, recall, lengths):
     """The four.
 
     Args:
-      trunk: the node of a trunk that one part has for itself at first.
+      backbone: the node of a backbone that one part has for itself at first.
       recall: the metric by which the first stage's checkpoints are chosen.
       lengths: (steps, step of the lower rate) of the RPN's and of the detector's stages; None
         leaves them as they are.
     """
-    apart = ("task.model.rpn_trunk", trunk)
+    apart = ("task.model.rpn_backbone", backbone)
     rpn, detector = schedules(lengths) if lengths else ((), ())
     rpn += (("task.model.losses", RPN), ("best", recall))
     detector += (("task.model.losses", ROI),)
@@ -58,7 +58,7 @@ def stages(trunk, recall, lengths):
         node(
             Stage,
             name="rpn",
-            changes=(*rpn, apart, trained("rpn/.*", "rpn_trunk/(?!conv[12]_).*")),
+            changes=(*rpn, apart, trained("rpn/.*", "rpn_backbone/(?!conv[12]_).*")),
         ),
         node(
             Stage,
@@ -66,7 +66,7 @@ def stages(trunk, recall, lengths):
             changes=(
                 *detector,
                 apart,
-                trained("head/.*", "trunk/(?!conv[12]_).*"),
+                trained("head/.*", "backbone/(?!conv[12]_).*"),
                 *weights("rpn"),
             ),
         ),

@@ -13,7 +13,7 @@ The authors' joint schedule is 70,000 steps of one image with rate 0.001, a tent
 a step has two images. conv1_1 to conv2_2 stay as they are.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments
 

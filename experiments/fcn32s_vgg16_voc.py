@@ -17,16 +17,16 @@ smoke    python launch.py --config experiments/fcn32s_vgg16_voc.py:smoke
 rate of 1e-10 (twice that for biases, which do not decay), no augmentation. `recipe=modern` is of
 today: crops of 480 at random scales and mirrored, 16 at a time, the mean over pixels, a rate that
 falls to zero; its weights are torchvision's own (`vgg16.safetensors`, ImageNet's mean and std), and
-fc6 is padded instead of the image. `base=alexnet|googlenet|resnet50` takes another trunk and needs
+fc6 is padded instead of the image. `base=alexnet|googlenet|resnet50` takes another backbone and needs
 its weights; FCN-AlexNet is published with 48.0 %. `multiscale`, with `--mode evaluate`, averages
 six scales and their mirror images.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
-from vision_jax.models.fcn import FCNHead
+from vision_jax.models.segmenters.fcn import FCNHead
 from vision_jax.training import Expect, Experiment, Stage, optimizer, schedule
 
 CLASSES = 21
@@ -151,7 +151,7 @@ def tiny(config):
     """The smoke of all FCNs on VGG: one program, with both skips."""
     config.task.model = node(
         models.FCN,
-        trunk=node(models.VGG, kernels=((3,),) * 5, width=8, ceil_mode=True),
+        backbone=node(models.VGG, kernels=((3,),) * 5, width=8, ceil_mode=True),
         head=node(
             FCNHead,
             num_classes=embedded.SEGMENTED,

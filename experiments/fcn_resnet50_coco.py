@@ -18,11 +18,11 @@ Short sides are drawn from 260 to 1040 pixels, crops of 480 mirrored; 32 images 
 half. `multiscale` averages five scales and their mirror images.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
-from vision_jax.models.deeplab import ScoreHead
+from vision_jax.models.segmenters.deeplab import ScoreHead
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 CLASSES = 21
@@ -98,10 +98,10 @@ def coco(split, least_area=0.0):
 
 
 def tiny(config):
-    """The smoke of networks on a dilated trunk; in place."""
+    """The smoke of networks on a dilated backbone; in place."""
     config.task.model = node(
         models.Dilated,
-        trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8, dilate=(True, True)),
+        backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8, dilate=(True, True)),
         head=node(ScoreHead, num_classes=embedded.SEGMENTED),
         aux=node(ScoreHead, num_classes=embedded.SEGMENTED, layer=1),
         aux_reads="conv3_x",

@@ -14,10 +14,11 @@ memory. Pixels are scaled to -1..1, as torchvision's weights expect, too. The sm
 modules, no auxiliary heads and no batch norm.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import UserError, arguments, node
-from vision_jax.models.googlenet import GoogLeNetHead, GoogLeNetTrunk
+from vision_jax.models.classifiers.googlenet import GoogLeNetBackbone, GoogLeNetHead
 from vision_jax.training import Ema, Expect, schedule
 
 
@@ -44,7 +45,7 @@ def get_config(arg=""):
         modules = ("inception3a", "inception4a", "inception5a")
         config.task.model = node(
             models.Classifier,
-            trunk=node(GoogLeNetTrunk, modules=modules, norm="none", **published),
+            backbone=node(GoogLeNetBackbone, modules=modules, norm="none", **published),
             head=node(GoogLeNetHead, aux=False, norm="none"),
         )
         embedded.smoke(config, size=64)

@@ -13,7 +13,8 @@ of the released code. Pixels are scaled to -1..1, as torchvision's weights expec
 has no auxiliary head, which needs 299 pixels, and no batch norm.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import data, models
 from vision_jax.config import arguments, node
 from vision_jax.training import Ema, Expect, optimizer, schedule

@@ -11,7 +11,7 @@ smoke    python launch.py --config experiments/keypoint_rcnn_r50_fpn_coco.py:smo
 detectron2 leaves images without labelled keypoints out of training; here they are background.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import data, models
 from vision_jax.config import arguments, node
 from vision_jax.data.shapes_draw import KEYPOINTS

@@ -6,7 +6,8 @@ run      python launch.py --config experiments/lenet_digits.py
 smoke    python launch.py --config experiments/lenet_digits.py:smoke
 """
 
-from experiments import embedded, lenet_mnist
+from experiments import lenet_mnist
+from experiments.shared import embedded
 from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.tasks.baselines import LinearPixels
@@ -15,7 +16,7 @@ from vision_jax.tasks.baselines import LinearPixels
 def get_config(arg=""):
     given = arguments(arg, modern=False, smoke=False)
     config = lenet_mnist.get_config("modern" if given.modern else "")
-    config.task.model.trunk.padding = 0
+    config.task.model.backbone.padding = 0
     config.train.source = node(data.Digits, split="train", size=32)
     config.train.batch_size = 64
     config.eval.source = node(data.Digits, split="validation", size=32)

@@ -9,11 +9,11 @@ smoke    python launch.py --config experiments/lenet_mnist.py:smoke
 method; here it is SGD with momentum.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Confusion, Loss, TopK
-from vision_jax.models.lenet import LeNetHead, LeNetTrunk
+from vision_jax.models.classifiers.lenet import LeNetBackbone, LeNetHead
 from vision_jax.training import Experiment, optimizer, schedule
 
 MEAN, STD = (0.1307,), (0.3081,)  # of the training pixels
@@ -28,7 +28,7 @@ def get_config(arg=""):
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(LeNetTrunk, act=act, pool=pool, padding=2),
+                backbone=node(LeNetBackbone, act=act, pool=pool, padding=2),
                 head=node(LeNetHead, num_classes=10, act=act),
             ),
             mean=MEAN,

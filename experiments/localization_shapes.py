@@ -12,12 +12,13 @@ after the last convolution; `specific` regresses one box per class; `alone` trai
 the frozen network of `runs/quickstart`; `joints` regresses the shape's keypoints instead of a box.
 """
 
-from experiments import embedded, quickstart
+from experiments import quickstart
+from experiments.shared import embedded
 from vision_jax import data, tasks
 from vision_jax.config import arguments, node
 from vision_jax.data.shapes_draw import KEYPOINT_MIRROR, KEYPOINTS
 from vision_jax.evaluation import Joints, LocalizationError, Loss, Overlap, TopK
-from vision_jax.models.localizer import BoxHead, Localizer
+from vision_jax.models.detectors.localizer import BoxHead, Localizer
 
 CLASSES = 8
 
@@ -34,7 +35,7 @@ def get_config(arg=""):
         tasks.Localization,
         model=node(
             Localizer,
-            trunk=old.trunk,
+            backbone=old.backbone,
             head=old.head,
             boxes=node(
                 BoxHead,
@@ -63,7 +64,7 @@ def get_config(arg=""):
         config.metrics.localization = node(LocalizationError)
     if given.alone:
         config.task.class_weight = 0.0
-        config.task.model.trunk.norm = "frozen"
+        config.task.model.backbone.norm = "frozen"
         config.optimizer.trainable = ("boxes/.*",)
         config.init.skip = "boxes/.*"
         config.init.weights = None if given.smoke else "runs/quickstart"

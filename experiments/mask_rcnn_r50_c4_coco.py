@@ -13,7 +13,7 @@ is 1344 pixels square: see `mask_rcnn_r50_fpn_coco.py` for the memory of the mas
 """
 
 from experiments import faster_rcnn_r50_c4_coco as boxes
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 

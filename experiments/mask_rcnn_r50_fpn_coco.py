@@ -12,7 +12,7 @@ A batch holds the masks of 100 objects per image at the network's resolution; --
 max_boxes=50 halves that.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 

@@ -12,8 +12,9 @@ Arguments: `width`, the multiplier of every layer's channels; and those of
 `resnet50_bag_of_tricks.py`, of which zero_gamma has nothing to act on here.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
 from experiments import resnet50_bag_of_tricks as parent
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect

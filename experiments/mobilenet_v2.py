@@ -9,7 +9,8 @@ smoke    python launch.py --config experiments/mobilenet_v2.py:smoke
 `width` as argument is the multiplier of every layer's channels.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect, schedule

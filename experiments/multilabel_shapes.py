@@ -10,8 +10,9 @@ smoke    python launch.py --config experiments/multilabel_shapes.py:smoke
 The small twin of `resnet50_voc07_multilabel.py`, from scratch.
 """
 
-from experiments import embedded, quickstart
+from experiments import quickstart
 from experiments.resnet50_voc07_multilabel import multilabel
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect
@@ -25,7 +26,7 @@ def get_config(arg=""):
     if given.smoke:
         embedded.smoke(config, size=32)
     else:
-        config.task.model.trunk = node(
+        config.task.model.backbone = node(
             models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"
         )
         config.train.batch_size, config.epochs = 32, 16.0

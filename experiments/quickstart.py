@@ -7,7 +7,7 @@ cost     under 120 s on two CPU cores, data included
 run      python launch.py --config experiments/quickstart.py
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Confusion, Loss, TopK
@@ -23,7 +23,7 @@ def get_config(arg=""):
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(models.ResNetCifar, blocks=1),
+                backbone=node(models.ResNetCifar, blocks=1),
                 head=node(models.PoolHead, num_classes=8),
             ),
             mean=(0.5, 0.5, 0.5),

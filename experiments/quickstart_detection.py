@@ -15,11 +15,11 @@ what the network is fed and which anchors answer for which object. For SSD see q
 for YOLO quickstart_yolo.py.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import UserError, arguments, node, suggest
 from vision_jax.evaluation import VOC
-from vision_jax.models.retinanet import octave_sizes
+from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 # Per level of the pyramid; the shapes are 15 to 33 pixels wide.
@@ -83,7 +83,7 @@ def faster_rcnn():
     """Regions are pooled from the finest level alone: the shapes are small."""
     return node(
         models.FasterRCNN,
-        trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
+        backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
         num_classes=embedded.CLASSES,
         pyramid=pyramid("none"),
         rpn=node(
@@ -108,7 +108,7 @@ def faster_rcnn():
 def retinanet():
     return node(
         models.RetinaNet,
-        trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
+        backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
         pyramid=pyramid("none"),
         num_classes=embedded.CLASSES,
         sizes=octave_sizes(16, len(SIDES), 1),

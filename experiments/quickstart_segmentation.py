@@ -10,11 +10,11 @@ run      python launch.py --config experiments/quickstart_segmentation.py
 smoke    python launch.py --config experiments/quickstart_segmentation.py:smoke
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Segmentation
-from vision_jax.models.fcn import FCN, FCNHead
+from vision_jax.models.segmenters.fcn import FCN, FCNHead
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 SHAPES = {"name": "shapes/seg64", "fields": ("segmentation",)}
@@ -28,7 +28,9 @@ def get_config(arg=""):
             tasks.Segmentation,
             model=node(
                 FCN,
-                trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", stem="deep", width=32),
+                backbone=node(
+                    models.ResNet, stages=(1, 1, 1), block="basic", stem="deep", width=32
+                ),
                 head=node(
                     FCNHead,
                     num_classes=embedded.SEGMENTED,

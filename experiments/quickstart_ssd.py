@@ -9,7 +9,8 @@ run      python launch.py --config experiments/quickstart_ssd.py
 smoke    python launch.py --config experiments/quickstart_ssd.py:smoke
 """
 
-from experiments import embedded, quickstart_detection
+from experiments import quickstart_detection
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 

@@ -9,7 +9,8 @@ run      python launch.py --config experiments/quickstart_yolo.py
 smoke    python launch.py --config experiments/quickstart_yolo.py:smoke
 """
 
-from experiments import embedded, quickstart_detection
+from experiments import quickstart_detection
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 
@@ -20,7 +21,7 @@ def get_config(arg=""):
     given = arguments(arg, smoke=False)
     model = node(
         models.YOLOv3,
-        trunk=node(models.ResidualDarknet, blocks=(1, 1, 1), width=16),
+        backbone=node(models.ResidualDarknet, blocks=(1, 1, 1), width=16),
         num_classes=embedded.CLASSES,
         endpoints=("stage3",),
         priors=PRIORS,

@@ -11,11 +11,11 @@ Arguments: `version=v1` puts the stride into the first 1×1 layer, as in the pap
 `--mode evaluate`, averages ten crops at each of the paper's five scales.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Loss, TopK
-from vision_jax.models.resnet import DEPTHS
+from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 BATCH = 256
@@ -33,7 +33,7 @@ def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(models.ResNet, stages=stages, block=block, version=given.version),
+                backbone=node(models.ResNet, stages=stages, block=block, version=given.version),
                 head=node(models.PoolHead, num_classes=1000),
             ),
             augment=(node(tasks.augment.Flip),),

@@ -15,7 +15,8 @@ it; `zero_gamma`, every residual branch starts as nothing; `no_bias_decay`, of b
 initialisation, the paper's from Xavier's.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import tasks
 from vision_jax.config import arguments, node
 from vision_jax.training import optimizer, schedule
@@ -27,7 +28,7 @@ TRICKS = ("scaling", "warmup", "zero_gamma", "no_bias_decay", "cosine", "smoothi
 def get_config(arg=""):
     given = arguments(arg, smoke=False, **dict.fromkeys(TRICKS, True))
     config = resnet50.get_config("smoke" if given.smoke else "")
-    config.task.model.trunk.zero_gamma = given.zero_gamma
+    config.task.model.backbone.zero_gamma = given.zero_gamma
     recipe(config, given)
     return embedded.smoke(config, size=64) if given.smoke else config
 

@@ -19,7 +19,7 @@ from vision_jax.training import Expect
 def get_config(arg=""):
     given = arguments(arg, smoke=False, **dict.fromkeys(parent.TRICKS, True))
     config = parent.get_config(arg)
-    config.task.model.trunk.stem, config.task.model.trunk.shortcut = "deep", "pool"
+    config.task.model.backbone.stem, config.task.model.backbone.shortcut = "deep", "pool"
     others = [trick for trick in parent.TRICKS if trick != "mixup"]
     if not given.smoke and all(getattr(given, trick) for trick in others):
         value = 0.7915 if given.mixup else 0.7848

@@ -14,7 +14,8 @@ batch; the average of the weights takes every step, there every 32nd, over as lo
 images go on through the whole set, where there each epoch draws anew.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import data, tasks
 from vision_jax.config import UserError, arguments, node
 from vision_jax.training import Ema, Expect, optimizer, schedule

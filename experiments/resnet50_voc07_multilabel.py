@@ -11,7 +11,7 @@ run      python launch.py --config experiments/resnet50_voc07_multilabel.py
 smoke    python launch.py --config experiments/resnet50_voc07_multilabel.py:smoke
 
 One sigmoid per class. `tune` is as in `transfer_pets.py`, by default `all`: the whole network, the
-trunk at a tenth of the head's rate with ImageNet's batch statistics. Crops keep at least half of
+backbone at a tenth of the head's rate with ImageNet's batch statistics. Crops keep at least half of
 the image's area, so that few of the labelled objects are cut away.
 """
 

@@ -10,7 +10,7 @@ smoke    python launch.py --config experiments/resnet_cifar10.py:smoke
 holds 5,000 images out while it tunes; here all 50,000 train and the test set is the evaluation.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import UserError, arguments, node
 from vision_jax.evaluation import Confusion, Loss, TopK
@@ -33,7 +33,7 @@ def get_config(arg=""):
             tasks.Classification,
             model=node(
                 models.Classifier,
-                trunk=node(
+                backbone=node(
                     models.ResNetCifar, blocks=(given.depth - 2) // 6, residual=not given.plain
                 ),
                 head=node(models.PoolHead, num_classes=10),

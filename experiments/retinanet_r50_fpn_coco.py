@@ -9,11 +9,11 @@ run      python launch.py --config experiments/retinanet_r50_fpn_coco.py
 smoke    python launch.py --config experiments/retinanet_r50_fpn_coco.py:smoke
 
 P6 is made from C5, as in the paper; the box loss is L1. Published weights: torchvision's need
-`pyramid.source=p5` and `trunk.eps=0.0`, detectron2's `cell=exact`, `spacing=network` and sizes that
+`pyramid.source=p5` and `backbone.eps=0.0`, detectron2's `cell=exact`, `spacing=network` and sizes that
 are not rounded; see `vision_jax.weights.detectron2`.
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments
 

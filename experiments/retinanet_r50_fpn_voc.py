@@ -9,7 +9,7 @@ run      python launch.py --config experiments/retinanet_r50_fpn_voc.py
 smoke    python launch.py --config experiments/retinanet_r50_fpn_voc.py:smoke
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments
 

@@ -9,7 +9,7 @@ run      python launch.py --config experiments/rpn_vgg16_voc07.py
 smoke    python launch.py --config experiments/rpn_vgg16_voc07.py:smoke
 """
 
-from experiments import rcnn
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import ProposalRecall
@@ -18,7 +18,7 @@ from vision_jax.evaluation import ProposalRecall
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
     whole = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
-    model = models.ProposalNetwork(whole.trunk, whole.pyramid, whole.rpn.clone(after_nms=2000))
+    model = models.ProposalNetwork(whole.backbone, whole.pyramid, whole.rpn.clone(after_nms=2000))
     config = rcnn.voc(model)
     config.init.skip = rcnn.FRESH
     config.steps, config.optimizer.schedule.boundaries = 40_000, (30_000,)

@@ -15,7 +15,7 @@ The paper weighs classes by median frequency; `tasks.median_frequency` computes 
 --config.task.class_weights, which VOC, whose background is most of every image, does without.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
@@ -31,7 +31,7 @@ def get_config(arg=""):
     if given.smoke:
         config.task.model = node(
             models.Segmenter,
-            trunk=tiny_trunk(),
+            backbone=tiny_backbone(),
             head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1)),
         )
         config.init.weights = None
@@ -87,6 +87,6 @@ def scenes(model, crop, side, batch_size):
     return config
 
 
-def tiny_trunk():
+def tiny_backbone():
     """Of the smokes: a VGG of two layers."""
     return node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync")

@@ -1,4 +1,4 @@
-"""SSD300 on ResNet-50 on PASCAL VOC 2007 + 2012: another trunk under the paper's detector.
+"""SSD300 on ResNet-50 on PASCAL VOC 2007 + 2012: another backbone under the paper's detector.
 
 paper    Liu et al. 2016 for the detector; conv3_x, conv4_x and conv5_x of ResNet-50 have the grids
          of conv4_3, fc7 and conv8_2, so that default boxes, loss and recipe stay
@@ -10,7 +10,8 @@ run      python launch.py --config experiments/ssd300_resnet50_voc0712.py
 smoke    python launch.py --config experiments/ssd300_resnet50_voc0712.py:smoke
 """
 
-from experiments import embedded, ssd300_vgg16_voc0712
+from experiments import ssd300_vgg16_voc0712
+from experiments.shared import embedded
 from vision_jax import models, tasks
 from vision_jax.config import arguments, node
 
@@ -20,12 +21,12 @@ def get_config(arg=""):
     config = ssd300_vgg16_voc0712.get_config()
     model = node(models.SSD300ResNet, num_classes=config.task.model.num_classes)
     config.task = node(tasks.Detection, model=model)
-    config.init.weights, config.init.skip = "resnet50.safetensors", "(?!trunk/).*"
+    config.init.weights, config.init.skip = "resnet50.safetensors", "(?!backbone/).*"
     config.expect = None
     if given.smoke:
         config.task.model = node(
             models.SSD,
-            trunk=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8),
+            backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8),
             boxes=node(
                 models.DefaultBoxes,
                 scales=(0.15, 0.3, 0.5, 0.7),

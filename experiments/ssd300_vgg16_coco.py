@@ -14,7 +14,7 @@ from experiments import ssd300_vgg16_voc0712
 from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import COCO
-from vision_jax.models.ssd_boxes import COCO_300, COCO_512
+from vision_jax.models.detectors.ssd_boxes import COCO_300, COCO_512
 
 CLASSES = 80
 

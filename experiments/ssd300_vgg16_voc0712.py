@@ -3,7 +3,7 @@
 paper    Liu et al., "SSD: Single Shot MultiBox Detector", 2016, with its later "expansion"
          augmentation (section 3.6)
 needs    VGG-16 of ImageNet as `vgg16_reducedfc.pth` (ssd.pytorch's) beside you, or
-         --config.init.weights=FILE: a classifier in torchvision's names gives the trunk alone
+         --config.init.weights=FILE: a classifier in torchvision's names gives the backbone alone
 expect   77.2 % mAP on VOC 2007's test set, by VOC 2007's rules (the authors' repository; 77.43 %
          from ssd.pytorch, which has 58.12 % without augmentation)
 cost     120,000 steps of 32 images, 31.4 G multiply-adds forward each
@@ -15,7 +15,7 @@ smoke    python launch.py --config experiments/ssd300_vgg16_voc0712.py:smoke
 ssd.pytorch's need `--config.task.model.boxes.clip=all`.
 """
 
-from experiments import embedded
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import VOC
@@ -23,7 +23,7 @@ from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 CLASSES = 20
 MEAN = (123 / 255, 117 / 255, 104 / 255)  # R, G, B
-FRESH = "(?!trunk/|fc6/|fc7/).*"  # what no classifier has
+FRESH = "(?!backbone/|fc6/|fc7/).*"  # what no classifier has
 
 
 def get_config(arg="", size=300, ap50=0.772):
@@ -95,7 +95,7 @@ def tiny(config):
     """The smoke of all SSDs on VGG: one program, with every layer that is SSD's own."""
     config.task.model = node(
         models.SSD,
-        trunk=node(
+        backbone=node(
             models.VGG, kernels=((3,),) * 5, width=8, keep=("conv4_1", "conv5_1"), ceil_mode=True
         ),
         boxes=node(

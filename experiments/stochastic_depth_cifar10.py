@@ -27,8 +27,8 @@ def get_config(arg=""):
         )
     config = resnet_cifar10.get_config("depth=14,smoke" if given.smoke else "depth=110")
     if given.rule != "none":
-        config.task.model.trunk.drop_path = 1 - given.p
-        config.task.model.trunk.drop_rule = given.rule
+        config.task.model.backbone.drop_path = 1 - given.p
+        config.task.model.backbone.drop_rule = given.rule
     config.optimizer = node(
         optimizer.Optimizer,
         rule=node(optimizer.Sgd, momentum=0.9, nesterov=True),

@@ -3,7 +3,7 @@
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, node
-from vision_jax.models.probe import ProbeHead
+from vision_jax.models.classifiers.probe import ProbeHead
 
 TUNE = ("head", "last", "all", "scratch")
 
@@ -13,10 +13,10 @@ def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -
 
     Args:
       config: a classification experiment; changed in place.
-      how: 'head', a linear classifier on frozen features; 'last', the last stages of the trunk too;
-        'all', the whole network. In both the trunk learns at a tenth of the head's rate, and keeps
+      how: 'head', a linear classifier on frozen features; 'last', the last stages of the backbone too;
+        'all', the whole network. In both the backbone learns at a tenth of the head's rate, and keeps
         its batch statistics. 'scratch' trains all of a fresh network at the full rate.
-      stages: patterns of the trunk's parameters by stage, from the image on.
+      stages: patterns of the backbone's parameters by stage, from the image on.
       last: how many stages 'last' trains.
 
     Raises:
@@ -25,14 +25,14 @@ def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -
     if how not in TUNE:
         raise UserError(f"tune={how!r}: use one of {', '.join(TUNE)}")
     if not 1 <= last <= len(stages):
-        raise UserError(f"last={last}: the trunk has {len(stages)} stages")
+        raise UserError(f"last={last}: the backbone has {len(stages)} stages")
     if how == "scratch":
         config.init.weights = None
         return config
-    config.task.model.trunk.norm = "frozen"
-    trained = {"head": (), "last": stages[-last:], "all": ("trunk/.*",)}[how]
+    config.task.model.backbone.norm = "frozen"
+    trained = {"head": (), "last": stages[-last:], "all": ("backbone/.*",)}[how]
     config.optimizer.trainable = ("head/.*", *trained)
-    config.optimizer.groups = (("trunk/.*", 0.1),)
+    config.optimizer.groups = (("backbone/.*", 0.1),)
     return config
 
 

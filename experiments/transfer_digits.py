@@ -10,15 +10,16 @@ measured top-1 with count=100, one seed, after 4 epochs of shapes: head 0.37, he
          all 0.65, scratch 0.81: from shapes to digits, little carries over
 
 `tune` says what is trained: `head` (default), a linear classifier on frozen features; `last`, also
-the last stages; `all`; each with the trunk at a tenth of the rate; `scratch`, a fresh network.
+the last stages; `all`; each with the backbone at a tenth of the rate; `scratch`, a fresh network.
 `endpoint=stage2` puts the linear classifier on another feature map.
 """
 
-from experiments import embedded, quickstart, transfer
+from experiments import quickstart, transfer
+from experiments.shared import embedded
 from vision_jax import data
 from vision_jax.config import arguments, node
 
-STAGES = ("trunk/conv1/.*", "trunk/stage1_.*", "trunk/stage2_.*", "trunk/stage3_.*")
+STAGES = ("backbone/conv1/.*", "backbone/stage1_.*", "backbone/stage2_.*", "backbone/stage3_.*")
 
 
 def get_config(arg=""):

@@ -9,7 +9,7 @@ run      python launch.py --config experiments/transfer_pets.py
 smoke    python launch.py --config experiments/transfer_pets.py:smoke
 
 `tune` says what is trained: `head` (default), a linear classifier on frozen features; `last`, also
-the last stages; `all`; each with the trunk at a tenth of the rate; `scratch`, a fresh network.
+the last stages; `all`; each with the backbone at a tenth of the rate; `scratch`, a fresh network.
 `endpoint=conv4_x` puts the linear classifier on another feature map.
 """
 
@@ -18,7 +18,7 @@ from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.training import schedule
 
-STAGES = ("trunk/conv1/.*", *(f"trunk/conv{stage}_.*" for stage in (2, 3, 4, 5)))
+STAGES = ("backbone/conv1/.*", *(f"backbone/conv{stage}_.*" for stage in (2, 3, 4, 5)))
 
 
 def get_config(arg=""):

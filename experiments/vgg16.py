@@ -13,7 +13,8 @@ smoke    python launch.py --config experiments/vgg16.py:smoke
 et al.'s initialisation, where the paper copies layers of a trained configuration A.
 """
 
-from experiments import embedded, resnet50
+from experiments import resnet50
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect

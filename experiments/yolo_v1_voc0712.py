@@ -2,7 +2,7 @@
 
 paper    Redmon et al., "You Only Look Once: Unified, Real-Time Object Detection", 2015
 needs    the run folder `runs/extraction` of `darknet19_imagenet.py:network=extraction` with
-         --config.task.model.trunk.norm=none (not for `form=shipped`), or
+         --config.task.model.backbone.norm=none (not for `form=shipped`), or
          --config.init.weights=FOLDER, or the argument `pretrain`
 expect   63.4 % mAP on VOC 2007's test set, by VOC 2007's rules (as quoted in SSD's repository)
 cost     135 epochs of 16,551 images, 20.3 G multiply-adds forward each
@@ -18,14 +18,15 @@ exposure change by up to 1.5, and hue, of which the paper does not speak, by a t
 
 Darknet's `yolov1.weights` is measured by `:form=shipped --mode evaluate
 --config.init.weights=yolov1.weights --config.task.model.form_of_norm=darknet
---config.task.model.trunk.form=darknet`.
+--config.task.model.backbone.form=darknet`.
 """
 
-from experiments import darknet19_imagenet, embedded
+from experiments import darknet19_imagenet
+from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import UserError, arguments, node, suggest
 from vision_jax.evaluation import VOC
-from vision_jax.models.darknet import EXTRACTION
+from vision_jax.models.classifiers.darknet import EXTRACTION
 from vision_jax.training import Expect, Experiment, Stage, optimizer, schedule
 
 CLASSES = 20
@@ -38,8 +39,8 @@ def get_config(arg=""):
     if given.form not in FORMS:
         raise UserError(f"form={given.form!r}{suggest(given.form, FORMS)}")
     norm = "sync" if given.form == "shipped" else "none"
-    trunk = node(models.Darknet, stages=EXTRACTION, norm=norm)
-    model = node(models.YOLOv1, trunk=trunk, norm=norm, num_classes=CLASSES)
+    backbone = node(models.Darknet, stages=EXTRACTION, norm=norm)
+    model = node(models.YOLOv1, backbone=backbone, norm=norm, num_classes=CLASSES)
     if given.form == "shipped":
         model.update(boxes=3, local=256, hidden=())
     elif given.form == "lecture":
@@ -52,7 +53,7 @@ def get_config(arg=""):
         config.expect = node(Expect, metric="eval/ap50", value=0.634, source=source)
     if given.pretrain:
         pretrain(config, darknet19_imagenet.get_config("network=extraction"))
-        config.stages[0].changes += (("task.model.trunk.norm", norm),)
+        config.stages[0].changes += (("task.model.backbone.norm", norm),)
     return tiny(config) if given.smoke else config
 
 
@@ -117,10 +118,10 @@ def pretrain(config, *classifiers):
 
 
 def tiny(config):
-    """The smoke of YOLO v1: cells of 8 pixels, two layers beside the trunk."""
+    """The smoke of YOLO v1: cells of 8 pixels, two layers beside the backbone."""
     model = config.task.model
-    fields = {"stages": TINY_STAGES, "norm": model.trunk.norm}
-    model.trunk = node(models.Darknet, **fields)
+    fields = {"stages": TINY_STAGES, "norm": model.backbone.norm}
+    model.backbone = node(models.Darknet, **fields)
     hidden = () if model.local else (32,)
     model.update(endpoint="stage4", side=8, convs=((8, 1),), hidden=hidden, top=20)
     model.local = min(model.local, 4)

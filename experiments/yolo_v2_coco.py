@@ -12,7 +12,7 @@ from experiments import yolo_v2_voc0712
 from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import COCO
-from vision_jax.models.yolo_v2 import COCO_PRIORS
+from vision_jax.models.detectors.yolo_v2 import COCO_PRIORS
 
 CLASSES = 80
 

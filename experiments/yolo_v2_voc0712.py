@@ -16,11 +16,12 @@ at 224 and at 448 pixels, in front, as stages. `sweeps/path_from_yolo.py` takes 
 back one by one.
 
 Darknet's `yolov2-voc.weights` is measured by `--mode evaluate --config.task.model.form=darknet
---config.init.weights=yolov2-voc.weights --config.task.model.trunk.form=darknet
+--config.init.weights=yolov2-voc.weights --config.task.model.backbone.form=darknet
 --config.task.model.reorg=darknet`.
 """
 
-from experiments import darknet19_imagenet, embedded, yolo_v1_voc0712
+from experiments import darknet19_imagenet, yolo_v1_voc0712
+from experiments.shared import embedded
 from vision_jax import data, models
 from vision_jax.config import arguments, node
 from vision_jax.training import schedule
@@ -30,7 +31,7 @@ SIZES = tuple(range(320, 609, 32))
 
 def get_config(arg=""):
     given = arguments(arg, size=416, multiscale=True, pretrain=False, smoke=False)
-    model = node(models.YOLOv2, trunk=node(models.Darknet), num_classes=yolo_v1_voc0712.CLASSES)
+    model = node(models.YOLOv2, backbone=node(models.Darknet), num_classes=yolo_v1_voc0712.CLASSES)
     config = yolo_v1_voc0712.voc0712(model, given.size)
     recipe(config, given.multiscale)
     config.init.weights = "runs/darknet19_448"
@@ -54,7 +55,7 @@ def recipe(config, multiscale):
 def tiny(config):
     """The smoke of YOLO v2, with a passthrough; of two sizes where the experiment has several."""
     model = config.task.model
-    model.trunk = node(models.Darknet, stages=yolo_v1_voc0712.TINY_STAGES)
+    model.backbone = node(models.Darknet, stages=yolo_v1_voc0712.TINY_STAGES)
     model.update(endpoint="stage4", passthrough="stage3", top=20)
     model.update(priors=((1.2, 1.2), (2.5, 2.5)), convs=(16,), reduced=8, merged=16)
     several = any("PerBatch" in str(part) for part in config.train.transforms)

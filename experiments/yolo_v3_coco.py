@@ -10,7 +10,7 @@ smoke    python launch.py --config experiments/yolo_v3_coco.py:smoke
 
 Darknet's published `yolov3.weights` is measured by `--mode evaluate
 --config.init.weights=yolov3.weights --config.task.model.form=darknet
---config.task.model.trunk.form=darknet`; `:size=608` evaluates at another size.
+--config.task.model.backbone.form=darknet`; `:size=608` evaluates at another size.
 """
 
 from experiments import yolo_v2_coco, yolo_v3_voc0712
@@ -26,7 +26,7 @@ def get_config(arg=""):
     given = arguments(arg, size=416, smoke=False)
     freebies = "sync=False,cosine=False,smoothing=False,mixup=False"
     config = yolo_v3_voc0712.get_config(f"size={given.size},{freebies}")
-    config.task.model.norm = config.task.model.trunk.norm = "sync"
+    config.task.model.norm = config.task.model.backbone.norm = "sync"
     yolo_v2_coco.on_coco(config)
     config.eval.transforms = (node(data.Letterbox, size=given.size),)
     config.optimizer.schedule = node(

@@ -12,14 +12,14 @@ From scratch. Darknet's `yolov3-tiny.weights` is measured as its `yolov3.weights
 from experiments import yolo_v3_coco, yolo_v3_voc0712
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.darknet import TINY, TINY_POOLS
-from vision_jax.models.yolo_v3 import COCO_PRIORS_TINY
+from vision_jax.models.classifiers.darknet import TINY, TINY_POOLS
+from vision_jax.models.detectors.yolo_v3 import COCO_PRIORS_TINY
 
 
 def get_config(arg=""):
     given = arguments(arg, size=416, smoke=False)
     config = yolo_v3_coco.get_config(f"size={given.size}")
-    config.task.model.trunk = node(models.Darknet, stages=TINY, pools=TINY_POOLS)
+    config.task.model.backbone = node(models.Darknet, stages=TINY, pools=TINY_POOLS)
     config.task.model.update(endpoints=("stage7", "stage5"), priors=COCO_PRIORS_TINY)
     config.task.model.update(masks=((3, 4, 5), (0, 1, 2)), neck=((256,), ()))
     config.task.model.update(out=(512, 256), lateral=(128,))

@@ -17,7 +17,8 @@ every other image with another one, λ ~ Beta(1.5, 1.5), but for the last tenth 
 (GluonCV: 20 epochs).
 """
 
-from experiments import darknet53_imagenet, embedded, yolo_v1_voc0712, yolo_v2_voc0712
+from experiments import darknet53_imagenet, yolo_v1_voc0712, yolo_v2_voc0712
+from experiments.shared import embedded
 from vision_jax import data, models
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect, schedule
@@ -29,8 +30,8 @@ FREEBIES = ("augment", "sync", "shapes", "cosine", "smoothing", "mixup")
 def get_config(arg=""):
     options = {"size": 416, "pretrain": False, "smoke": False, **dict.fromkeys(FREEBIES, True)}
     given = arguments(arg, **options)
-    trunk = node(models.ResidualDarknet)
-    model = node(models.YOLOv3, trunk=trunk, num_classes=yolo_v1_voc0712.CLASSES)
+    backbone = node(models.ResidualDarknet)
+    model = node(models.YOLOv3, backbone=backbone, num_classes=yolo_v1_voc0712.CLASSES)
     config = yolo_v1_voc0712.voc0712(model, given.size)
     freebies(config, given)
     config.epochs, config.init.weights = 200.0, "runs/darknet53"
@@ -51,7 +52,7 @@ def freebies(config, given, sizes=yolo_v2_voc0712.SIZES):
       sizes: of the random shapes.
     """
     norm = "sync" if given.sync else "local"
-    config.task.model.norm = config.task.model.trunk.norm = norm
+    config.task.model.norm = config.task.model.backbone.norm = norm
     config.task.model.smoothing = 0.1 if given.smoothing else 0.0
     step = node(schedule.Step, value=1e-3, boundaries=(160, 180))
     rate = node(schedule.Cosine, value=1e-3) if given.cosine else step
@@ -72,7 +73,9 @@ def tiny(config):
     """The smoke of all YOLO v3s, one program: two scales, one size."""
     model = config.task.model
     model.smoothing, config.optimizer.schedule = 0.1, node(schedule.Constant, value=1e-3)
-    model.trunk = node(models.ResidualDarknet, blocks=(1, 1, 1), width=4, norm=model.trunk.norm)
+    model.backbone = node(
+        models.ResidualDarknet, blocks=(1, 1, 1), width=4, norm=model.backbone.norm
+    )
     model.update(endpoints=("stage3", "stage2"), neck=((16,), ()), out=(16, 16), lateral=(8,))
     model.priors = ((10, 10), (14, 14), (18, 18), (22, 22), (28, 28), (40, 40))
     model.update(masks=((3, 4, 5), (0, 1, 2)), top=20)

@@ -11,7 +11,8 @@ weight decay are AlexNet's, about which the paper is silent; its renormalisation
 root mean square of 0.1 is not here.
 """
 
-from experiments import alexnet, embedded, resnet50
+from experiments import alexnet, resnet50
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 

@@ -19,7 +19,10 @@ import jaxtyping
 import pytest
 
 ROOT = pathlib.Path(__file__).parent.parent
-CHECKED = [f"vision_jax.{room}" for room in ("ops", "models", "tasks", "evaluation")]
+CHECKED = [
+    f"vision_jax.{room}"
+    for room in ("kernels", "ops", "models", "tasks", "evaluation", "inspect", "export")
+]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 
@@ -27,7 +30,7 @@ jax.config.update("jax_numpy_rank_promotion", "raise")
 @pytest.fixture(autouse=True)
 def _strict_dtypes_in_ops(request):
     """Ops are also held to explicit dtypes; rooms above may mix a float with an int."""
-    if "/tests/ops/" not in str(request.node.path):
+    if not {"ops", "kernels"} & {*request.node.path.parts}:
         yield
         return
     with jax.numpy_dtype_promotion("strict"):

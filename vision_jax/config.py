@@ -88,7 +88,7 @@ def build(tree: Any) -> Any:
 
 
 def locate(name: str) -> Callable:
-    """The object with a dotted name, such as 'vision_jax.models.resnet.ResNet'."""
+    """The object with a dotted name, such as 'vision_jax.models.classifiers.resnet.ResNet'."""
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)

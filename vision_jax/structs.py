@@ -1,9 +1,11 @@
-"""What travels between rooms: the batch, its targets, and what detectors find.
+"""The data that rooms hand to each other: batches, targets, detections, and the detector protocol.
 
 Images are NHWC RGB. Boxes are `xyxy`, float32, in pixels of the network's input. Lists of objects
 are padded to a fixed length `m` (`max_boxes`), with `valid` False on padding. Labels are 0..C-1
 without background.
 """
+
+from typing import Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
@@ -14,7 +16,7 @@ Array = jax.Array | np.ndarray
 
 @struct.dataclass
 class Targets:
-    """What a batch is trained towards. A field that a task does not use stays None.
+    """The truth that a batch is trained towards. A field that a task does not use stays None.
 
     Padding rule: objects i with `valid[:, i] == False` hold zeros (label -1) and count for nothing.
     """
@@ -37,9 +39,9 @@ class Targets:
 class Batch:
     """One global batch, or a device's share of it."""
 
-    # (b, h, w, c) uint8 in 0..255, or float32 where a task asks for it; None in batches that come
-    # without pixels, which the devices fill in
-    image: Array
+    # (b, h, w, c) uint8 in 0..255, or float32 where a task asks for it; None where the devices fill
+    # in the pixels (`train.device_cache`)
+    image: Array | None
     valid: Array  # (b,) bool, False on examples that only fill the last batch
     index: Array  # (b,) int32, position in the global batch; random draws fold it in
     targets: Targets = Targets()
@@ -50,7 +52,7 @@ class Batch:
     @property
     def count(self) -> int:
         """Number of rows, padding included."""
-        return self.image.shape[0]
+        return self.valid.shape[0]
 
 
 @struct.dataclass
@@ -63,3 +65,53 @@ class Detections:
     valid: Array  # (b, n) bool
     masks: Array | None = None  # (b, n, s, s) float32 probabilities within each box
     keypoints: Array | None = None  # (b, n, k, 3) float32: x, y, score
+
+
+Terms = dict[str, tuple[Array, Array]]  # {name: (sum, weight)}; a loss is sum / weight
+
+
+@runtime_checkable
+class Detector(Protocol):
+    """A network that `tasks.Detection` trains and evaluates; a linen module, with static shapes.
+
+    All detectors use these words. Fields: `num_classes`, `layers`, `anchor_sizes`, `anchor_ratios`,
+    `positive_iou`, `negative_iou`, `box_weights`, `score_threshold`, `nms_threshold`,
+    `pre_nms_top_k`, `max_detections`. Outputs: `class_logits`, `box_deltas`, `objectness_logits`,
+    `anchors` (a, 4).
+    """
+
+    num_classes: int
+
+    def __call__(
+        self,
+        images: Array,
+        sizes: Array,
+        targets: Targets | None = None,
+        *,
+        train: bool = False,
+        keys: Array | None = None,
+    ) -> dict[str, Any]:
+        """Finds everything that `loss` and `detect` read.
+
+        Args:
+          images: (b, h, w, c), normalised, padded at the right and the bottom.
+          sizes: (b, 2), height and width of each image's content in pixels of `images`.
+          targets: where a loss is wanted; else None, or nothing but proposals made beforehand.
+          train: batch statistics and dropout.
+          keys: (b,), one random key per example, for sampling and dropout.
+        """
+
+    def loss(self, outputs: dict[str, Any], targets: Targets, valid: Array) -> Terms:
+        """Returns the loss's terms; images with `valid` (b,) False are left out."""
+
+    def detect(self, outputs: dict[str, Any], sizes: Array) -> Detections:
+        """Returns what was found, in pixels of the network's input; touches no parameters."""
+
+    def metrics(self, outputs: dict[str, Any], targets: Targets, valid: Array) -> Terms:
+        """Returns what is logged in training, {name: (sum, count)}; {} for nothing."""
+
+    def anchors(self, height: int, width: int) -> Array | None:
+        """Returns the boxes (a, 4) that outputs refine, xyxy in pixels; None without any."""
+
+    def matches(self, targets: Targets, height: int, width: int) -> Array | None:
+        """Returns each anchor's object (b, a), or `ops.assign`'s numbers; None without anchors."""

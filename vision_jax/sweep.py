@@ -5,7 +5,7 @@ A sweep file has `get_config(arg)` like every experiment, and
     def sweep(add, argument=""):
         for depth in (20, 56):
             for seed in range(3):
-                add(**{"task.model.trunk.depth": depth, "seed": seed})
+                add(**{"task.model.backbone.depth": depth, "seed": seed})
 
 `argument` is what follows the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
 run another one. A run is called by its changes, or `add("name", …)`. A file may also have

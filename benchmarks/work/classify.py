@@ -16,7 +16,7 @@ from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normali
 def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
     import jax
 
-    from vision_jax.models.folding import fold_norms
+    from vision_jax.export.folding import fold_norms
 
     task, batch, variables = setting(shared, network, batch_size, size)
     variables = fold_norms(task.model, variables, task.normalize(jax.numpy.asarray(batch.image)))
@@ -75,8 +75,8 @@ def lenet_table() -> Any:
     from vision_jax.weights.engine import Row, Table
 
     rows = (
-        Row("conv1", "trunk/C1", "conv_bias"),
-        Row("conv2", "trunk/C3", "conv_bias"),
+        Row("conv1", "backbone/C1", "conv_bias"),
+        Row("conv2", "backbone/C3", "conv_bias"),
         Row("fc1", "head/C5", "dense_bias", (16, 5, 5)),
         Row("fc2", "head/F6", "dense_bias"),
         Row("fc3", "head/out", "dense_bias"),

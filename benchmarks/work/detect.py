@@ -28,7 +28,7 @@ TWO_STAGES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
 # What else than boxes some detectors find, as targets name it.
 FURTHER = {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}
 _ON_RESNET = ("retinanet", *TWO_STAGES)
-_TRAINED = ("(?!trunk/conv1/|trunk/conv2_|.*/norm/).*",)
+_TRAINED = ("(?!backbone/conv1/|backbone/conv2_|.*/norm/).*",)
 
 
 def infer(
@@ -36,7 +36,7 @@ def infer(
 ) -> Work:
     import jax
 
-    from vision_jax.models.folding import fold_norms
+    from vision_jax.export.folding import fold_norms
     from vision_jax.ops.masks import paste_masks
 
     task, batch, variables = setting(shared, network, batch_size, height, width)
@@ -131,7 +131,7 @@ def make(network: str, dtype: str = "float32", deterministic: bool = False) -> A
     order of sums; the others' are as they are.
     """
     from vision_jax import models
-    from vision_jax.models.ssd_boxes import COCO_300
+    from vision_jax.models.detectors.ssd_boxes import COCO_300
 
     labels = detector_labels(network)
     classes = labels - 1

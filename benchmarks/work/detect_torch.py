@@ -104,11 +104,11 @@ def make(network: str, height: int, width: int) -> nn.Module:
     size = {"min_size": min(height, width), "max_size": max(height, width)}
 
     def pyramid(**options: object) -> nn.Module:
-        trunk = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
-        for name, norm in trunk.named_modules():
+        backbone = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
+        for name, norm in backbone.named_modules():
             if name.endswith("bn3"):  # nothing is divided by what the branches add up to
                 norm.weight.mul_(0.2)
-        return _resnet_fpn_extractor(trunk, _TRAINED_STAGES, **options)
+        return _resnet_fpn_extractor(backbone, _TRAINED_STAGES, **options)
 
     def retinanet() -> nn.Module:
         top = LastLevelP6P7(256, 256)

@@ -50,12 +50,12 @@ def _work(experiment, passes: int, seeds: int, steps: int) -> Work:
 
 def _experiment(net: str, batch_size: int, seeds: int):
     from vision_jax import data, models, tasks
-    from vision_jax.models.lenet import LeNetHead, LeNetTrunk
+    from vision_jax.models.classifiers.lenet import LeNetBackbone, LeNetHead
     from vision_jax.training import Experiment, Optimizer, Sgd, schedule
 
     networks = {
         "lenet": lambda: models.Classifier(
-            LeNetTrunk(act="relu", pool="max"), LeNetHead(10, act="relu")
+            LeNetBackbone(act="relu", pool="max"), LeNetHead(10, act="relu")
         ),
         "resnet8": lambda: models.CifarResNet(8),
     }

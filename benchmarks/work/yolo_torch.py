@@ -162,7 +162,7 @@ class YOLOv3(nn.Module):
             if scale.lateral is not None:
                 number += 1  # a route back to the neck
                 unit(scale.lateral)
-                number += 2  # upsampling, and a route to the trunk
+                number += 2  # upsampling, and a route to the backbone
             for part in (*scale.neck, scale.out):
                 unit(part)
             found[f"layers.{number}.weight"] = scale.predict.weight

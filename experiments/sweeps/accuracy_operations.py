@@ -17,11 +17,12 @@ import importlib
 import jax
 import jax.numpy as jnp
 
-from experiments import embedded, quickstart
+from experiments import quickstart
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import UserError, arguments, build, node
-from vision_jax.models.lenet import LeNetHead, LeNetTrunk
-from vision_jax.models.summary import summarize
+from vision_jax.inspect.summary import summarize
+from vision_jax.models.classifiers.lenet import LeNetBackbone, LeNetHead
 from vision_jax.report import Claim
 
 NETS = {  # by experiment, and its argument
@@ -41,13 +42,13 @@ BUBBLES = ("multiply_adds", "eval/top1", "parameters")
 
 def _small():
     def cifar(blocks, width):
-        trunk = node(models.ResNetCifar, blocks=blocks, width=width)
-        return node(models.Classifier, trunk=trunk, head=node(models.PoolHead, num_classes=8))
+        backbone = node(models.ResNetCifar, blocks=blocks, width=width)
+        return node(models.Classifier, backbone=backbone, head=node(models.PoolHead, num_classes=8))
 
     return {
         "lenet": node(
             models.Classifier,
-            trunk=node(LeNetTrunk, act="relu", pool="max", padding=2),
+            backbone=node(LeNetBackbone, act="relu", pool="max", padding=2),
             head=node(LeNetHead, num_classes=8, act="relu"),
         ),
         "vgg": node(

@@ -12,7 +12,8 @@ flip), `lens` (and flip) or `trivial` (and crop and flip). Full: ResNet-20 on CI
 trains a narrow net on 600 shapes, which are few enough to be learnt by heart.
 """
 
-from experiments import embedded, resnet_cifar10
+from experiments import resnet_cifar10
+from experiments.shared import embedded
 from vision_jax import tasks
 from vision_jax.config import UserError, arguments, node
 from vision_jax.report import Claim
@@ -34,7 +35,7 @@ def get_config(arg=""):
     config = resnet_cifar10.get_config("smoke" if given.smoke else "")
     if given.twin:
         embedded.twin(config, steps=300, images=600)
-        config.task.model.trunk.update(blocks=1, width=8)
+        config.task.model.backbone.update(blocks=1, width=8)
         config.task.model.head.num_classes = 8
     parts = [getattr(tasks.augment, name) for name in PARTS[given.augment]]
     config.task.augment = tuple(node(part) for part in parts)

@@ -16,7 +16,8 @@ on one device its batch norm is synchronised anyway, so that its second step cha
 
 from types import SimpleNamespace
 
-from experiments import embedded, yolo_v3_voc0712
+from experiments import yolo_v3_voc0712
+from experiments.shared import embedded
 from vision_jax import data
 from vision_jax.config import UserError, arguments, node
 from vision_jax.report import Claim
@@ -51,7 +52,7 @@ def _twin(config, on):
     yolo_v3_voc0712.tiny(config)
     smoothing = config.task.model.smoothing if on["smoothing"] else 0.0
     twin(config, steps=400)
-    config.task.model.trunk.update(width=8)
+    config.task.model.backbone.update(width=8)
     config.task.model.update(neck=((32,), ()), out=(32, 32), lateral=(16,))
     yolo_v3_voc0712.freebies(config, SimpleNamespace(size=64, **on), TWIN_SIZES)
     config.task.model.smoothing = smoothing

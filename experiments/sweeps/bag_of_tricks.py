@@ -18,7 +18,8 @@ many layers without shortcuts learn little in 300 steps, so it has twice that.
 
 from types import SimpleNamespace
 
-from experiments import embedded, inception_v3, mobilenet_v1, resnet50_bag_of_tricks, resnet50_d
+from experiments import inception_v3, mobilenet_v1, resnet50_bag_of_tricks, resnet50_d
+from experiments.shared import embedded
 from vision_jax import data
 from vision_jax.config import UserError, arguments, node
 from vision_jax.report import Claim
@@ -52,7 +53,7 @@ def _twin(config, given):
             schedule.Step, value=rate, boundaries=(1 / 3, 2 / 3), unit="fraction"
         )
     if given.net == "resnet":
-        config.task.model.trunk.update(stages=(1, 1, 1), width=8, block="basic")
+        config.task.model.backbone.update(stages=(1, 1, 1), width=8, block="basic")
         config.task.model.head.num_classes = 8
     else:
         config.task.model.update(multiplier=0.25, num_classes=8)

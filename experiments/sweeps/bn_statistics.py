@@ -12,11 +12,12 @@ statistic, and h·w times the parameters) or `none`. Full: ResNet-20 on CIFAR-10
 narrower, on shapes.
 """
 
-from experiments import embedded, resnet_cifar10
+from experiments import resnet_cifar10
+from experiments.shared import embedded
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
-NORM = "task.model.trunk.norm"
+NORM = "task.model.backbone.norm"
 
 
 def get_config(arg=""):
@@ -25,7 +26,7 @@ def get_config(arg=""):
     config.expect = None
     if given.twin:
         embedded.twin(config, steps=300)
-        config.task.model.trunk.update(blocks=1, width=8)
+        config.task.model.backbone.update(blocks=1, width=8)
         config.task.model.head.num_classes = 8
     return config
 

@@ -13,14 +13,15 @@ nets without batch norm, whose identities are exact. All are measured on trainin
 training is the question.
 """
 
-from experiments import embedded, resnet_cifar10
+from experiments import resnet_cifar10
+from experiments.shared import embedded
 from vision_jax import data
 from vision_jax.config import UserError, arguments, node
 from vision_jax.report import Claim
 from vision_jax.training import Stage, optimizer, schedule
 
 KINDS = ("shallow", "constructed", "scratch")
-TRUNK = "task.model.trunk."
+TRUNK = "task.model.backbone."
 SHALLOW, DEEP = 1, 3  # blocks per stage: 8 and 20 layers
 RATE = 1e-3
 
@@ -34,11 +35,11 @@ def get_config(arg=""):
     if given.smoke:
         return config
     blocks = SHALLOW if given.kind == "shallow" else DEEP
-    config.task.model.trunk.update(blocks=blocks, residual=False, norm="none")
+    config.task.model.backbone.update(blocks=blocks, residual=False, norm="none")
     some = node(data.TFDS, name="cifar10", split="train[:5000]")
     if given.twin:
         embedded.twin(config, steps=300, rate=RATE)
-        config.task.model.trunk.width = 8
+        config.task.model.backbone.width = 8
         config.task.model.head.num_classes = 8
         some = node(data.TFDS, name="shapes/cls32", split="train[:1000]")
     config.eval.source = some
@@ -60,7 +61,7 @@ def _stages(steps):
         (TRUNK + "blocks", DEEP),
         (TRUNK + "identity_after", SHALLOW),
         ("init.weights", "stage:shallow"),
-        ("init.skip", f"trunk/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
+        ("init.skip", f"backbone/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
         ("steps", 1),
         ("optimizer.schedule.value", 0.0),
     )

@@ -12,10 +12,11 @@ twin asks it of a small ResNet on embedded shapes of 64×64 pixels, of which FCN
 2×2, on the images that it is trained on.
 """
 
-from experiments import embedded, fcn8s_vgg16_voc
+from experiments import fcn8s_vgg16_voc
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.fcn import FCNHead
+from vision_jax.models.segmenters.fcn import FCNHead
 from vision_jax.report import Claim
 
 STRIDE, SKIPS = "task.model.stride", "task.model.head.skips"
@@ -38,7 +39,7 @@ def tiny():
     """An FCN-8s on a ResNet of ten layers, 16 to 128 channels."""
     return node(
         models.FCN,
-        trunk=node(models.ResNet, stages=(1, 1, 1, 1), block="basic", width=16),
+        backbone=node(models.ResNet, stages=(1, 1, 1, 1), block="basic", width=16),
         head=node(FCNHead, num_classes=embedded.SEGMENTED, hidden=(), skips=TWIN[8]),
     )
 

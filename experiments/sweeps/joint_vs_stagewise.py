@@ -10,7 +10,8 @@ smoke    python launch.py --config experiments/sweeps/joint_vs_stagewise.py:smok
 `stagewise` trains without the box loss, then the box regressor alone for as many steps more.
 """
 
-from experiments import fast_rcnn_vgg16_voc07, rcnn
+from experiments import fast_rcnn_vgg16_voc07
+from experiments.shared import rcnn
 from vision_jax import data, models
 from vision_jax.config import arguments, node
 from vision_jax.report import Claim
@@ -22,7 +23,7 @@ def get_config(arg=""):
     config = fast_rcnn_vgg16_voc07.get_config("smoke" if given.smoke or given.twin else "")
     if given.twin:
         whole = rcnn.twin_network()
-        parts = {name: whole[name] for name in ("trunk", "pyramid", "head")}
+        parts = {name: whole[name] for name in ("backbone", "pyramid", "head")}
         rcnn.twin(config, node(models.FastRCNN, **parts), steps=300)
         for pipeline in (config.train, config.eval):
             jitter = node(data.JitteredTruth, count=32)

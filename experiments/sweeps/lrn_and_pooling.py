@@ -13,7 +13,8 @@ poolings with fewer channels, smaller first filters and no strides, for 32×32 i
 do not learn from weights as small as the paper's, so its begin ten times as large.
 """
 
-from experiments import alexnet, embedded
+from experiments import alexnet
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.report import Claim
@@ -29,8 +30,8 @@ def get_config(arg=""):
     embedded.twin(config, steps=300, rate=2e-3)
     config.task.model = node(
         models.Classifier,
-        trunk=node(
-            models.AlexNetTrunk,
+        backbone=node(
+            models.AlexNetBackbone,
             features=(16, 32, 32, 32, 32),
             kernels=(5, 3, 3, 3, 3),
             steps=(1, 1, 1, 1, 1),

@@ -10,7 +10,8 @@ A pixel is in the mask where its class has a probability of one half or more, in
 are still uncertain, as after the twin's few steps, a softmax hardly ever gets there.
 """
 
-from experiments import mask_rcnn_r50_fpn_coco, rcnn
+from experiments import mask_rcnn_r50_fpn_coco
+from experiments.shared import rcnn
 from experiments.sweeps.roi_pool_vs_align import network
 from vision_jax.config import arguments
 from vision_jax.report import Claim

@@ -10,7 +10,8 @@ Proposals of every run's own first stage, as many in the evaluation as the sweep
 the same number in all runs. The twin's images have one to three objects.
 """
 
-from experiments import faster_rcnn_vgg16_voc07, rcnn
+from experiments import faster_rcnn_vgg16_voc07
+from experiments.shared import rcnn
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 

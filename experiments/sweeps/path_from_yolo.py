@@ -17,12 +17,13 @@ its high resolution is 96 pixels.
 
 import itertools
 
-from experiments import embedded, yolo_v1_voc0712, yolo_v2_voc0712
+from experiments import yolo_v1_voc0712, yolo_v2_voc0712
+from experiments.shared import embedded
 from experiments.sweeps.bag_of_freebies import twin
 from vision_jax import data, models
 from vision_jax.config import UserError, arguments, node
-from vision_jax.models.darknet import EXTRACTION
-from vision_jax.models.yolo_v2 import HAND_PRIORS, VOC_PRIORS
+from vision_jax.models.classifiers.darknet import EXTRACTION
+from vision_jax.models.detectors.yolo_v2 import HAND_PRIORS, VOC_PRIORS
 from vision_jax.report import Claim
 
 STEPS = (
@@ -61,7 +62,7 @@ def _first(taken):
     """YOLO, and its first two steps."""
     config = yolo_v1_voc0712.get_config()
     norm = "sync" if taken[NORM] else "none"
-    config.task.model.norm = config.task.model.trunk.norm = norm
+    config.task.model.norm = config.task.model.backbone.norm = norm
     folder = "runs/extraction_bn" if taken[NORM] else "runs/extraction"
     config.init.weights = folder + ("_448" if taken[CLASSIFIER] else "")
     return config
@@ -73,7 +74,7 @@ def _second(taken):
     config = yolo_v2_voc0712.get_config(f"size={size},multiscale={taken[SCALES]}")
     model = config.task.model
     if not taken[NETWORK]:
-        model.trunk.stages, model.endpoint = EXTRACTION, "stage5"
+        model.backbone.stages, model.endpoint = EXTRACTION, "stage5"
         config.init.weights = "runs/extraction_bn_448"
     if not taken[PASSTHROUGH]:
         model.passthrough = ""
@@ -98,14 +99,14 @@ def _twin(config, taken):
         # The new network is deeper and thinner, as Darknet-19 is beside the first one.
         wide = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
         deep = (((3, 16),), ((3, 32),), ((3, 32), (1, 16), (3, 64)), ((3, 64), (1, 32), (3, 64)))
-        model.trunk = node(models.Darknet, stages=deep if taken[NETWORK] else wide)
+        model.backbone = node(models.Darknet, stages=deep if taken[NETWORK] else wide)
         model.update(endpoint="stage4", convs=(64,), reduced=16, merged=64, top=20, warm_up=800)
         model.passthrough = "stage3" if taken[PASSTHROUGH] else ""
         sides = TWIN_PRIORS if taken[PRIORS] else TWIN_HAND
         model.priors = tuple((w * size / 64, h * size / 64) for w, h in sides)
     else:
         stages = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
-        model.trunk = node(models.Darknet, stages=stages, norm=model.norm)
+        model.backbone = node(models.Darknet, stages=stages, norm=model.norm)
         model.update(endpoint="stage4", side=8, convs=((16, 1),), hidden=(256,), top=20)
     twin(config, steps=400)
 

@@ -19,7 +19,7 @@ from vision_jax.report import Claim
 from vision_jax.training import optimizer, schedule
 
 FULL, TWIN = (20, 32, 44, 56), (8, 44)  # layers
-BLOCKS, RESIDUAL = "task.model.trunk.blocks", "task.model.trunk.residual"
+BLOCKS, RESIDUAL = "task.model.backbone.blocks", "task.model.backbone.residual"
 
 
 def get_config(arg=""):
@@ -27,7 +27,7 @@ def get_config(arg=""):
     config = resnet_cifar10.get_config("smoke" if given.smoke else "")
     config.expect = None
     if given.twin:
-        config.task.model.trunk.width = 8
+        config.task.model.backbone.width = 8
         config.task.model.head.num_classes = 8
         config.task.augment = ()
         shapes = node(data.TFDS, name="shapes/cls32", split="train")

@@ -11,7 +11,8 @@ RoIPool rounds regions to whole cells: on the twin's map of stride 4 that is as 
 15 to 33 pixels as the full sweep's is for COCO's smaller objects.
 """
 
-from experiments import mask_rcnn_r50_fpn_coco, rcnn
+from experiments import mask_rcnn_r50_fpn_coco
+from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 from vision_jax.report import Claim

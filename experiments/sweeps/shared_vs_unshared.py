@@ -1,6 +1,6 @@
 """Should proposals and detections come from the same features?
 
-paper    Ren et al., "Faster R-CNN", 2015, table 2: with a trunk for each stage AP50 on VOC 2007 is
+paper    Ren et al., "Faster R-CNN", 2015, table 2: with a backbone for each stage AP50 on VOC 2007 is
          lower than with a shared one, which also costs half
 cost     full: 2 × 3 runs of 35,000 steps; twin: 2 × 3 runs of 300 steps
 run      python launch.py --config experiments/sweeps/shared_vs_unshared.py --sweep
@@ -10,7 +10,8 @@ smoke    python launch.py --config experiments/sweeps/shared_vs_unshared.py:smok
 Here both are trained together; the paper alternates (faster_rcnn_vgg16_alternating.py).
 """
 
-from experiments import faster_rcnn_vgg16_voc07, rcnn
+from experiments import faster_rcnn_vgg16_voc07
+from experiments.shared import rcnn
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
@@ -24,9 +25,9 @@ def get_config(arg=""):
     if given.twin:
         rcnn.twin(config, rcnn.twin_network(), steps=300)
     if given.unshared:
-        config.task.model.rpn_trunk = config.task.model.trunk
+        config.task.model.rpn_backbone = config.task.model.backbone
         if not given.twin and not given.smoke:
-            config.init.skip = "(?!trunk/|rpn_trunk/|head/fc[67]/).*"
+            config.init.skip = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
     return config
 
 
@@ -44,7 +45,7 @@ def sweep(add, argument=""):
 def claims(argument=""):
     return (
         Claim(
-            "shared features reach a higher AP50 than a trunk for each stage",
+            "shared features reach a higher AP50 than a backbone for each stage",
             "eval/ap50",
             higher={SHARED: _argument("shared", argument)},
             lower={SHARED: _argument("unshared", argument)},

@@ -19,17 +19,12 @@ import importlib
 import jax
 import jax.numpy as jnp
 
-from experiments import (
-    detection_speed,
-    embedded,
-    quickstart_detection,
-    quickstart_ssd,
-    quickstart_yolo,
-)
+from experiments import quickstart_detection, quickstart_ssd, quickstart_yolo
+from experiments.shared import detection_speed, embedded
 from vision_jax import data
 from vision_jax.config import UserError, arguments, build, node
 from vision_jax.evaluation import VOC
-from vision_jax.models.summary import summarize
+from vision_jax.inspect.summary import summarize
 from vision_jax.report import Claim
 
 DETECTORS = (

@@ -10,13 +10,13 @@ Full: ResNet-110 on CIFAR-10, where the paper reports an error of 5.25 % with th
 against 6.41 % with constant depth. The twin: 20 narrow layers on 1,000 shapes, augmented.
 """
 
-from experiments import embedded
 from experiments import stochastic_depth_cifar10 as parent
+from experiments.shared import embedded
 from vision_jax import tasks
 from vision_jax.config import arguments, node
 from vision_jax.report import Claim
 
-RATE, RULE = "task.model.trunk.drop_path", "task.model.trunk.drop_rule"
+RATE, RULE = "task.model.backbone.drop_path", "task.model.backbone.drop_rule"
 KINDS = {"constant": (0.0, "linear"), "linear": (0.5, "linear"), "uniform": (0.5, "uniform")}
 
 
@@ -27,7 +27,7 @@ def get_config(arg=""):
     if given.twin:
         embedded.twin(config, steps=300, images=1000)
         config.task.augment = (node(tasks.augment.PadCrop), node(tasks.augment.Flip))
-        config.task.model.trunk.update(blocks=3, width=8)
+        config.task.model.backbone.update(blocks=3, width=8)
         config.task.model.head.num_classes = 8
     return config
 

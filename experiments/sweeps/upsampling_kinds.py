@@ -11,10 +11,11 @@ The full sweep is SegNet on VOC. The twin's network has three stages and is meas
 shapes that it is trained on.
 """
 
-from experiments import embedded, segnet_voc
+from experiments import segnet_voc
+from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.segnet import SegNetHead
+from vision_jax.models.segmenters.segnet import SegNetHead
 from vision_jax.report import Claim
 
 KINDS = ("unpool", "nails", "nearest", "bilinear", "transposed")
@@ -34,15 +35,17 @@ def get_config(arg=""):
 def full():
     """SegNet on VGG-16, as `models.segnet` makes it, in parts."""
     head = node(SegNetHead, num_classes=segnet_voc.CLASSES)
-    return node(models.Segmenter, trunk=node(models.VGG, keep=head.reads, norm="sync"), head=head)
+    return node(
+        models.Segmenter, backbone=node(models.VGG, keep=head.reads, norm="sync"), head=head
+    )
 
 
 def tiny():
     """Three stages of two convolutions, 12 to 48 channels, and three convolutions back."""
     reads = ("conv1_2", "conv2_2", "conv3_2")
-    trunk = node(models.VGG, kernels=((3, 3),) * 3, width=12, keep=reads, norm="sync")
+    backbone = node(models.VGG, kernels=((3, 3),) * 3, width=12, keep=reads, norm="sync")
     head = node(SegNetHead, num_classes=embedded.SEGMENTED, reads=reads, convs=(1, 1, 1))
-    return node(models.Segmenter, trunk=trunk, head=head)
+    return node(models.Segmenter, backbone=backbone, head=head)
 
 
 def sweep(add, argument=""):

@@ -12,7 +12,8 @@ The twin has an eighth of the channels and one hidden layer of 64, for 32×32 im
 start at random, where the paper copies layers of a trained A.
 """
 
-from experiments import embedded, vgg16
+from experiments import vgg16
+from experiments.shared import embedded
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 

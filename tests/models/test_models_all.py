@@ -9,9 +9,9 @@ import pytest
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.models.classifier import Classifier, FcHead, PoolHead
-from vision_jax.models.mobilenet_v1 import MobileNetV1
-from vision_jax.models.summary import summarize
+from vision_jax.inspect.summary import summarize
+from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.classifiers.mobilenet_v1 import MobileNetV1
 
 # name: (network by dtype, image size, channels, parameters).
 NETWORKS = {
@@ -187,10 +187,10 @@ def test_small_members_run(name):
 def test_init_follows_the_stated_distributions():
     model = _small_resnet(zero_gamma=True)
     params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
-    kernel = params["trunk"]["conv3_1"]["conv2"]["conv"]["kernel"]  # 3x3x16x16
+    kernel = params["backbone"]["conv3_1"]["conv2"]["conv"]["kernel"]  # 3x3x16x16
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.05)
-    assert not np.any(params["trunk"]["conv3_1"]["conv3"]["norm"]["scale"])
-    assert np.all(params["trunk"]["conv1"]["norm"]["scale"] == 1)
+    assert not np.any(params["backbone"]["conv3_1"]["conv3"]["norm"]["scale"])
+    assert np.all(params["backbone"]["conv1"]["norm"]["scale"] == 1)
     head = params["head"]["fc"]
     assert not np.any(head["bias"]) and float(jnp.abs(head["kernel"]).max()) <= 1 / np.sqrt(64)
 

@@ -10,9 +10,9 @@ from jax.export import export
 from jax.sharding import AxisType, PartitionSpec
 
 from vision_jax.config import UserError
-from vision_jax.ops import onednn
+from vision_jax.kernels import onednn
+from vision_jax.kernels.conv_lax import DIMENSIONS
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
-from vision_jax.ops.conv_lax import DIMENSIONS
 
 
 def _random(shape, seed=0):

@@ -7,7 +7,8 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from vision_jax.ops import chunks, roi_align, roi_crop
+from vision_jax.kernels import chunks
+from vision_jax.ops import roi_align, roi_crop
 
 RNG = np.random.default_rng(0)
 align = jax.jit(roi_align.roi_align, static_argnums=(2, 3, 4, 5, 6))

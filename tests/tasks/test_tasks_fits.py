@@ -37,7 +37,7 @@ def variables():
                     "bias": np.zeros(CLASSES, np.float32),
                 }
             },
-            "trunk": {"w": np.ones(2, np.float32)},
+            "backbone": {"w": np.ones(2, np.float32)},
         }
     }
 
@@ -71,7 +71,9 @@ def solved(part, x, y):
     given = variables()
     found = part.fit(Linear(), given, batches(x, y), steps=3)
     jax.tree.map(np.testing.assert_array_equal, given, variables())
-    np.testing.assert_array_equal(found["params"]["trunk"]["w"], given["params"]["trunk"]["w"])
+    np.testing.assert_array_equal(
+        found["params"]["backbone"]["w"], given["params"]["backbone"]["w"]
+    )
     fc = found["params"]["head"]["fc"]
     assert fc["kernel"].dtype == fc["bias"].dtype == np.float32
     return np.concatenate([fc["kernel"], fc["bias"][None]]).astype(np.float64)
@@ -145,7 +147,7 @@ def test_steps_end_an_endless_stream():
     "part, message",
     [
         (RidgeHead(layer="head/fd"), "did you mean fc?"),
-        (RidgeHead(layer="trunk/w"), "is no linear layer"),
+        (RidgeHead(layer="backbone/w"), "is no linear layer"),
         (RidgeHead(features="feature"), "no such output - did you mean features?"),
         (SvmHead(features="logits"), "reads 5 numbers, but the features have 3"),
     ],

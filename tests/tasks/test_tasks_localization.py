@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.models.localizer import BoxHead, Localizer
+from vision_jax.models.detectors.localizer import BoxHead, Localizer
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Localization, augment
 from vision_jax.training import Constant, Optimizer, Sgd, create, make_train_step, paths
@@ -20,7 +20,7 @@ B, H, W, M, CLASSES = 6, 12, 16, 3, 4
 BATCH_KEY = jax.random.key(1)
 
 
-class Trunk(nn.Module):
+class Backbone(nn.Module):
     """The image averaged to 3x4 pixels."""
 
     scale: float = 1.0
@@ -59,7 +59,7 @@ def make_batch(seed=0):
 
 
 def network(**head):
-    return Localizer(Trunk(), models.PoolHead(CLASSES), BoxHead(**head))
+    return Localizer(Backbone(), models.PoolHead(CLASSES), BoxHead(**head))
 
 
 def setup(task, seed=0):
@@ -189,7 +189,7 @@ def trained_boxes():
     return variables, state, losses
 
 
-def test_boxes_alone_on_a_frozen_trunk():
+def test_boxes_alone_on_a_frozen_backbone():
     variables, state, losses = trained_boxes()
     before, after = paths.flatten(variables["params"]), paths.flatten(state.params)
     moved = {path.split("/")[0] for path in before if np.any(before[path] != after[path])}
@@ -199,7 +199,7 @@ def test_boxes_alone_on_a_frozen_trunk():
 
 def test_a_classifiers_weights_are_the_localizers():
     image = jnp.zeros((1, H, W, 3))
-    classifier = models.Classifier(Trunk(), models.PoolHead(CLASSES))
+    classifier = models.Classifier(Backbone(), models.PoolHead(CLASSES))
     theirs = paths.flatten(classifier.init(jax.random.key(0), image)["params"])
     ours = paths.flatten(network().init(jax.random.key(0), image)["params"])
     assert {p: x.shape for p, x in theirs.items()}.items() <= {

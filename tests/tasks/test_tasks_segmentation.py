@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from vision_jax.config import UserError
 from vision_jax.evaluation import Segmentation as Scores
-from vision_jax.models.blocks import Conv, ConvNorm
+from vision_jax.models.layers.blocks import Conv, ConvNorm
 from vision_jax.ops import image as image_ops
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import CAFFE_MEAN, CAFFE_STD, Segmentation, augment, median_frequency

@@ -34,7 +34,7 @@ from vision_jax.training.storage import _is_not_orbax
 def state_of(step):
     """A small state with arrays of random bytes, which no compression can check for us."""
     rng = np.random.default_rng(step)
-    params = {"trunk": {"kernel": rng.normal(size=(300, 20)).astype(np.float32)}}
+    params = {"backbone": {"kernel": rng.normal(size=(300, 20)).astype(np.float32)}}
     params["head"] = {"kernel": rng.normal(size=(20, 3)).astype(np.float32)}
     stats = {"norm": {"mean": rng.normal(size=20).astype(np.float32)}}
     update = Optimizer(Sgd(), Constant()).build(params, 10, 1)
@@ -210,12 +210,12 @@ def test_parameters_for_another_network(two):
     del wanted["batch_stats"]
     found = restore_params(two, wanted, averaged=False)
     assert found.step == 2
-    assert found.restored == ("params/trunk/kernel",)
+    assert found.restored == ("params/backbone/kernel",)
     assert found.missing == ("params/new/bias",)
     assert found.mismatched == {"params/head/kernel": ((20, 3), (20, 7))}
     assert found.unused == ("batch_stats/norm/mean",)
-    trunk = state_of(2).params["trunk"]["kernel"]
-    np.testing.assert_array_equal(found.variables["params"]["trunk"]["kernel"], trunk)
+    backbone = state_of(2).params["backbone"]["kernel"]
+    np.testing.assert_array_equal(found.variables["params"]["backbone"]["kernel"], backbone)
     assert_equal(found.variables["params"]["head"], wanted["params"]["head"])
     assert_equal(found.variables["params"]["new"], wanted["params"]["new"])
 

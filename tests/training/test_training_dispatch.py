@@ -16,7 +16,7 @@ from vision_jax.training import Checkpoints, Parallel, failures, make_parts
 def config(**changes):
     """13 steps: programs of four end at 4, 10 and, after single steps, at 6, 12 and 13."""
     tree = experiment(steps=13, eval_every=6, checkpoint_every=8, log_every=2)
-    tree.task.model.trunk.dropout = 0.2
+    tree.task.model.backbone.dropout = 0.2
     for path, value in changes.items():
         override(tree, path.replace("__", "."), value)
     return tree

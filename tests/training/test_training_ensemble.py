@@ -47,7 +47,7 @@ def test_members_of_both_kinds_are_refused():
 def test_run_folders(tmp_path, capsys):
     """Two seeds and another width: the command prints what a loop over images finds."""
     configs = {"a": experiment(), "b": experiment(seed=1), "c": experiment()}
-    configs["c"].task.model.trunk.width = 6
+    configs["c"].task.model.backbone.width = 6
     for name, config in configs.items():
         run.train(config, tmp_path / name)
     folders = [str(tmp_path / name) for name in configs]

@@ -14,7 +14,7 @@ RATE, DECAY = 0.1, 0.01
 def params():
     rng = np.random.default_rng(0)
     return {
-        "trunk": {"kernel": rng.normal(size=(3, 4)).astype(np.float32)},
+        "backbone": {"kernel": rng.normal(size=(3, 4)).astype(np.float32)},
         "norm": {"scale": np.ones(4, np.float32)},
         "head": {"kernel": rng.normal(size=(4, 2)).astype(np.float32), "bias": np.ones(2, "f4")},
     }
@@ -114,10 +114,10 @@ def test_decay_skips_vectors_and_patterns():
         return jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 1e-5), plain, now)
 
     assert moved() == {
-        "trunk": {"kernel": True}, "norm": {"scale": True}, "head": {"kernel": True, "bias": True},
+        "backbone": {"kernel": True}, "norm": {"scale": True}, "head": {"kernel": True, "bias": True},
     }  # fmt: skip
     assert moved(decay_vectors=False, skip_decay=("head/.*",)) == {
-        "trunk": {"kernel": True}, "norm": {"scale": False},
+        "backbone": {"kernel": True}, "norm": {"scale": False},
         "head": {"kernel": False, "bias": False},
     }  # fmt: skip
 
@@ -125,7 +125,7 @@ def test_decay_skips_vectors_and_patterns():
 def test_groups_have_their_own_rates_and_the_first_match_holds():
     groups = ((".*/bias", 2.0), ("head/.*", 10.0))
     now, _ = follow(Optimizer(Sgd(0.0), Constant(), groups=groups), 1)
-    times = {"trunk": {"kernel": 1}, "norm": {"scale": 1}, "head": {"kernel": 10, "bias": 2}}
+    times = {"backbone": {"kernel": 1}, "norm": {"scale": 1}, "head": {"kernel": 10, "bias": 2}}
     wanted = jax.tree.map(lambda p, g, m: p - RATE * m * g, params(), gradients(0), times)
     assert_close(now, wanted)
 
@@ -133,7 +133,7 @@ def test_groups_have_their_own_rates_and_the_first_match_holds():
 def test_frozen_parameters_stay_and_take_no_memory():
     optimizer = Optimizer(AdamW(), Constant(), decay=DECAY, trainable=("head/.*",))
     now, opt_state = follow(optimizer)
-    np.testing.assert_array_equal(now["trunk"]["kernel"], params()["trunk"]["kernel"])
+    np.testing.assert_array_equal(now["backbone"]["kernel"], params()["backbone"]["kernel"])
     np.testing.assert_array_equal(now["norm"]["scale"], params()["norm"]["scale"])
     assert np.any(now["head"]["kernel"] != params()["head"]["kernel"])
     sizes = sorted(x.size for x in jax.tree.leaves(opt_state))
@@ -144,7 +144,7 @@ def test_frozen_parameters_stay_and_take_no_memory():
     ("setting", "pattern", "said"),
     [
         ("trainable", "head", "trainable='head' matches no parameter - did you mean head/.*?"),
-        ("skip_decay", "trunk/kernal", "- did you mean trunk/kernel?"),
+        ("skip_decay", "backbone/kernal", "- did you mean backbone/kernel?"),
         ("trainable", "zzzzzzzz", "matches no parameter - the first is head/bias"),
         ("trainable", "(", "trainable='(' is no regular expression"),
     ],

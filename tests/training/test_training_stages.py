@@ -39,7 +39,7 @@ def test_a_fit_sees_every_image_once():
     fitted = stages.fit(parts, state)
     assert int(fitted.step) == 1
     jax.tree.map(np.testing.assert_array_equal, fitted.collections, state.collections)
-    jax.tree.map(np.testing.assert_array_equal, fitted.params["trunk"], state.params["trunk"])
+    jax.tree.map(np.testing.assert_array_equal, fitted.params["backbone"], state.params["backbone"])
     whole = data.Eval(parts.train.source, batch_size=104)
     expected = parts.fit.fit(parts.task, state.variables, whole.batches(), 1)
     for name in ("kernel", "bias"):

@@ -55,7 +55,7 @@ def assert_alike(state, rows, k, solo_state, solo_rows):
 def test_each_seed_is_its_solo_run(how, devices):
     """Batch normalisation, dropout, averaged variables and different first weights included."""
     config = experiment(seeds=2, seed=5, ema=node(Ema, decay=0.9))
-    config.task.model.trunk.dropout = 0.3
+    config.task.model.backbone.dropout = 0.3
     runs, state, rows = together(config, how, devices)
     assert runs.seeds.tolist() == [5, 6]
     finals = set()

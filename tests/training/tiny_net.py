@@ -5,11 +5,11 @@ from flax import linen as nn
 from vision_jax import data, models, tasks
 from vision_jax.config import node
 from vision_jax.evaluation import TopK
-from vision_jax.models.blocks import ConvNorm, Dropout
+from vision_jax.models.layers.blocks import ConvNorm, Dropout
 from vision_jax.training import Constant, Experiment, Optimizer, Sgd
 
 
-class TinyTrunk(nn.Module):
+class TinyBackbone(nn.Module):
     """One convolution with batch normalisation, and dropout; endpoint conv1."""
 
     width: int = 4
@@ -26,14 +26,14 @@ class TinyTrunk(nn.Module):
         return {"conv1": 2}
 
 
-def network(**trunk):
-    return models.Classifier(TinyTrunk(**trunk), models.PoolHead(10))
+def network(**backbone):
+    return models.Classifier(TinyBackbone(**backbone), models.PoolHead(10))
 
 
 def experiment(train="train[:96]", **changes):
     """On digits of 8x8 pixels; two steps of 32 images."""
     classifier = node(
-        models.Classifier, trunk=node(TinyTrunk), head=node(models.PoolHead, num_classes=10)
+        models.Classifier, backbone=node(TinyBackbone), head=node(models.PoolHead, num_classes=10)
     )
     parts = {
         "task": node(tasks.Classification, model=classifier, mean=(0.5,), std=(0.25,)),

@@ -36,7 +36,7 @@ class Toy:
     def init(self, seed=0):
         rng = np.random.default_rng(seed)
         params = {
-            "trunk": {
+            "backbone": {
                 "dense": {"kernel": rng.normal(0, 0.3, (48, HIDDEN)), "bias": np.zeros(HIDDEN)},
                 "norm": {"scale": np.ones(HIDDEN), "bias": np.zeros(HIDDEN)},
             },
@@ -66,8 +66,8 @@ class Toy:
     def _forward(self, variables, batch, key=None):
         p, stats = variables["params"], variables["batch_stats"]
         x = batch.image.reshape(batch.count, -1).astype(jnp.float32) / 128 - 1
-        x = x @ p["trunk"]["dense"]["kernel"] + p["trunk"]["dense"]["bias"][None]
-        x, norm = self._normalise(x, p["trunk"]["norm"], stats["norm"], key is not None)
+        x = x @ p["backbone"]["dense"]["kernel"] + p["backbone"]["dense"]["bias"][None]
+        x, norm = self._normalise(x, p["backbone"]["norm"], stats["norm"], key is not None)
         x = jax.nn.relu(x)
         if key is not None and self.dropout:
             keys = jax.vmap(lambda i: jax.random.fold_in(key, i))(batch.index)

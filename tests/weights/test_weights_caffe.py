@@ -68,11 +68,11 @@ def vgg_layers(width, kernels):
 
 def test_vgg_reads_bgr_files_on_rgb_images(tmp_path):
     model = models.vgg("A", 7, width=2, hidden=(6, 5), grid=1)
-    layers = list(vgg_layers(2, model.trunk.kernels))
+    layers = list(vgg_layers(2, model.backbone.kernels))
     last = [conv(n, c, name=f"fc{k}", kind="InnerProduct") for k, n, c in
             ((6, 6, 16), (7, 5, 6), (8, 7, 5))]  # fmt: skip
     variables = weights.load(written(tmp_path, net([*layers, *last], old=True)), model)
-    kernel = variables["params"]["trunk"]["conv1_1"]["conv"]["kernel"]
+    kernel = variables["params"]["backbone"]["conv1_1"]["conv"]["kernel"]
     image = RNG.uniform(0, 255, (3, 3, 3))  # R, G, B
     # By Caffe's hand: B, G, R less the mean, correlated.
     bgr = image[..., ::-1] - 255 * VGG_MEAN[::-1]
@@ -114,14 +114,14 @@ def test_googlenet_has_a_name_for_every_array(aux):
 
 @functools.cache
 def tiny_ssd():
-    trunk = models.VGG(((3,), (3,), (3,), (3, 3, 3), (3, 3, 3)), 2, keep=("conv4_3", "conv5_3"))
+    backbone = models.VGG(((3,), (3,), (3,), (3, 3, 3), (3, 3, 3)), 2, keep=("conv4_3", "conv5_3"))
     boxes = models.DefaultBoxes((0.2, 0.4, 0.6, 0.8), ((2.0,),) * 3, None)
-    return models.SSD(trunk, 3, boxes, fc=6, extras=((4, 8),), count=5)
+    return models.SSD(backbone, 3, boxes, fc=6, extras=((4, 8),), count=5)
 
 
 def test_ssd_by_the_papers_files(tmp_path):
     model = tiny_ssd()
-    layers = list(vgg_layers(2, model.trunk.kernels))
+    layers = list(vgg_layers(2, model.backbone.kernels))
     layers += [conv(6, 16, 3, "fc6"), conv(6, 6, 1, "fc7"), conv(4, 6, 1, "conv6_1"),
                conv(8, 4, 3, "conv6_2")]  # fmt: skip
     layers += [("conv4_3_norm", "Normalize", (np.full(16, 20.0),))]
@@ -203,9 +203,9 @@ def test_no_truncation_or_corruption_does_more_than_refuse(tmp_path):
 
 @pytest.mark.parametrize("norm_first", [False, True])
 def test_caffenet_normalises_after_the_pooling_and_alexnet_before(norm_first):
-    trunk = models.CaffeNet(norm_first=norm_first).trunk.clone(features=(8, 4, 4, 4, 4))
+    backbone = models.CaffeNet(norm_first=norm_first).backbone.clone(features=(8, 4, 4, 4, 4))
     image = jax.random.normal(jax.random.key(0), (1, 67, 67, 3)) * 50
-    endpoints, variables = trunk.init_with_output(jax.random.key(1), image)
+    endpoints, variables = backbone.init_with_output(jax.random.key(1), image)
 
     def normalise(x):
         squares = np.pad(x * x, ((0, 0),) * 3 + ((2, 2),))

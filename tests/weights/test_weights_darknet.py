@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from tests import tiny_yolo
+from tests.models.detectors import tiny_yolo
 from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.weights import darknet
@@ -98,12 +98,12 @@ def test_headers_of_all_ages(header, tmp_path):
         np.testing.assert_array_equal(read[name], value)
 
 
-def test_the_first_layers_alone_are_a_detectors_trunk(tmp_path):
-    """As in darknet53.conv.74: its 74 sections end before the trunk's last sum."""
-    assert sum(s.path.startswith("trunk/") for s in sections(models.YOLOv3())[:74]) == 52
+def test_the_first_layers_alone_are_a_detectors_backbone(tmp_path):
+    """As in darknet53.conv.74: its 74 sections end before the backbone's last sum."""
+    assert sum(s.path.startswith("backbone/") for s in sections(models.YOLOv3())[:74]) == 52
     classifier = SMALL["residual"]()
     detector = models.YOLOv3(
-        classifier.trunk, 5, ("stage2",), ((8, 8),), ((0,),), ((4,),), (4,), ()
+        classifier.backbone, 5, ("stage2",), ((8, 8),), ((0,),), ((4,),), (4,), ()
     )
     state = _state(classifier)
     count = next(i for i, s in enumerate(sections(classifier)) if s.kind == "avgpool")
@@ -111,10 +111,12 @@ def test_the_first_layers_alone_are_a_detectors_trunk(tmp_path):
     path = tmp_path / f"small.conv.{count}"
     _write(path, first, struct.pack("<3iq", 0, 2, 0, 0))
     loaded = weights.load(path, detector)
-    assert list(loaded["params"]) == ["trunk"]
+    assert list(loaded["params"]) == ["backbone"]
     wanted = weights.from_reference(state, classifier)
     for kind in ("params", "batch_stats"):
-        jax.tree.map(np.testing.assert_array_equal, loaded[kind]["trunk"], wanted[kind]["trunk"])
+        jax.tree.map(
+            np.testing.assert_array_equal, loaded[kind]["backbone"], wanted[kind]["backbone"]
+        )
 
 
 def test_fully_connected_weights_of_old_files_lie_the_other_way_round(tmp_path):
@@ -222,7 +224,7 @@ def test_what_darknet_has_not_is_one_line():
     for model, text in (
         (tiny_yolo.v2(), "reorg='darknet'"),
         (tiny_yolo.v1_lecture(), "lecture"),
-        (tiny_yolo.v3().clone(trunk=tiny_yolo.darknet("group")), "group"),
+        (tiny_yolo.v3().clone(backbone=tiny_yolo.darknet("group")), "group"),
         (models.ResNet18(), "Darknet has no"),
         (tiny_yolo.v3().clone(endpoints=("stage3", "stage2")), "last stage, not from 'stage3'"),
     ):

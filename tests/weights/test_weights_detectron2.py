@@ -20,7 +20,7 @@ def fpn():
     pool = models.RegionPool(size=3, levels=2, samples=0, aligned=True)
     head = models.BoxHead(pool=pool, hidden=(6, 5), detections=2)
     mask = models.MaskHead(pool=pool, widths=(4, 4))
-    return models.FasterRCNN(_trunk(2), CLASSES, pyramid, rpn, head, mask)
+    return models.FasterRCNN(_backbone(2), CLASSES, pyramid, rpn, head, mask)
 
 
 def c4():
@@ -30,16 +30,16 @@ def c4():
     body = models.ResNetStage(2, 4, stage=4, version="v1")
     head = models.BoxHead(pool=pool, body=body, hidden=(), detections=2)
     mask = models.MaskHead(None, (), 4)
-    return models.FasterRCNN(_trunk(2), CLASSES, models.OneMap("conv3_x"), rpn, head, mask)
+    return models.FasterRCNN(_backbone(2), CLASSES, models.OneMap("conv3_x"), rpn, head, mask)
 
 
 def retinanet():
     pyramid = models.FPN(("conv2_x", "conv3_x"), 8, "p6p7", "c5")
     sizes = ((8.0, 10.0), (16.0, 20.0), (32.0, 40.0), (64.0, 80.0))
-    return models.RetinaNet(_trunk(2), pyramid, CLASSES, sizes=sizes, depth=1)
+    return models.RetinaNet(_backbone(2), pyramid, CLASSES, sizes=sizes, depth=1)
 
 
-def _trunk(stages):
+def _backbone(stages):
     return models.ResNet((2, 1)[:stages], "bottleneck", 4, version="v1", norm="frozen")
 
 
@@ -85,7 +85,7 @@ def test_files_fill_the_whole_network(tmp_path, name, protocol):
     assert jax.tree.structure(variables) == jax.tree.structure(wanted)
     jax.tree.map(lambda a, b: (a.shape == b.shape) or pytest.fail(f"{a.shape}"), variables, wanted)
     stem = next(k for k in state if k.endswith("stem.conv1.weight"))
-    kernel = variables["params"]["trunk"]["conv1"]["conv"]["kernel"]
+    kernel = variables["params"]["backbone"]["conv1"]["conv"]["kernel"]
     # Blue, green, red become red, green, blue.
     np.testing.assert_array_equal(kernel, state[stem][:, ::-1].transpose(2, 3, 1, 0))
 
@@ -205,9 +205,9 @@ def test_damaged_files_are_one_line(tmp_path):
             assert "\n" not in str(error)
 
 
-def test_a_classifiers_file_gives_retinanet_its_trunk():
+def test_a_classifiers_file_gives_retinanet_its_backbone():
     model = retinanet()
-    classifier = models.Classifier(_trunk(2), models.PoolHead(1000))
+    classifier = models.Classifier(_backbone(2), models.PoolHead(1000))
     image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
     made = jax.eval_shape(classifier.init, jax.random.key(0), image)
     rng = np.random.default_rng(0)
@@ -215,4 +215,6 @@ def test_a_classifiers_file_gives_retinanet_its_trunk():
     state = weights.to_reference(variables, classifier, "torchvision")
     found = weights.from_reference(state, model)
     for name in ("params", "batch_stats"):
-        jax.tree.map(np.testing.assert_array_equal, found[name]["trunk"], variables[name]["trunk"])
+        jax.tree.map(
+            np.testing.assert_array_equal, found[name]["backbone"], variables[name]["backbone"]
+        )

@@ -52,10 +52,10 @@ def test_load_reads_a_safetensors_file(tmp_path):
     state = Golden(GOLDEN / "models_thirdparty" / "cifar_resnet20.npz").state_dict()
     save_file(state, tmp_path / "w.safetensors")
     variables = weights.load(tmp_path / "w.safetensors", model)
-    kernel = variables["params"]["trunk"]["stage2_1"]["conv1"]["conv"]["kernel"]
+    kernel = variables["params"]["backbone"]["stage2_1"]["conv1"]["conv"]["kernel"]
     np.testing.assert_array_equal(kernel, state["layer2.0.conv1.weight"].transpose(2, 3, 1, 0))
     np.testing.assert_array_equal(
-        variables["batch_stats"]["trunk"]["conv1"]["norm"]["var"], state["bn1.running_var"]
+        variables["batch_stats"]["backbone"]["conv1"]["norm"]["var"], state["bn1.running_var"]
     )
 
 
@@ -83,7 +83,7 @@ def test_bad_files_are_one_line(tmp_path):
 
 
 def test_a_network_without_a_table_is_named():
-    with pytest.raises(UserError, match="no weights table for LeNetTrunk"):
+    with pytest.raises(UserError, match="no weights table for LeNetBackbone"):
         weights.from_reference({}, models.LeNet5())
 
 
@@ -107,6 +107,6 @@ def test_restore_lists_a_changed_head():
         result["params"]["head"]["fc"]["kernel"], ours["params"]["head"]["fc"]["kernel"]
     )
     jax.tree.map(
-        np.testing.assert_array_equal, result["params"]["trunk"], theirs["params"]["trunk"]
+        np.testing.assert_array_equal, result["params"]["backbone"], theirs["params"]["backbone"]
     )
     assert "reshaped: params/head/fc/bias" in str(report)

@@ -7,17 +7,17 @@ import pytest
 
 from vision_jax import models, weights
 from vision_jax.config import UserError
-from vision_jax.models.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
 
 LAST = ("cls_score", "bbox_pred")
 
 
 def rcnn(classes):
     """Mask R-CNN of torchvision's form, small."""
-    trunk = models.ResNet((1, 1, 1, 1), "basic", 4, norm="frozen")
+    backbone = models.ResNet((1, 1, 1, 1), "basic", 4, norm="frozen")
     head = models.BoxHead(models.RegionPool(size=2, levels=4), hidden=(8, 8))
     mask = models.MaskHead(models.RegionPool(size=2, levels=4), widths=(8, 8))
-    return models.FasterRCNN(trunk, classes, models.FPN(width=8), head=head, mask=mask)
+    return models.FasterRCNN(backbone, classes, models.FPN(width=8), head=head, mask=mask)
 
 
 def drawn(model, *arguments):
@@ -67,18 +67,18 @@ def test_names_of_published_files_are_known():
         weights.from_reference({k: v for k, v in state.items() if "rpn.head.conv" not in k}, model)
 
 
-def test_vggs_classifier_gives_both_trunks_and_the_second_stage():
+def test_vggs_classifier_gives_both_backbones_and_the_second_stage():
     kernels = ((3,), (3,), (3,), (3,), (3,))
     classifier = Classifier(models.VGG(kernels, 2), FcHead(5, (6, 6), 7))
     variables = drawn(classifier, IMAGE[0])
     state = weights.to_reference(variables, classifier, "torchvision")
-    trunk = models.VGG(kernels, 2, keep=("conv5_1",))
+    backbone = models.VGG(kernels, 2, keep=("conv5_1",))
     options = {
         "pyramid": models.OneMap("conv5_1"),
         "rpn": models.RPN(sizes=((32.0,),)),
         "head": models.BoxHead(models.RegionPool("max"), hidden=(6, 6)),
     }
-    model = models.FasterRCNN(trunk, 3, rpn_trunk=trunk.clone(), **options)
+    model = models.FasterRCNN(backbone, 3, rpn_backbone=backbone.clone(), **options)
     fresh = drawn(model, *IMAGE)
     found, report = weights.restore(fresh, weights.from_reference(state, model))
     assert {path.split("/")[-2] for path in report.unused} == {"fc8"}
@@ -88,9 +88,9 @@ def test_vggs_classifier_gives_both_trunks_and_the_second_stage():
         "rpn/cls_logits",
         "rpn/bbox_pred",
     }
-    for part in ("trunk", "rpn_trunk"):
+    for part in ("backbone", "rpn_backbone"):
         jax.tree.map(
-            np.testing.assert_array_equal, found["params"][part], variables["params"]["trunk"]
+            np.testing.assert_array_equal, found["params"][part], variables["params"]["backbone"]
         )
     for name in ("fc6", "fc7"):
         given = variables["params"]["head"][name]["kernel"]
@@ -101,15 +101,15 @@ def test_resnets_classifier_gives_c4_its_last_stage():
     classifier = Classifier(models.ResNet((1, 1, 1, 2), width=4), PoolHead(5))
     variables = drawn(classifier, IMAGE[0])
     state = weights.to_reference(variables, classifier, "torchvision")
-    trunk = models.ResNet((1, 1, 1), width=4, norm="frozen")
+    backbone = models.ResNet((1, 1, 1), width=4, norm="frozen")
     head = models.BoxHead(
         models.RegionPool(size=4), models.ResNetStage(2, 32, norm="frozen"), hidden=()
     )
     rpn = models.RPN(sizes=((32.0,),))
-    model = models.FasterRCNN(trunk, 3, models.OneMap("conv4_x"), rpn, head)
+    model = models.FasterRCNN(backbone, 3, models.OneMap("conv4_x"), rpn, head)
     found, report = weights.restore(drawn(model, *IMAGE), weights.from_reference(state, model))
     assert not report.reshaped and {path.split("/")[-2] for path in report.unused} == {"fc"}
-    ours = found["params"]["trunk"] | found["params"]["head"]["body"]
-    jax.tree.map(np.testing.assert_array_equal, ours, variables["params"]["trunk"])
-    stats = found["batch_stats"]["trunk"] | found["batch_stats"]["head"]["body"]
-    jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"]["trunk"])
+    ours = found["params"]["backbone"] | found["params"]["head"]["body"]
+    jax.tree.map(np.testing.assert_array_equal, ours, variables["params"]["backbone"])
+    stats = found["batch_stats"]["backbone"] | found["batch_stats"]["head"]["body"]
+    jax.tree.map(np.testing.assert_array_equal, stats, variables["batch_stats"]["backbone"])

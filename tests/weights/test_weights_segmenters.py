@@ -11,7 +11,7 @@ import pytest
 
 from vision_jax import models, weights
 from vision_jax.config import UserError
-from vision_jax.models.vgg import CONFIGURATIONS
+from vision_jax.models.classifiers.vgg import CONFIGURATIONS
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from seeded import Golden
@@ -121,7 +121,7 @@ def test_a_transplant_that_does_not_fit_is_one_line():
         models.transplant(model, fresh, small_classifier(), given, (64, 64, 3))
 
 
-# Segmenters, and classifiers on the same trunks.
+# Segmenters, and classifiers on the same backbones.
 PAIRS = {
     "alexnet": (functools.partial(models.fcn, "alexnet"), models.AlexNet2014, {"fc8"}),
     "googlenet": (functools.partial(models.fcn, "googlenet"), models.GoogLeNet, {"aux1", "aux2"}),
@@ -133,7 +133,7 @@ PAIRS = {
 
 
 @pytest.mark.parametrize("name", PAIRS)
-def test_a_classifiers_file_has_all_of_a_segmenters_trunk(name):
+def test_a_classifiers_file_has_all_of_a_segmenters_backbone(name):
     segmenter, classifier, unused = PAIRS[name]
     model, given = segmenter(), classifier()
     zeros = functools.partial(jax.tree.map, lambda a: np.zeros(a.shape, np.int8))
@@ -141,14 +141,14 @@ def test_a_classifiers_file_has_all_of_a_segmenters_trunk(name):
     fresh = zeros(shapes(model, 224))
     _, report = weights.restore(fresh, weights.from_reference(state, model))
     assert not report.reshaped
-    assert not [path for path in report.missing if "/trunk/" in path]
+    assert not [path for path in report.missing if "/backbone/" in path]
     assert unused <= {path.split("/")[2] for path in report.unused}
     if name in ("alexnet", "deconvnet"):
         assert any("fc6" in path for path in report.restored)
 
 
-def test_a_trunk_without_a_table_is_one_line():
-    trunk = models.VGG(CONFIGURATIONS["C"], 4)
-    model = models.FCN(trunk, models.FCNHead(5, ()))
+def test_a_backbone_without_a_table_is_one_line():
+    backbone = models.VGG(CONFIGURATIONS["C"], 4)
+    model = models.FCN(backbone, models.FCNHead(5, ()))
     with pytest.raises(UserError, match="no weights table for this variant of FCN"):
         weights.from_reference({}, model)

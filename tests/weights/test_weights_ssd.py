@@ -1,4 +1,4 @@
-"""What an SSD can start from: its own published files' names, and its trunk's classifier."""
+"""What an SSD can start from: its own published files' names, and its backbone's classifier."""
 
 import jax
 import jax.numpy as jnp
@@ -21,10 +21,10 @@ def zeros(tree):
     return jax.tree.map(lambda a: np.broadcast_to(np.float32(0), a.shape), tree)
 
 
-def test_a_reduced_vgg_gives_trunk_fc6_and_fc7():
+def test_a_reduced_vgg_gives_backbone_fc6_and_fc7():
     model = models.SSD300()
     params = zeros(shapes(model)["params"])
-    started = {name: params[name] for name in ("trunk", "fc6", "fc7")}
+    started = {name: params[name] for name in ("backbone", "fc6", "fc7")}
     state = weights.to_reference(started, model, "amdegroot-vgg")
     assert list(state)[:1] == ["0.weight"] and state["31.weight"].shape == (1024, 512, 3, 3)
     assert state["33.weight"].shape == (1024, 1024, 1, 1) and len(state) == 30
@@ -38,13 +38,13 @@ def test_a_reduced_vgg_gives_trunk_fc6_and_fc7():
     [(models.SSD300(), models.VGG16()), (models.SSD300ResNet(), models.ResNet50())],
     ids=["vgg16", "resnet50"],
 )
-def test_a_classifier_gives_its_trunk(model, classifier):
+def test_a_classifier_gives_its_backbone(model, classifier):
     given = zeros(shapes(classifier, 224))
     state = weights.to_reference(given, classifier, "torchvision")
     _, report = weights.restore(zeros(shapes(model)), weights.from_reference(state, model))
-    trunk = [path for path in report.restored if path.split("/")[1] == "trunk"]
-    assert trunk == list(report.restored) and not report.reshaped
-    assert not any(path.split("/")[1] == "trunk" for path in report.missing)
+    backbone = [path for path in report.restored if path.split("/")[1] == "backbone"]
+    assert backbone == list(report.restored) and not report.reshaped
+    assert not any(path.split("/")[1] == "backbone" for path in report.missing)
     assert all(path.split("/")[1] == "head" for path in report.unused)
 
 
@@ -59,6 +59,6 @@ def test_91_labels_give_80_classes():
 
 
 def test_a_batch_normalised_vgg_has_no_published_ssd():
-    trunk = models.VGG(keep=("conv4_3", "conv5_3"), norm="sync")
+    backbone = models.VGG(keep=("conv4_3", "conv5_3"), norm="sync")
     with pytest.raises(UserError, match="weights do not fit SSD as torchvision-classifier"):
-        weights.from_reference({}, models.SSD(trunk))
+        weights.from_reference({}, models.SSD(backbone))

@@ -11,7 +11,7 @@ import pytest
 
 from vision_jax import models, weights
 from vision_jax.config import UserError
-from vision_jax.models.classifier import Classifier, PoolHead
+from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
 from seeded import Golden

@@ -8,8 +8,8 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.ops import conv_primitives
-from vision_jax.ops.conv_lax import Geometry
+from vision_jax.kernels import conv_primitives
+from vision_jax.kernels.conv_lax import Geometry
 
 # One number for both axes, (rows, columns), or ((top, bottom), (left, right)).
 Size = int | Sequence[int]

@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
-from vision_jax.ops.chunks import per_chunk
+from vision_jax.kernels.chunks import per_chunk
 from vision_jax.ops.roi_weights import align_matrices
 
 CROP_CHUNK = 8  # whole masks held at a time while cropping

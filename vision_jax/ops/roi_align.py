@@ -18,8 +18,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from vision_jax.ops.chunks import CPU_CHUNK, per_chunk
-from vision_jax.ops.roi_spans import span_sums
+from vision_jax.kernels.chunks import CPU_CHUNK, per_chunk
+from vision_jax.kernels.roi_spans import span_sums
 from vision_jax.ops.roi_weights import align_matrices, axis_matrix, in_cells, neighbours
 
 

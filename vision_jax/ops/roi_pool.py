@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Int
 
-from vision_jax.ops.chunks import CPU_CHUNK, per_chunk
+from vision_jax.kernels.chunks import CPU_CHUNK, per_chunk
 from vision_jax.ops.roi_align import position_sensitive
 
 

@@ -12,7 +12,7 @@ from vision_jax.evaluation import Record, annotated
 from vision_jax.evaluation.explain import explain as compare
 from vision_jax.evaluation.explain_text import tables
 from vision_jax.evaluation.results_file import read_results
-from vision_jax.models.summary import summarize
+from vision_jax.inspect.summary import summarize
 from vision_jax.tasks import Detection
 from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial, vmapped
 

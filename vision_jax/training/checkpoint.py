@@ -1,6 +1,6 @@
 """Checkpoints: what is saved, when it may be trusted, and what of it another run can use.
 
-A checkpoint holds logical host arrays by path ('params/trunk/conv1/kernel'), so it knows nothing of
+A checkpoint holds logical host arrays by path ('params/backbone/conv1/kernel'), so it knows nothing of
 devices: `Parallel.get_state` gives them, `Parallel.put_state` takes them, whatever the mapping and
 the number of devices and processes. Beside them lies JSON: the caller's `meta`, and each array's
 type and CRC-32, without which a flipped byte would be read as a wrong number.

@@ -118,8 +118,8 @@ class Experiment:
 
     @property
     def norm(self) -> str:
-        """How the model's trunk normalises; 'none' for a model without the setting."""
-        return getattr(getattr(self.task.model, "trunk", None), "norm", "none")
+        """How the model's backbone normalises; 'none' for a model without the setting."""
+        return getattr(getattr(self.task.model, "backbone", None), "norm", "none")
 
     @property
     def plateau(self) -> ReduceOnPlateau | None:

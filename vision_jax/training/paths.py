@@ -1,4 +1,4 @@
-"""Parameters by name: 'trunk/conv1/kernel' in place of nested dicts, and patterns over such names.
+"""Parameters by name: 'backbone/conv1/kernel' in place of nested dicts, and patterns over such names.
 
 A pattern is a regular expression that must match the whole path: 'head/.*', '.*/bias'.
 """

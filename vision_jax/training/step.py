@@ -28,7 +28,7 @@ import jax.numpy as jnp
 import optax
 from jax import lax
 
-from vision_jax.ops.stored import stored
+from vision_jax.ops import materialize
 from vision_jax.structs import Batch
 from vision_jax.training import paths
 from vision_jax.training.optimizer import Ema, Update
@@ -289,7 +289,7 @@ def _psum(tree: Tree, axis: str | None) -> Tree:
         return lax.psum(tree, axis)
     # XLA:CPU's sum over one device would copy all gradients. With nothing at all in its place it
     # copies the parameters, because an update might come before the last look at the old ones.
-    return stored(tree)
+    return materialize(tree)
 
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:

@@ -12,7 +12,7 @@ from vision_jax.visualize import colors
 from vision_jax.visualize.boxes import draw_boxes
 from vision_jax.visualize.panels import to_rgb
 
-# Pairs of COCO's 17 points: ankles to hips, the trunk, arms, face.
+# Pairs of COCO's 17 points: ankles to hips, the backbone, arms, face.
 COCO_SKELETON = (
     *((15, 13), (13, 11), (16, 14), (14, 12), (11, 12), (5, 11), (6, 12), (5, 6)),
     *((5, 7), (6, 8), (7, 9), (8, 10), (1, 2), (0, 1), (0, 2), (1, 3), (2, 4), (3, 5), (4, 6)),

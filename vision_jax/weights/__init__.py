@@ -28,7 +28,7 @@ def load(path: str | Path, model: Any) -> Tree:
         a `.caffemodel` or detectron2's `.pkl` (see `weights.caffe` and `weights.detectron2` for
         the images that they need), or Darknet's `.weights`, which has none
         (`darknet.read_weights`).
-      model: the network; the class of its trunk chooses the table.
+      model: the network; the class of its backbone chooses the table.
 
     Raises:
       UserError: the file is missing, cannot be read, or does not fit, in one line.

@@ -9,10 +9,10 @@ from vision_jax.weights.torchvision import conv_norm
 
 def resnet_cifar(model: Any) -> Iterator[Row]:
     """resnet20 to resnet1202, without the 'module.' that data-parallel training prefixes."""
-    yield from conv_norm("conv1", "bn1", "trunk/conv1")
+    yield from conv_norm("conv1", "bn1", "backbone/conv1")
     for stage in (1, 2, 3):
-        for i in range(model.trunk.blocks):
+        for i in range(model.backbone.blocks):
             for k in (1, 2):
-                theirs, ours = f"layer{stage}.{i}", f"trunk/stage{stage}_{i + 1}/conv{k}"
+                theirs, ours = f"layer{stage}.{i}", f"backbone/stage{stage}_{i + 1}/conv{k}"
                 yield from conv_norm(f"{theirs}.conv{k}", f"{theirs}.bn{k}", ours)
     yield Row("linear", "head/fc", "dense_bias")

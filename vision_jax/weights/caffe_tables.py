@@ -18,38 +18,40 @@ _INCEPTION = {
 
 def vgg(model: Any) -> Iterator[Row]:
     """VGG_ILSVRC_16_layers and VGG_ILSVRC_19_layers."""
-    yield from _vgg_trunk(model.trunk)
-    channels = model.trunk.width * 2 ** min(len(model.trunk.kernels) - 1, 3)
+    yield from _vgg_backbone(model.backbone)
+    channels = model.backbone.width * 2 ** min(len(model.backbone.kernels) - 1, 3)
     yield from _fully_connected((channels, model.head.grid, model.head.grid))
 
 
 def has_vgg(model: Any) -> bool:
     """Without norms, and with three fully connected layers."""
-    trunk, head = model.trunk, model.head
-    return trunk.norm == "none" and not trunk.lrn and len(getattr(head, "hidden", ())) == 2
+    backbone, head = model.backbone, model.head
+    return backbone.norm == "none" and not backbone.lrn and len(getattr(head, "hidden", ())) == 2
 
 
 def alexnet(model: Any) -> Iterator[Row]:
     """bvlc_reference_caffenet and bvlc_alexnet."""
     for i in range(1, 6):
-        yield Row(f"conv{i}", f"trunk/conv{i}", "conv_bias")
-    yield from _fully_connected((model.trunk.features[-1], model.head.grid, model.head.grid))
+        yield Row(f"conv{i}", f"backbone/conv{i}", "conv_bias")
+    yield from _fully_connected((model.backbone.features[-1], model.head.grid, model.head.grid))
 
 
 def has_alexnet(model: Any) -> bool:
     """Two groups, and response normalisation as Caffe has it."""
-    trunk = model.trunk
-    return trunk.lrn[0] and trunk.lrn_mean and trunk.lrn_k == 1 and max(trunk.groups) == 2
+    backbone = model.backbone
+    return (
+        backbone.lrn[0] and backbone.lrn_mean and backbone.lrn_k == 1 and max(backbone.groups) == 2
+    )
 
 
 def googlenet(model: Any) -> Iterator[Row]:
     """bvlc_googlenet. Its auxiliary classifiers average other windows than ours."""
     stem = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2", "conv2/3x3": "conv3"}
     for theirs, ours in stem.items():
-        yield Row(theirs, f"trunk/{ours}/conv", "conv_bias")
+        yield Row(theirs, f"backbone/{ours}/conv", "conv_bias")
     for module in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"):
         for theirs, ours in _INCEPTION.items():
-            path = f"trunk/inception{module}/{ours}/conv"
+            path = f"backbone/inception{module}/{ours}/conv"
             yield Row(f"inception_{module}/{theirs}", path, "conv_bias")
     if model.head.aux:
         for i in (1, 2):
@@ -61,14 +63,14 @@ def googlenet(model: Any) -> Iterator[Row]:
 
 def has_googlenet(model: Any) -> bool:
     """The paper's form, with response normalisation as Caffe has it."""
-    trunk = model.trunk
-    paper = trunk.norm == "none" and not trunk.naive and trunk.kernel == 5
-    return paper and trunk.lrn and trunk.lrn_k == 1
+    backbone = model.backbone
+    paper = backbone.norm == "none" and not backbone.naive and backbone.kernel == 5
+    return paper and backbone.lrn and backbone.lrn_k == 1
 
 
 def ssd(model: Any) -> Iterator[Row]:
     """The paper's SSD300 and SSD512, whose names of added layers are two behind the paper's."""
-    yield from _vgg_trunk(model.trunk)
+    yield from _vgg_backbone(model.backbone)
     yield Row("fc6", "fc6/conv", "conv_bias")
     yield Row("fc7", "fc7/conv", "conv_bias")
     names = {"fc7": "fc7"}
@@ -84,11 +86,11 @@ def ssd(model: Any) -> Iterator[Row]:
         yield Row(f"{names.get(name, name)}_mbox_conf", f"{name}_class", "conv_bias")
 
 
-def _vgg_trunk(trunk: Any) -> Iterator[Row]:
-    for stage, kernels in enumerate(trunk.kernels, start=1):
+def _vgg_backbone(backbone: Any) -> Iterator[Row]:
+    for stage, kernels in enumerate(backbone.kernels, start=1):
         for i in range(1, len(kernels) + 1):
             name = f"conv{stage}_{i}"
-            yield Row(name, f"trunk/{name}/conv", "conv_bias")
+            yield Row(name, f"backbone/{name}/conv", "conv_bias")
 
 
 def _fully_connected(flat: tuple[int, int, int]) -> Iterator[Row]:

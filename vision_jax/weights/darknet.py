@@ -29,7 +29,7 @@ def is_weights(path: Path) -> bool:
 
 
 def load(path: Path, model: Any) -> Tree:
-    """The variables of `model` in a file; of its trunk alone in one such as 'darknet53.conv.74'.
+    """The variables of `model` in a file; of its backbone alone in one such as 'darknet53.conv.74'.
 
     Raises:
       UserError: see `read_weights`.

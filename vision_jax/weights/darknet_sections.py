@@ -33,7 +33,7 @@ def sections(model: Any) -> list[Section]:
     """What a model's `.cfg` holds after [net].
 
     Args:
-      model: a classifier with a Darknet trunk, or a `YOLOv1`, `YOLOv2` or `YOLOv3`.
+      model: a classifier with a Darknet backbone, or a `YOLOv1`, `YOLOv2` or `YOLOv3`.
 
     Raises:
       UserError: a variant that Darknet does not have.
@@ -45,13 +45,15 @@ def sections(model: Any) -> list[Section]:
         "YOLOv3": _yolo_v3,
     }
     name = type(model).__name__
-    if name not in makers or type(model.trunk).__name__ not in ("Darknet", "ResidualDarknet"):
-        raise UserError(f"Darknet has no {name} on a {type(model.trunk).__name__}")
+    if name not in makers or type(model.backbone).__name__ not in ("Darknet", "ResidualDarknet"):
+        raise UserError(f"Darknet has no {name} on a {type(model.backbone).__name__}")
     net = _Net()
-    ends = net.trunk(model.trunk)
+    ends = net.backbone(model.backbone)
     read = getattr(model, "endpoint", None) or getattr(model, "endpoints", tuple(ends)[-1:])[0]
     if ends[read] != len(net.sections) - 1:
-        raise UserError(f"Darknet's {name} goes on from its trunk's last stage, not from {read!r}")
+        raise UserError(
+            f"Darknet's {name} goes on from its backbone's last stage, not from {read!r}"
+        )
     makers[name](net, model, ends)
     return net.sections
 
@@ -145,30 +147,30 @@ class _Net:
         options = {"batch_normalize": 0, "filters": features, "size": 1, "stride": 1}
         return self.add("convolutional", path, activation="linear", **options)
 
-    def trunk(self, trunk: Any) -> dict[str, int]:
+    def backbone(self, backbone: Any) -> dict[str, int]:
         """The last section of each endpoint."""
-        if type(trunk).__name__ == "ResidualDarknet":
-            return self._residual(trunk)
+        if type(backbone).__name__ == "ResidualDarknet":
+            return self._residual(backbone)
         ends = {}
-        for stage, convs in enumerate(trunk.stages, start=1):
+        for stage, convs in enumerate(backbone.stages, start=1):
             if stage > 1:
-                self.add("maxpool", size=2, stride=trunk.pool_strides[stage - 2])
+                self.add("maxpool", size=2, stride=backbone.pool_strides[stage - 2])
             for i, (size, features, *stride) in enumerate(convs, start=1):
-                path = f"trunk/conv{stage}_{i}"
-                last = self.conv(path, features, size, *(stride or (1,)), trunk.norm)
+                path = f"backbone/conv{stage}_{i}"
+                last = self.conv(path, features, size, *(stride or (1,)), backbone.norm)
             ends[f"stage{stage}"] = last
         return ends
 
-    def _residual(self, trunk: Any) -> dict[str, int]:
-        last = self.conv("trunk/conv1", trunk.width, 3, 1, trunk.norm)
+    def _residual(self, backbone: Any) -> dict[str, int]:
+        last = self.conv("backbone/conv1", backbone.width, 3, 1, backbone.norm)
         ends = {}
-        for stage, blocks in enumerate(trunk.blocks, start=1):
-            features = trunk.width * 2**stage
-            last = self.conv(f"trunk/stage{stage}_down", features, 3, 2, trunk.norm)
+        for stage, blocks in enumerate(backbone.blocks, start=1):
+            features = backbone.width * 2**stage
+            last = self.conv(f"backbone/stage{stage}_down", features, 3, 2, backbone.norm)
             for i in range(1, blocks + 1):
-                path = f"trunk/stage{stage}_{i}"
-                self.conv(f"{path}_reduce", features // 2, 1, 1, trunk.norm)
-                self.conv(f"{path}_expand", features, 3, 1, trunk.norm)
+                path = f"backbone/stage{stage}_{i}"
+                self.conv(f"{path}_reduce", features // 2, 1, 1, backbone.norm)
+                self.conv(f"{path}_expand", features, 3, 1, backbone.norm)
                 last = self.add("shortcut", **{"from": (last,), "activation": "linear"})
             ends[f"stage{stage}"] = last
         return ends
@@ -176,7 +178,7 @@ class _Net:
 
 def _classifier(net: _Net, model: Any, ends: dict[str, int]) -> None:
     """Darknet-53 averages before its last convolution, Darknet-19 after it: the same numbers."""
-    averages_first = type(model.trunk).__name__ == "ResidualDarknet"
+    averages_first = type(model.backbone).__name__ == "ResidualDarknet"
     if averages_first:
         net.add("avgpool")
     net.linear("head/fc", model.head.num_classes)

@@ -106,28 +106,32 @@ def retinanet(model: Any) -> Iterator[Row]:
 
 def has_rcnn(model: Any) -> bool:
     """Features shared by both stages, from a ResNet without tweaks."""
-    shared = model.rpn_trunk is None and model.head.class_specific
-    return shared and _plain(model.trunk)
+    shared = model.rpn_backbone is None and model.head.class_specific
+    return shared and _plain(model.backbone)
 
 
 def has_retinanet(model: Any) -> bool:
     """On a ResNet without tweaks, no norms in the subnets."""
-    return model.norm == "none" and _plain(model.trunk)
+    return model.norm == "none" and _plain(model.backbone)
 
 
-def _plain(trunk: Any) -> bool:
-    plain = type(trunk).__name__ == "ResNet" and trunk.stem == "plain" and trunk.shortcut == "conv"
-    return plain and trunk.block == "bottleneck" and trunk.norm in ("sync", "local", "frozen")
+def _plain(backbone: Any) -> bool:
+    plain = (
+        type(backbone).__name__ == "ResNet"
+        and backbone.stem == "plain"
+        and backbone.shortcut == "conv"
+    )
+    return plain and backbone.block == "bottleneck" and backbone.norm in ("sync", "local", "frozen")
 
 
 def _backbone(model: Any) -> Iterator[Row]:
     pyramid = model.pyramid
     is_pyramid = type(pyramid).__name__ == "FPN"
     body = "backbone.bottom_up" if is_pyramid else "backbone"
-    yield from _conv_norm(f"{body}.stem.conv1", "trunk/conv1")
-    for stage, blocks in enumerate(model.trunk.stages, start=2):
+    yield from _conv_norm(f"{body}.stem.conv1", "backbone/conv1")
+    for stage, blocks in enumerate(model.backbone.stages, start=2):
         for i in range(blocks):
-            yield from _block(f"{body}.res{stage}.{i}", f"trunk/conv{stage}_{i + 1}", i == 0)
+            yield from _block(f"{body}.res{stage}.{i}", f"backbone/conv{stage}_{i + 1}", i == 0)
     if not is_pyramid:
         return
     for name in pyramid.endpoints:

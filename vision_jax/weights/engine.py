@@ -62,7 +62,7 @@ class Row:
 
     Fields:
       reference: its name in the reference, 'layer1.0.conv1'.
-      path: its place among our parameters, 'trunk/conv2_1/conv1/conv'.
+      path: its place among our parameters, 'backbone/conv2_1/conv1/conv'.
       kind: a key of `KINDS`.
       flat: (c, h, w) where a linear layer reads a flattened map: the reference flattens it in that
         order, we in (h, w, c), or have a convolution with that window ('dense_window').
@@ -213,7 +213,7 @@ class Restored:
 def restore(variables: Tree, weights: Tree) -> tuple[Tree, Restored]:
     """`variables` with every array that `weights` has in the same place and shape.
 
-    For a pretrained trunk under a new head: what could not be restored keeps its initial value and
+    For a pretrained backbone under a new head: what could not be restored keeps its initial value and
     is listed.
     """
     ours, theirs = _flatten(variables), _flatten(weights)

@@ -8,9 +8,9 @@ from vision_jax.weights.engine import Row
 
 def segnet(model: Any) -> Iterator[Row]:
     """segnet.py: convolution, norm and ReLU are the unit `cbr_unit`."""
-    for stage, kernels in enumerate(model.trunk.kernels, start=1):
+    for stage, kernels in enumerate(model.backbone.kernels, start=1):
         for i in range(1, len(kernels) + 1):
-            yield from _unit(f"down{stage}.conv{i}", f"trunk/conv{stage}_{i}")
+            yield from _unit(f"down{stage}.conv{i}", f"backbone/conv{stage}_{i}")
     for stage, count in enumerate(model.head.convs, start=1):
         for i in range(1, count + 1):
             yield from _unit(f"up{stage}.conv{i}", f"head/up{stage}_{i}")
@@ -21,7 +21,7 @@ def has_segnet(model: Any) -> bool:
     kind, head = type(model.head).__name__, model.head
     return (
         kind == "SegNetHead"
-        and "none" not in (head.norm, model.trunk.norm)
+        and "none" not in (head.norm, model.backbone.norm)
         and (head.last == "norm")
     )
 

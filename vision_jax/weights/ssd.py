@@ -16,15 +16,15 @@ def torchvision(model: Any) -> Iterator[Row]:
 
     Its networks for 512 pixels have no published weights.
     """
-    *stages, last = _stages(model.trunk)
+    *stages, last = _stages(model.backbone)
     number = 0
     for stage in stages:
         for name in stage:
-            yield Row(f"backbone.features.{number}", f"trunk/{name}/conv", "conv_bias")
+            yield Row(f"backbone.features.{number}", f"backbone/{name}/conv", "conv_bias")
             number += 2
         number += 1
     for k, name in enumerate(last):
-        yield Row(f"backbone.extra.0.{2 * k + 1}", f"trunk/{name}/conv", "conv_bias")
+        yield Row(f"backbone.extra.0.{2 * k + 1}", f"backbone/{name}/conv", "conv_bias")
     fc = f"backbone.extra.0.{2 * len(last) + 1}"
     yield Row(f"{fc}.1", "fc6/conv", "conv_bias")
     yield Row(f"{fc}.3", "fc7/conv", "conv_bias")
@@ -57,9 +57,9 @@ def amdegroot(model: Any) -> Iterator[Row]:
 def amdegroot_vgg(model: Any) -> Iterator[Row]:
     """vgg16_reducedfc.pth: VGG-16 of ImageNet, with fc6 and fc7 thinned out to convolutions."""
     number = 0
-    for stage in _stages(model.trunk):
+    for stage in _stages(model.backbone):
         for name in stage:
-            yield Row(str(number), f"trunk/{name}/conv", "conv_bias")
+            yield Row(str(number), f"backbone/{name}/conv", "conv_bias")
             number += 2
         number += 1
     yield Row(str(number), "fc6/conv", "conv_bias")
@@ -67,14 +67,14 @@ def amdegroot_vgg(model: Any) -> Iterator[Row]:
 
 
 def classifier(model: Any) -> Iterator[Row]:
-    """torchvision's classifier on the same trunk; its head goes to paths that SSD has not."""
-    like = SimpleNamespace(trunk=model.trunk, head=SimpleNamespace(grid=7, num_classes=1000))
-    yield from _CLASSIFIERS[type(model.trunk).__name__][0](like)
+    """torchvision's classifier on the same backbone; its head goes to paths that SSD has not."""
+    like = SimpleNamespace(backbone=model.backbone, head=SimpleNamespace(grid=7, num_classes=1000))
+    yield from _CLASSIFIERS[type(model.backbone).__name__][0](like)
 
 
 def has_classifier(model: Any) -> bool:
     """On a VGG or a ResNet as torchvision has them."""
-    _, applies = _CLASSIFIERS.get(type(model.trunk).__name__, (None, lambda model: False))
+    _, applies = _CLASSIFIERS.get(type(model.backbone).__name__, (None, lambda model: False))
     return applies(model)
 
 
@@ -86,7 +86,7 @@ _CLASSIFIERS = {
 
 def has_ssd(model: Any) -> bool:
     """On a plain VGG with fc6 and fc7, one map rescaled."""
-    plain = type(model.trunk).__name__ == "VGG" and model.trunk.norm == model.norm == "none"
+    plain = type(model.backbone).__name__ == "VGG" and model.backbone.norm == model.norm == "none"
     return plain and model.fc > 0 and len(model.rescaled) == 1 and not model.whole
 
 
@@ -96,9 +96,9 @@ def maps(model: Any) -> tuple[str, ...]:
     return (*model.reads, "fc7", *added)
 
 
-def _stages(trunk: Any) -> list[list[str]]:
+def _stages(backbone: Any) -> list[list[str]]:
     """Our names of VGG's convolutions, by stage."""
     return [
         [f"conv{stage}_{i}" for i in range(1, len(kernels) + 1)]
-        for stage, kernels in enumerate(trunk.kernels, start=1)
+        for stage, kernels in enumerate(backbone.kernels, start=1)
     ]

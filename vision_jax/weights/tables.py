@@ -1,4 +1,4 @@
-"""Which tables there are for which network, by the class name of its trunk."""
+"""Which tables there are for which network, by the class name of its backbone."""
 
 from typing import Any
 
@@ -13,7 +13,7 @@ from vision_jax.weights.engine import Table
 
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
 _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
-# A segmenter also takes its trunk's classifier.
+# A segmenter also takes its backbone's classifier.
 _CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
 # So do the R-CNNs.
 _DETECTORS_CLASSIFIER = Table(
@@ -21,7 +21,7 @@ _DETECTORS_CLASSIFIER = Table(
 )
 
 TABLES: dict[str, tuple[Table, ...]] = {
-    "AlexNetTrunk": (
+    "AlexNetBackbone": (
         Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),
         Table("caffe", caffe.alexnet, caffe.has_alexnet),
     ),
@@ -39,13 +39,13 @@ TABLES: dict[str, tuple[Table, ...]] = {
     "ProposalNetwork": (_DETECTORS_CLASSIFIER,),
     "Darknet": (_DARKNET,),
     "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _CLASSIFIER),
-    "GoogLeNetTrunk": (
+    "GoogLeNetBackbone": (
         Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
         Table("caffe", caffe.googlenet, caffe.has_googlenet),
     ),
-    "InceptionV3Trunk": (Table("torchvision", torchvision.inception_v3),),
-    "MobileNetV1Trunk": (Table("timm", timm.mobilenet_v1),),
-    "MobileNetV2Trunk": (Table("torchvision", torchvision.mobilenet_v2),),
+    "InceptionV3Backbone": (Table("torchvision", torchvision.inception_v3),),
+    "MobileNetV1Backbone": (Table("timm", timm.mobilenet_v1),),
+    "MobileNetV2Backbone": (Table("torchvision", torchvision.mobilenet_v2),),
     "ResNet": (
         Table("torchvision", torchvision.resnet, torchvision.has_resnet),
         Table("timm", timm.resnet),
@@ -83,8 +83,8 @@ def tables_for(model: Any) -> tuple[Table, ...]:
     Raises:
       UserError: there are none.
     """
-    name = type(getattr(model, "trunk", model)).__name__
-    for part in (model, getattr(model, "trunk", None)):
+    name = type(getattr(model, "backbone", model)).__name__
+    for part in (model, getattr(model, "backbone", None)):
         if type(part).__name__ in TABLES:
             name = type(part).__name__
             found = tuple(table for table in TABLES[name] if table.applies(model))

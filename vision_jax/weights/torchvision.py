@@ -14,41 +14,41 @@ def conv_norm(conv: str, norm: str, path: str) -> Iterator[Row]:
 
 def resnet(model: Any) -> Iterator[Row]:
     """resnet.py."""
-    yield from conv_norm("conv1", "bn1", "trunk/conv1")
-    yield from residual_stages(model.trunk)
+    yield from conv_norm("conv1", "bn1", "backbone/conv1")
+    yield from residual_stages(model.backbone)
     if model.head.num_classes:
         yield Row("fc", "head/fc", "dense_bias")
 
 
 def has_resnet(model: Any) -> bool:
     """No tweaks of the stem or of the shortcuts."""
-    return model.trunk.stem == "plain" and model.trunk.shortcut == "conv"
+    return model.backbone.stem == "plain" and model.backbone.shortcut == "conv"
 
 
-def residual_stages(trunk: Any, projection: tuple[str, str] = ("0", "1")) -> Iterator[Row]:
+def residual_stages(backbone: Any, projection: tuple[str, str] = ("0", "1")) -> Iterator[Row]:
     """layer1 to layer4; `projection` numbers the convolution and the norm of a `downsample`."""
-    bottleneck = trunk.block == "bottleneck"
-    for stage, blocks in enumerate(trunk.stages):
+    bottleneck = backbone.block == "bottleneck"
+    for stage, blocks in enumerate(backbone.stages):
         for i in range(blocks):
-            theirs, ours = f"layer{stage + 1}.{i}", f"trunk/conv{stage + 2}_{i + 1}"
+            theirs, ours = f"layer{stage + 1}.{i}", f"backbone/conv{stage + 2}_{i + 1}"
             for k in range(1, 4 if bottleneck else 3):
                 yield from conv_norm(f"{theirs}.conv{k}", f"{theirs}.bn{k}", f"{ours}/conv{k}")
-            if trunk.residual and i == 0 and (stage > 0 or bottleneck):
+            if backbone.residual and i == 0 and (stage > 0 or bottleneck):
                 conv, norm = (f"{theirs}.downsample.{k}" for k in projection)
                 yield from conv_norm(conv, norm, f"{ours}/shortcut")
 
 
 def vgg(model: Any) -> Iterator[Row]:
     """vgg.py: layers numbered through, pooling, norms and activations included."""
-    trunk, number, channels = model.trunk, 0, 0
-    for stage, kernels in enumerate(trunk.kernels, start=1):
-        channels = trunk.width * 2 ** min(stage - 1, 3)
+    backbone, number, channels = model.backbone, 0, 0
+    for stage, kernels in enumerate(backbone.kernels, start=1):
+        channels = backbone.width * 2 ** min(stage - 1, 3)
         for i in range(1, len(kernels) + 1):
-            path = f"trunk/conv{stage}_{i}"
+            path = f"backbone/conv{stage}_{i}"
             yield Row(f"features.{number}", f"{path}/conv", "conv_bias")
-            if trunk.norm != "none":
+            if backbone.norm != "none":
                 yield Row(f"features.{number + 1}", f"{path}/norm", "norm")
-            number += 2 if trunk.norm == "none" else 3
+            number += 2 if backbone.norm == "none" else 3
         number += 1
     flat = (channels, model.head.grid, model.head.grid)
     yield from fully_connected(("classifier.0", "classifier.3", "classifier.6"), flat)
@@ -56,20 +56,20 @@ def vgg(model: Any) -> Iterator[Row]:
 
 def has_vgg(model: Any) -> bool:
     """No response normalisation and only 3x3 kernels: no A-LRN, no C."""
-    return not model.trunk.lrn and all(set(stage) == {3} for stage in model.trunk.kernels)
+    return not model.backbone.lrn and all(set(stage) == {3} for stage in model.backbone.kernels)
 
 
 def alexnet(model: Any) -> Iterator[Row]:
     """alexnet.py."""
     for number, name in ((0, "conv1"), (3, "conv2"), (6, "conv3"), (8, "conv4"), (10, "conv5")):
-        yield Row(f"features.{number}", f"trunk/{name}", "conv_bias")
-    flat = (model.trunk.features[-1], model.head.grid, model.head.grid)
+        yield Row(f"features.{number}", f"backbone/{name}", "conv_bias")
+    flat = (model.backbone.features[-1], model.head.grid, model.head.grid)
     yield from fully_connected(("classifier.1", "classifier.4", "classifier.6"), flat)
 
 
 def has_alexnet(model: Any) -> bool:
     """The single tower without response normalisation."""
-    return not any(model.trunk.lrn) and set(model.trunk.groups) == {1}
+    return not any(model.backbone.lrn) and set(model.backbone.groups) == {1}
 
 
 def fully_connected(names: tuple[str, ...], flat: tuple[int, int, int]) -> Iterator[Row]:
@@ -81,7 +81,7 @@ def fully_connected(names: tuple[str, ...], flat: tuple[int, int, int]) -> Itera
 def googlenet(model: Any) -> Iterator[Row]:
     """googlenet.py."""
     for name in ("conv1", "conv2", "conv3"):
-        yield from conv_norm(f"{name}.conv", f"{name}.bn", f"trunk/{name}")
+        yield from conv_norm(f"{name}.conv", f"{name}.bn", f"backbone/{name}")
     layers = {
         "branch1": "conv1x1",
         "branch2.0": "reduce3x3",
@@ -93,7 +93,7 @@ def googlenet(model: Any) -> Iterator[Row]:
     for module in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"):
         for theirs, ours in layers.items():
             name = f"inception{module}.{theirs}"
-            yield from conv_norm(f"{name}.conv", f"{name}.bn", f"trunk/inception{module}/{ours}")
+            yield from conv_norm(f"{name}.conv", f"{name}.bn", f"backbone/inception{module}/{ours}")
     if model.head.aux:
         for name in ("aux1", "aux2"):
             yield from conv_norm(f"{name}.conv.conv", f"{name}.conv.bn", f"head/{name}/conv")
@@ -104,8 +104,8 @@ def googlenet(model: Any) -> Iterator[Row]:
 
 def has_googlenet(model: Any) -> bool:
     """Batch normalisation, reductions, and 3x3 for the paper's 5x5."""
-    trunk = model.trunk
-    return trunk.norm != "none" and not trunk.naive and trunk.kernel == 3
+    backbone = model.backbone
+    return backbone.norm != "none" and not backbone.naive and backbone.kernel == 3
 
 
 INCEPTION_STEM = (
@@ -138,11 +138,11 @@ INCEPTION_MODULES = {
 def inception_v3(model: Any) -> Iterator[Row]:
     """inception.py."""
     for name in INCEPTION_STEM:
-        yield from conv_norm(f"{name}.conv", f"{name}.bn", f"trunk/{name}")
+        yield from conv_norm(f"{name}.conv", f"{name}.bn", f"backbone/{name}")
     for module, layers in INCEPTION_MODULES.items():
         for layer in layers.split():
             name = f"{module}.{layer}"
-            yield from conv_norm(f"{name}.conv", f"{name}.bn", f"trunk/{module}/{layer}")
+            yield from conv_norm(f"{name}.conv", f"{name}.bn", f"backbone/{module}/{layer}")
     if model.head.aux:
         for name in ("conv0", "conv1"):
             theirs = f"AuxLogits.{name}"
@@ -153,13 +153,13 @@ def inception_v3(model: Any) -> Iterator[Row]:
 
 def mobilenet_v2(model: Any) -> Iterator[Row]:
     """mobilenetv2.py; the first block does not widen, which shifts its numbers."""
-    yield from conv_norm("features.0.0", "features.0.1", "trunk/conv1")
+    yield from conv_norm("features.0.0", "features.0.1", "backbone/conv1")
     for block in range(1, 18):
-        theirs, ours = f"features.{block}.conv", f"trunk/block{block}"
+        theirs, ours = f"features.{block}.conv", f"backbone/block{block}"
         wide = 0 if block == 1 else 1
         if wide:
             yield from conv_norm(f"{theirs}.0.0", f"{theirs}.0.1", f"{ours}/expand")
         yield from conv_norm(f"{theirs}.{wide}.0", f"{theirs}.{wide}.1", f"{ours}/depthwise")
         yield from conv_norm(f"{theirs}.{wide + 1}", f"{theirs}.{wide + 2}", f"{ours}/project")
-    yield from conv_norm("features.18.0", "features.18.1", "trunk/conv_last")
+    yield from conv_norm("features.18.0", "features.18.1", "backbone/conv_last")
     yield Row("classifier.1", "head/fc", "dense_bias")

@@ -14,7 +14,7 @@ def rcnn(model: Any, old: bool = False) -> Iterator[Row]:
 
     A file with 91 labels gives background and the 80 classes of COCO to a network of 80.
     """
-    yield from resnet_fpn(model.trunk, model.pyramid, old)
+    yield from resnet_fpn(model.backbone, model.pyramid, old)
     yield Row("rpn.head.conv" if old else "rpn.head.conv.0.0", "rpn/conv", "conv_bias")
     for name in ("cls_logits", "bbox_pred"):
         yield Row(f"rpn.head.{name}", f"rpn/{name}", "conv_bias")
@@ -39,35 +39,39 @@ def rcnn_old(model: Any) -> Iterator[Row]:
 
 def has_rcnn(model: Any) -> bool:
     """Features shared by both stages, from a ResNet without tweaks and its pyramid."""
-    trunk, head = model.trunk, model.head
-    plain = type(trunk).__name__ == "ResNet" and trunk.stem == "plain" and trunk.shortcut == "conv"
-    shared = model.rpn_trunk is None and type(model.pyramid).__name__ == "FPN"
+    backbone, head = model.backbone, model.head
+    plain = (
+        type(backbone).__name__ == "ResNet"
+        and backbone.stem == "plain"
+        and backbone.shortcut == "conv"
+    )
+    shared = model.rpn_backbone is None and type(model.pyramid).__name__ == "FPN"
     return plain and shared and head.body is None and head.class_specific
 
 
 def classifier(model: Any) -> Iterator[Row]:
-    """The trunk's classifier: its last layers go to the second stage where that has them."""
-    trunk, head = model.trunk, getattr(model, "head", None)
-    if type(trunk).__name__ == "VGG":
+    """The backbone's classifier: its last layers go to the second stage where that has them."""
+    backbone, head = model.backbone, getattr(model, "head", None)
+    if type(backbone).__name__ == "VGG":
         grid = 7 if head is None else head.pool.size
-        rows = [*torchvision.vgg(_Classifier(trunk, _Head(grid)))]
+        rows = [*torchvision.vgg(_Classifier(backbone, _Head(grid)))]
     else:
         blocks = getattr(getattr(head, "body", None), "blocks", None)
-        whole = trunk if blocks is None else trunk.clone(stages=(*trunk.stages, blocks))
+        whole = backbone if blocks is None else backbone.clone(stages=(*backbone.stages, blocks))
         rows = [*torchvision.resnet(_Classifier(whole, _Head()))]
     for row in rows:
-        last = f"trunk/conv{len(trunk.stages) + 2}_" if hasattr(trunk, "stages") else None
+        last = f"backbone/conv{len(backbone.stages) + 2}_" if hasattr(backbone, "stages") else None
         if last and row.path.startswith(last):
-            row = dataclasses.replace(row, path=row.path.replace("trunk/", "head/body/", 1))
+            row = dataclasses.replace(row, path=row.path.replace("backbone/", "head/body/", 1))
         yield row
-        if getattr(model, "rpn_trunk", None) is not None and row.path.startswith("trunk/"):
+        if getattr(model, "rpn_backbone", None) is not None and row.path.startswith("backbone/"):
             yield dataclasses.replace(row, path=f"rpn_{row.path}")
 
 
 def has_classifier(model: Any) -> bool:
-    """On a trunk whose classifier torchvision has."""
+    """On a backbone whose classifier torchvision has."""
     tests = {"VGG": torchvision.has_vgg, "ResNet": torchvision.has_resnet}
-    test = tests.get(type(model.trunk).__name__)
+    test = tests.get(type(model.backbone).__name__)
     return test is not None and test(model)
 
 
@@ -81,7 +85,7 @@ class _Head:
 
 @dataclasses.dataclass(frozen=True)
 class _Classifier:
-    trunk: Any
+    backbone: Any
     head: _Head
 
 

@@ -13,9 +13,9 @@ COCO_NUMBERS = tuple(number for number in range(1, 91) if number not in _GAPS)
 LABELS = 91  # of a published detector: background and all of COCO's numbers
 
 
-def resnet_fpn(trunk: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
+def resnet_fpn(backbone: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
     """backbone_utils.py; `old` names the pyramid's layers as files did before torchvision 0.12."""
-    body = [*conv_norm("conv1", "bn1", "trunk/conv1"), *residual_stages(trunk)]
+    body = [*conv_norm("conv1", "bn1", "backbone/conv1"), *residual_stages(backbone)]
     for row in body:
         yield dataclasses.replace(row, reference=f"backbone.body.{row.reference}")
     inner = "" if old else ".0"
@@ -30,7 +30,7 @@ def resnet_fpn(trunk: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
 
 def retinanet(model: Any, old: bool = False) -> Iterator[Row]:
     """retinanet.py; a head of 91 labels gives the 80 classes of COCO to a network of 80."""
-    yield from resnet_fpn(model.trunk, model.pyramid, old)
+    yield from resnet_fpn(model.backbone, model.pyramid, old)
     heads = (
         ("classification_head", "class_subnet", "cls_logits"),
         ("regression_head", "box_subnet", "bbox_reg"),
@@ -58,7 +58,11 @@ def retinanet_old(model: Any) -> Iterator[Row]:
 
 def has_retinanet(model: Any) -> bool:
     """On a ResNet without tweaks, with norms that torchvision has."""
-    trunk = model.trunk
-    plain = type(trunk).__name__ == "ResNet" and trunk.stem == "plain" and trunk.shortcut == "conv"
+    backbone = model.backbone
+    plain = (
+        type(backbone).__name__ == "ResNet"
+        and backbone.stem == "plain"
+        and backbone.shortcut == "conv"
+    )
     batch = ("sync", "local", "frozen")
-    return plain and trunk.norm in batch and model.norm in ("none", "group")
+    return plain and backbone.norm in batch and model.norm in ("none", "group")

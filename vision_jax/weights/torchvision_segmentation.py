@@ -1,6 +1,6 @@
 """torchvision's names of segmenters (torchvision/models/segmentation), and its classifiers in them.
 
-A table of a classifier gives a segmenter the trunk and, as convolutions, the fully connected
+A table of a classifier gives a segmenter the backbone and, as convolutions, the fully connected
 layers; the classifier's other layers find no place in the segmenter, and are left out by
 `engine.restore`.
 """
@@ -15,8 +15,8 @@ from vision_jax.weights.engine import Row
 
 def dilated(model: Any) -> Iterator[Row]:
     """fcn.py and deeplabv3.py on a ResNet."""
-    yield from torchvision.conv_norm("backbone.conv1", "backbone.bn1", "trunk/conv1")
-    for row in torchvision.residual_stages(model.trunk):
+    yield from torchvision.conv_norm("backbone.conv1", "backbone.bn1", "backbone/conv1")
+    for row in torchvision.residual_stages(model.backbone):
         yield dataclasses.replace(row, reference=f"backbone.{row.reference}")
     for name, path in (("classifier", "head"), ("aux_classifier", "aux")):
         part = getattr(model, path)
@@ -29,16 +29,16 @@ def dilated(model: Any) -> Iterator[Row]:
 
 def has_dilated(model: Any) -> bool:
     """On a ResNet as torchvision has it."""
-    return type(model.trunk).__name__ == "ResNet" and torchvision.has_resnet(model)
+    return type(model.backbone).__name__ == "ResNet" and torchvision.has_resnet(model)
 
 
 def classifier(model: Any) -> Iterator[Row]:
-    """The classifier on a segmenter's trunk: fc6 and fc7 are convolutions, the rest not used."""
+    """The classifier on a segmenter's backbone: fc6 and fc7 are convolutions, the rest not used."""
     head = model.head
     hidden = getattr(head, "hidden", ())
     widths = (hidden, hidden) if isinstance(hidden, int) else hidden
     inner = "/conv" if type(head).__name__ == "DeconvNetHead" else ""
-    rows, _ = _CLASSIFIERS[type(model.trunk).__name__]
+    rows, _ = _CLASSIFIERS[type(model.backbone).__name__]
     for row in rows(_as_classifier(model)):
         if widths and row.path in ("head/fc6", "head/fc7"):
             flat = row.flat or (widths[0], 1, 1)
@@ -47,8 +47,8 @@ def classifier(model: Any) -> Iterator[Row]:
 
 
 def has_classifier(model: Any) -> bool:
-    """On a trunk whose classifier torchvision has."""
-    _, applies = _CLASSIFIERS.get(type(model.trunk).__name__, (None, lambda model: False))
+    """On a backbone whose classifier torchvision has."""
+    _, applies = _CLASSIFIERS.get(type(model.backbone).__name__, (None, lambda model: False))
     return applies(_as_classifier(model))
 
 
@@ -63,18 +63,18 @@ class _FcHead:
 
 @dataclasses.dataclass(frozen=True)
 class _Classifier:
-    trunk: Any
+    backbone: Any
     head: _FcHead
 
 
 def _as_classifier(model: Any) -> _Classifier:
-    return _Classifier(model.trunk, _FcHead(getattr(model.head, "window", 1)))
+    return _Classifier(model.backbone, _FcHead(getattr(model.head, "window", 1)))
 
 
-# The classifiers' tables, by trunk, and which variants they are for.
+# The classifiers' tables, by backbone, and which variants they are for.
 _CLASSIFIERS = {
-    "AlexNetTrunk": (torchvision.alexnet, torchvision.has_alexnet),
-    "GoogLeNetTrunk": (torchvision.googlenet, torchvision.has_googlenet),
+    "AlexNetBackbone": (torchvision.alexnet, torchvision.has_alexnet),
+    "GoogLeNetBackbone": (torchvision.googlenet, torchvision.has_googlenet),
     "ResNet": (torchvision.resnet, torchvision.has_resnet),
     "VGG": (torchvision.vgg, torchvision.has_vgg),
 }

@@ -15,11 +15,11 @@ UPSAMPLING = {
 
 def fcn(model: Any) -> Iterator[Row]:
     """fcn32s.py, fcn16s.py, fcn8s.py."""
-    trunk, head = model.trunk, model.head
-    for stage, kernels in enumerate(trunk.kernels, start=1):
+    backbone, head = model.backbone, model.head
+    for stage, kernels in enumerate(backbone.kernels, start=1):
         for i in range(1, len(kernels) + 1):
             name = f"conv{stage}_{i}"
-            yield Row(name, f"trunk/{name}/conv", "conv_bias")
+            yield Row(name, f"backbone/{name}/conv", "conv_bias")
     for name in ("fc6", "fc7"):
         yield Row(name, f"head/{name}", "conv_bias")
     yield Row("score_fr", "head/score", "conv_bias")
@@ -34,8 +34,8 @@ def has_fcn(model: Any) -> bool:
     """On VGG, with transposed convolutions; a last one that is fixed leaves its weights unused."""
     skips = ("pool4", "pool3")
     return (
-        type(model.trunk).__name__ == "VGG"
-        and model.trunk.norm == "none"
+        type(model.backbone).__name__ == "VGG"
+        and model.backbone.norm == "none"
         and model.head.learn != "none"
         and len(model.head.hidden) == 2
         and model.head.skips in ((), skips[:1], skips)

@@ -1,0 +1,159 @@
+"""`launch.py` as a user runs it: mistakes are one line, and every experiment's smoke runs."""
+
+import json
+import os
+import pathlib
+import runpy
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+from tests.data import no_tensorflow
+
+ROOT = pathlib.Path(__file__).parents[2]
+EXPERIMENTS = sorted(
+    str(path.relative_to(ROOT))
+    for folder in ("experiments", "experiments/sweeps")
+    for path in (ROOT / folder).glob("*.py")
+    if "def get_config" in path.read_text()
+)
+QUICK = "experiments/quickstart.py"
+pytestmark = pytest.mark.usefixtures("at_the_root")
+
+
+def fails(capsys, *argv: str) -> str:
+    """Runs a command that must be refused; returns the one line that it prints."""
+    assert launch.main(list(argv)) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (
+            ["--config", "experiments/resnet5.py"],
+            "not found - did you mean experiments/resnet50.py?",
+        ),
+        (["--config", QUICK, "--config.sed=3"], "unknown config key 'sed' - did you mean seed?"),
+        (["--config", QUICK, "seed=3"], "did you mean --config.seed=3 ?"),
+        (["--config", QUICK, "--config.seed"], "has no value - write --config.seed=VALUE"),
+        (["--config", QUICK, "--config.seed=None"], "None is not allowed"),
+        (["--config", QUICK, "--config.seed=x"], "'seed' takes an int, not 'x'"),
+        (["--config", QUICK, "--config.init.weights=no.safetensors"], "no such file"),
+        (["--config", QUICK, "--config.steps=5"], "set exactly one of them"),
+        (["--config", QUICK, "--config.train.batch_size=10"], "not divisible by 8 devices"),
+        (["--config", QUICK, "--config.parallel=smap"], "did you mean"),
+        (["--config", f"{QUICK}:smok"], "unknown config argument 'smok' - did you mean smoke?"),
+        (["--config", QUICK, "--mode", "trian"], "did you mean train?"),
+        (["--config", QUICK, "--workdr", "x"], "unexpected argument '--workdr'"),
+        (["--workdir", "x"], "--config"),
+        (["--config", QUICK, "--mode", "predict"], "needs --input"),
+        (["--config", QUICK, "--mode", "predict", "--input", "no.png"], "no such image or folder"),
+        (["--config", QUICK, "--sweep"], "has no sweep(add) function"),
+        (["--config", "experiments/resnet50.py"], "python -m vision_jax.data.prepare imagenet2012"),
+    ],
+    ids=lambda value: " ".join(value)[:60] if isinstance(value, list) else None,
+)
+def test_a_mistake_is_one_line(capsys, tmp_path, argv, message):
+    if "--workdir" not in argv:
+        argv = [*argv, "--workdir", str(tmp_path / "run")]
+    assert message in fails(capsys, *argv)
+    assert not (tmp_path / "run" / "metrics.jsonl").exists()
+
+
+def evaluations(folder: pathlib.Path) -> list[dict]:
+    rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if "eval/loss" in row]
+
+
+@pytest.mark.parametrize("file", EXPERIMENTS)
+def test_smoke(file, tmp_path, capsys):
+    assert launch.main(["--config", f"{file}:smoke", "--workdir", str(tmp_path)]) == 0
+    out = capsys.readouterr().out
+    assert str(tmp_path / "report" / "index.html") in out
+    rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    steps = [row["step"] for row in rows if "train/loss" in row]
+    assert steps == [1, 2, 3, 4]
+    assert all(np.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
+    assert any(name.startswith("eval/") for name in rows[-1])
+    assert (tmp_path / "DONE").exists()
+
+
+def test_a_lab_record_names_its_own_command():
+    for file in EXPERIMENTS:
+        text = runpy.run_path(file)["__doc__"]
+        assert f"--config {file}" in text, f"{file}: no command in its docstring"
+
+
+def test_determinism_reaches_every_part(tmp_path, monkeypatch):
+    given = []
+    monkeypatch.setattr("vision_jax.run.train", lambda config, workdir: given.append(config))
+    monkeypatch.setenv("XLA_FLAGS", os.environ.get("XLA_FLAGS", ""))
+    argv = ["--config", "experiments/quickstart_detection.py:smoke", "--workdir", str(tmp_path)]
+    for more in ([], ["--config.deterministic=True"]):
+        launch.main([*argv, *more])
+    plain, repeatable = (config.task.model.head.pool.deterministic for config in given)
+    assert (plain, repeatable) == (False, True)
+    assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
+
+
+def test_look_modes_after_a_run(tmp_path, capsys):
+    run = ["--config", f"{QUICK}:smoke", "--workdir", str(tmp_path / "run")]
+    assert launch.main(run) == 0
+    assert launch.main(run) == 0
+    assert "finished already; report:" in capsys.readouterr().out
+
+    assert launch.main([*run, "--mode", "evaluate"]) == 0
+    measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())
+    best = max(evaluations(tmp_path / "run"), key=lambda row: row["eval/top1"])
+    assert measured["weights"].endswith(f"step {best.pop('step')}")
+    assert measured["metrics"] == best
+
+    images = tmp_path / "images"
+    images.mkdir()
+    pixels = np.random.default_rng(0).integers(0, 255, (32, 32, 3), np.uint8)
+    for name in ("a.png", "b.jpg"):
+        Image.fromarray(pixels).save(images / name)
+    (images / "notes.txt").write_text("not an image")
+    assert launch.main([*run, "--mode", "predict", "--input", str(images)]) == 0
+    answers = json.loads((tmp_path / "run" / "predictions" / "predictions.json").read_text())
+    assert [pathlib.Path(a["file"]).name for a in answers["predictions"]] == ["a.png", "b.jpg"]
+    for answer in answers["predictions"]:
+        assert abs(sum(c["probability"] for c in answer["top"]) - 1) < 0.9
+        with Image.open(answer["picture"]) as picture:
+            assert picture.size[0] >= 32
+
+    assert launch.main([*run, "--mode", "inspect"]) == 0
+    for name in ("train", "eval"):
+        with Image.open(tmp_path / "run" / "inspect" / f"{name}.png") as picture:
+            assert np.asarray(picture).std() > 5
+
+    other = [*run, "--config.seed=7"]
+    assert "holds a run with another config: seed 0 -> 7" in fails(capsys, *other)
+
+
+def test_summary_needs_no_data(capsys):
+    assert launch.main(["--config", "experiments/resnet50.py", "--mode", "summary"]) == 0
+    out = capsys.readouterr().out
+    assert "25,557,032" in out
+    detector = "experiments/faster_rcnn_r50_fpn_coco.py"
+    assert launch.main(["--config", detector, "--mode", "summary"]) == 0
+    assert "rpn" in capsys.readouterr().out
+
+
+def test_training_and_evaluation_without_tensorflow(tmp_path):
+    """Both modes in a process in which importing TensorFlow fails."""
+    code, out, err = no_tensorflow.run(
+        "import importlib.util, sys, launch\n"
+        "run = ['--config', 'experiments/quickstart.py:smoke', '--workdir', sys.argv[1]]\n"
+        "assert launch.main(run) == 0\n"
+        "assert launch.main([*run, '--mode', 'evaluate']) == 0\n"
+        "assert importlib.util.find_spec('tensorflow') is None\n",
+        tmp_path,
+    )
+    assert code == 0, out + err
+    assert "TensorFlow" not in err

@@ -1,0 +1,117 @@
+"""Sweeps: planned, run in processes of their own, taken up again, put into tables."""
+
+import csv
+import pathlib
+
+import pytest
+
+import launch
+from vision_jax import sweep
+
+ROOT = pathlib.Path(__file__).parents[2]
+SWEEP = """
+from experiments import (quickstart)
+from vision_jax.config import node
+from vision_jax.report import Claim
+from vision_jax.training import Stage
+
+def get_config(arg=""):
+    config = quickstart.get_config("smoke")
+    config.steps, config.eval_every = 1, 1
+    config.baselines = {}
+    if arg == "stages":
+        config.stages = (
+            node(Stage, name="first"),
+            node(Stage, name="second", changes=(("init.weights", "stage:first"),)),
+        )
+    return config
+
+def extras(config):
+    return {"width": float(config.task.model.backbone.width)}
+
+def sweep(add, argument=""):
+    for decay in (0.0, 0.1):
+        add(**{"optimizer.decay": decay, "seed": 3})
+    if argument == "twice":
+        add(**{"optimizer.decay": 0.0, "seed": 3})
+    if argument == "typo":
+        add(**{"optimizer.decai": 0.0})
+    if argument == "staged":
+        add("staged", argument="stages", seed=7)
+    if argument == "broken":
+        add("broken", **{"parallel": "nothing"})
+
+def claims(argument=""):
+    return (Claim("less decay, more loss", "eval/loss", {"optimizer.decay": 0.0},
+                  {"optimizer.decay": 0.1}),)
+"""
+
+
+@pytest.fixture
+def file(at_the_root, tmp_path, monkeypatch):
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    path = tmp_path / "decay.py"
+    path.write_text(SWEEP)
+    return str(path)
+
+
+def test_a_sweep_runs_and_is_taken_up_again(file, tmp_path, capfd):
+    work = tmp_path / "work"
+    command = ["--config", f"{file}:broken", "--workdir", str(work)]
+    assert launch.main([*command, "--sweep_list"]) == 0
+    listed = capfd.readouterr().out.split()
+    assert listed == ["0", "decay=0.0,seed=3", "1", "decay=0.1,seed=3", "2", "broken"]
+
+    assert launch.main([*command, "--sweep_index=1"]) == 0
+    done = work / "decay=0.1,seed=3" / "DONE"
+    written = done.stat().st_mtime_ns
+    capfd.readouterr()
+    assert launch.main([*command, "--sweep"]) == 1
+    assert "broken failed; going on" in capfd.readouterr().out
+    assert done.stat().st_mtime_ns == written
+
+    with (work / "results.csv").open() as stream:
+        rows = list(csv.DictReader(stream))
+    assert [row["name"] for row in rows] == ["decay=0.0,seed=3", "decay=0.1,seed=3", "broken"]
+    assert all(float(row["eval/loss"]) > 0 for row in rows[:2])
+    table = (work / "table.md").read_text()
+    assert "Not finished: broken." in table
+    assert "less decay, more loss | eval/loss | 1 and 1 runs, 3 needed | not shown" in table
+    assert (work / "plot.png").stat().st_size > 1000
+
+
+@pytest.mark.parametrize(
+    ("argument", "more", "message"),
+    [
+        ("twice", (), "two runs are named 'decay=0.0,seed=3'"),
+        ("typo", (), "unknown config key 'optimizer.decai' - did you mean decay?"),
+        ("", ("--config.seed=1",), "--config.seed is set by the sweep itself"),
+        ("", ("--sweep_index=9",), "--sweep_index=9: the sweep has 2 runs"),
+    ],
+)
+def test_a_mistake_is_one_line(file, capsys, argument, more, message):
+    assert launch.main(["--config", f"{file}:{argument}", "--sweep", *more]) == 2
+    (line,) = capsys.readouterr().err.strip().splitlines()
+    assert message in line
+
+
+def test_an_argument_of_a_runs_own_its_stages_and_its_seeds(file, tmp_path, capfd):
+    work = tmp_path / "work"
+    command = ["--config", f"{file}:staged", "--workdir", str(work)]
+    assert launch.main([*command, "--sweep_list"]) == 0
+    assert "staged" in capfd.readouterr().out
+    assert launch.main([*command, "--sweep_index=2"]) == 0
+    several = ["--sweep_index=0", "--config.seeds=2"]
+    assert launch.main([*command, *several]) == 0
+    sweep._aggregate(f"{file}:staged", sweep.plan(f"{file}:staged", {}), work)
+    with (work / "results.csv").open() as stream:
+        rows = {row["name"]: row for row in csv.DictReader(stream)}
+    assert [name for name in rows if name.startswith("decay=0.0")] == [
+        "decay=0.0,seed=3@0",
+        "decay=0.0,seed=3@1",
+    ]
+    assert rows["decay=0.0,seed=3@1"]["seed"] == "4"
+    assert rows["staged"]["argument"] == "stages" and rows["staged"]["width"] == "16.0"
+    assert float(rows["staged"]["eval/loss"]) > 0
+    losses = [rows[f"decay=0.0,seed=3@{k}"]["eval/loss"] for k in range(2)]
+    assert losses[0] != losses[1]

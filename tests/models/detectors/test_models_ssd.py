@@ -1,0 +1,135 @@
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision_jax import models
+from vision_jax.config import UserError
+from vision_jax.models.detectors.ssd_boxes import (
+    COCO_300,
+    COCO_512,
+    SEVEN_RATIOS,
+    STRIDES_512,
+)
+from vision_jax.ops import boxes as box_ops
+from vision_jax.structs import Targets
+
+COCO_BOXES = models.DefaultBoxes(COCO_512, SEVEN_RATIOS, STRIDES_512)
+
+
+@functools.cache
+def shapes(make, size):
+    """Shapes of a network's parameters and of its outputs."""
+    sizes = jnp.full((1, 2), size, jnp.float32)
+    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
+    outputs, variables = jax.eval_shape(make().init_with_output, jax.random.key(0), image, sizes)
+    return variables["params"], outputs
+
+
+@pytest.mark.parametrize(
+    ("make", "size", "grids", "boxes", "parameters"),
+    [
+        # ssd.pytorch's network for VOC; torchvision's published SSD300 with COCO's 91 labels.
+        (models.SSD300, 300, (38, 19, 10, 5, 3, 1), 8732, 26_285_486),
+        (functools.partial(models.SSD300, 90), 300, (38, 19, 10, 5, 3, 1), 8732, 35_641_826),
+        # Added up by hand: VGG 20,484,416 with the scales, added layers 3,016,960, predictors the
+        # rest, (9 c + 1) 25 for each shape of box on c channels.
+        (models.SSD512, 512, (64, 32, 16, 8, 4, 2, 1), 24564, 27_188_676),
+        (models.SSD300ResNet, 300, (38, 19, 10, 5, 3, 1), 8732, None),
+        (models.SmallSSD, 256, (32, 16, 8, 4, 1), 5444, None),
+    ],
+)
+def test_published_sizes(make, size, grids, boxes, parameters):
+    params, outputs = shapes(make, size)
+    assert tuple(x.shape[1] for x in outputs["maps"]) == grids
+    assert outputs["anchors"].shape == (1, boxes, 4)
+    assert outputs["logits"].shape[:2] == outputs["deltas"].shape[:2] == (1, boxes)
+    if parameters is not None:
+        assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
+
+
+def test_default_boxes_are_those_of_the_published_files():
+    # Caffe's SSD300 for VOC: min_size 30, max_size 60 at stride 8, centre (4, 4).
+    boxes = models.SSD300().anchors(300, 300)
+    side = 30 / np.sqrt([1, 2])
+    wanted = [
+        [4 - 15, 4 - 15, 4 + 15, 4 + 15],
+        [4 - 0.5 * np.sqrt(30 * 60)] * 2 + [4 + 0.5 * np.sqrt(30 * 60)] * 2,
+        [4 - side[1], 4 - side[1] / 2, 4 + side[1], 4 + side[1] / 2],
+        [4 - side[1] / 2, 4 - side[1], 4 + side[1] / 2, 4 + side[1]],
+    ]
+    np.testing.assert_allclose(boxes[:4], wanted, rtol=1e-5)
+    # SSD512: min_size 35.84 and 20.48 for VOC and COCO, the greatest max_size 537.6 and 542.72.
+    for model, low, high in (
+        (models.SSD512(), 35.84, np.sqrt(0.9 * 1.05) * 512),
+        (models.SSD512(boxes=COCO_BOXES), 20.48, np.sqrt(0.9 * 1.06) * 512),
+    ):
+        boxes = model.anchors(512, 512)
+        width = boxes[:, 2] - boxes[:, 0]
+        np.testing.assert_allclose([width[0], width[-3]], [low, high], rtol=1e-5)
+
+
+def test_clipping_keeps_centres_or_sides_in_the_image():
+    grids = [(n, n) for n in (38, 19, 10, 5, 3, 1)]
+    for clip, centre, side in (("none", 1.01, 1.2), ("sides", 1.01, 1.0), ("all", 1.0, 1.0)):
+        boxes = models.DefaultBoxes(clip=clip)((300, 300), grids, np.float64) / 300
+        size, middle = boxes[:, 2:] - boxes[:, :2], (boxes[:, 2:] + boxes[:, :2]) / 2
+        assert (size.max() > 1) == (side > 1)
+        assert (middle.max() > 1 + 1e-6) == (centre > 1)
+    with pytest.raises(UserError, match="clip='corners'"):
+        models.DefaultBoxes(clip="corners")
+    with pytest.raises(UserError, match="7 scales for 7 maps"):
+        models.DefaultBoxes(ratios=SEVEN_RATIOS)
+    assert COCO_300[0] == 0.07
+
+
+def test_loss_equals_a_slow_loop():
+    rng = np.random.default_rng(0)
+    model = models.SSD(models.VGG(), num_classes=3, negatives=2.0)
+    centre = rng.uniform(0, 60, (40, 2))
+    anchors = np.concatenate([centre - 6, centre + 6], 1)
+    truth = np.stack([anchors[[3, 17]] + 1.0, anchors[[5, 9]] - 2.0])
+    valid, labels = np.array([[True, True], [True, False]]), np.array([[2, 0], [1, -1]])
+    logits, deltas = rng.normal(size=(2, 40, 4)), rng.normal(size=(2, 40, 4))
+    entropy = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
+    wanted, matched = {"class": 0.0, "box": 0.0}, 0
+    for row in range(2):
+        owner = np.full(40, -1)
+        overlaps = box_ops.pairwise(box_ops.iou, *map(jnp.asarray, (truth[row], anchors)))
+        overlaps = np.asarray(overlaps)[valid[row]]
+        for i in range(40):
+            best = int(np.argmax([o[i] for o in overlaps]))
+            owner[i] = best if overlaps[best][i] >= 0.5 else -1
+        for number, overlap in enumerate(overlaps):
+            owner[int(np.argmax(overlap))] = number
+        positive = owner >= 0
+        background = sorted(entropy[row, ~positive, 0])[::-1]
+        wanted["class"] += sum(background[: 2 * positive.sum()])
+        matched += positive.sum()
+        for i in np.flatnonzero(positive):
+            wanted["class"] += entropy[row, i, labels[row, owner[i]] + 1]
+            a, b = anchors[i], truth[row, owner[i]]
+            shift = (b[:2] + b[2:] - a[:2] - a[2:]) / 2 / (a[2:] - a[:2]) / 0.1
+            scale = np.log((b[2:] - b[:2]) / (a[2:] - a[:2])) / 0.2
+            d = np.abs(deltas[row, i] - np.concatenate([shift, scale]))
+            wanted["box"] += np.where(d < 1, d * d / 2, d - 0.5).sum()
+    outputs = {"logits": logits, "deltas": deltas, "anchors": np.stack([anchors] * 2)}
+    outputs = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), outputs)
+    targets = Targets(
+        boxes=jnp.asarray(truth, jnp.float32), labels=jnp.asarray(labels), valid=jnp.asarray(valid)
+    )
+    terms = model.loss(outputs, targets, jnp.ones(2, bool))
+    for name, value in wanted.items():
+        np.testing.assert_allclose(terms[name][0], value, rtol=1e-4)
+        assert terms[name][1] == matched
+    first = model.loss(outputs, targets, jnp.array([False, False]))
+    assert all(float(x) == float(weight) == 0 for x, weight in first.values())
+
+
+def test_a_learned_scale_restores_the_norm():
+    x = jax.random.normal(jax.random.key(0), (1, 2, 2, 8))
+    y, variables = models.ssd.L2Scale().init_with_output(jax.random.key(0), x)
+    np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), 20, rtol=1e-5)
+    assert variables["params"]["scale"].shape == (8,)

@@ -1,0 +1,286 @@
+"""The Darknets' and YOLOs' own parts, each against a slow form."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from tests.models.detectors import tiny_yolo
+from vision_jax import models
+from vision_jax.config import UserError
+from vision_jax.models.detectors import yolo
+from vision_jax.models.detectors.yolo_v1 import LocallyConnected
+from vision_jax.models.detectors.yolo_v2 import HAND_PRIORS, Head, darknet_reorg, space_to_depth
+from vision_jax.models.layers.blocks import DEVICE_AXIS, BatchNorm
+from vision_jax.ops import boxes as box_ops
+from vision_jax.structs import Targets
+
+SIZES = jnp.full((2, 2), 64.0)
+
+
+def _targets(*boxes, labels=None, slots=4):
+    """The same objects in both of two images."""
+    found = np.zeros((2, slots, 4), np.float32)
+    found[:, : len(boxes)] = boxes
+    named = np.full((2, slots), -1, np.int32)
+    named[:, : len(boxes)] = range(len(boxes)) if labels is None else labels
+    valid = jnp.asarray(named >= 0)
+    return Targets(boxes=jnp.asarray(found), labels=jnp.asarray(named), valid=valid)
+
+
+def _variables(model, seed=0):
+    image = jnp.zeros((2, 64, 64, 3))
+    return jax.jit(model.init)(jax.random.key(seed), image, SIZES)
+
+
+@pytest.mark.parametrize("mode", ["train", "eval"])
+def test_darknets_norm_divides_by_the_root_of_the_unbiased_variance_and_a_bit(mode):
+    rng = np.random.default_rng(0)
+    x = jnp.asarray(rng.normal(3, 2, (3, 4, 5, 2)), jnp.float32)
+    norm = BatchNorm(momentum=0.99, eps=0.5, form="darknet")  # a bit that shows
+    stats = {"mean": jnp.array([1.0, 2.0]), "var": jnp.array([4.0, 9.0])}
+    params = {"scale": jnp.array([2.0, 3.0]), "bias": jnp.array([0.5, -1.0])}
+    variables = {"params": params, "batch_stats": stats}
+    y, new = norm.apply(variables, x, mode == "train", mutable=["batch_stats"])
+    mean, var, scale, bias = (np.asarray(a) for a in (*stats.values(), *params.values()))
+    if mode == "train":
+        mean, var = np.mean(np.asarray(x), (0, 1, 2)), np.var(np.asarray(x), (0, 1, 2), ddof=1)
+        running = 0.99 * np.array([4.0, 9.0]) + 0.01 * var
+        np.testing.assert_allclose(new["batch_stats"]["var"], running, rtol=1e-5)
+    wanted = scale * (np.asarray(x) - mean) / (np.sqrt(var) + 0.5) + bias
+    np.testing.assert_allclose(y, wanted, rtol=2e-5, atol=2e-5)
+
+
+def test_darknets_norm_bears_a_map_without_variance():
+    norm = BatchNorm(eps=1e-6, form="darknet")
+    x = jnp.ones((2, 2, 2, 1))
+    variables = norm.init(jax.random.key(0), x)
+
+    def total(x):
+        return norm.apply(variables, x, True, mutable=["batch_stats"])[0].sum()
+
+    value, gradient = jax.value_and_grad(total)(x)
+    assert np.isfinite(value) and np.isfinite(gradient).all()
+
+
+def test_a_pooling_that_keeps_the_resolution_reaches_over_the_right_and_the_lower_border():
+    backbone = models.Darknet((((1, 1),), ((1, 1),)), pools=(1,), norm="none")
+    x = jnp.asarray([[[-5.0], [-2.0]], [[-3.0], [-4.0]]])[None]
+    kernel = {"conv": {"kernel": jnp.ones((1, 1, 1, 1)), "bias": jnp.zeros(1)}}
+    variables = {"params": {"conv1_1": kernel, "conv2_1": kernel}}
+    for fill, wanted in (("-inf", [[-2, -2], [-3, -4]]), ("0", [[-2, 0], [0, 0]])):
+        found = backbone.clone(same_fill=fill).apply(variables, x)["stage2"][0, ..., 0]
+        np.testing.assert_allclose(found, 0.01 * np.array(wanted), rtol=1e-6)  # twice leaky
+    assert backbone.strides == {"stage1": 1, "stage2": 1}
+
+
+def test_strides_of_the_backbones():
+    assert models.Darknet().strides["stage6"] == 32
+    assert models.YOLOv1().stride == 64 and models.FastYOLO().stride == 64
+    assert models.YOLOv3().strides == (32, 16, 8) and models.YOLOv3Tiny().strides == (32, 16)
+    assert models.YOLOv2().stride == 32 and models.YOLOv2Tiny().stride == 32
+    assert HAND_PRIORS[4] == (8, 8)
+
+
+def test_a_locally_connected_layer_is_a_loop_over_places():
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(2, 3, 4, 2)).astype(np.float32)
+    kernel = rng.normal(size=(3, 4, 18, 5)).astype(np.float32)
+    bias = rng.normal(size=(3, 4, 5)).astype(np.float32)
+    found = LocallyConnected(5).apply(
+        {"params": {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}}, jnp.asarray(x)
+    )
+    padded = np.pad(x, ((0, 0), (1, 1), (1, 1), (0, 0)))
+    for row in range(3):
+        for column in range(4):
+            window = padded[:, row : row + 3, column : column + 3].transpose(0, 3, 1, 2)
+            wanted = window.reshape(2, -1) @ kernel[row, column] + bias[row, column]
+            np.testing.assert_allclose(found[:, row, column], wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_both_reorganisations_are_their_loops():
+    x = np.random.default_rng(2).normal(size=(2, 4, 6, 8)).astype(np.float32)
+    b, h, w, c = x.shape
+    tidy = np.zeros((b, h // 2, w // 2, 4 * c), np.float32)
+    for i in range(h):
+        for j in range(w):
+            part = (i % 2 * 2 + j % 2) * c
+            tidy[:, i // 2, j // 2, part : part + c] = x[:, i, j]
+    np.testing.assert_array_equal(space_to_depth(jnp.asarray(x)), tidy)
+    # Darknet's: output channel k of a (c, h, w) map comes from a map of (c / 4, 2h, 2w).
+    memory = x.transpose(0, 3, 1, 2).reshape(b, c // 4, 2 * h, 2 * w)
+    found = np.zeros((b, c, h, w), np.float32)
+    for k in range(c):
+        offset, source = divmod(k, c // 4)
+        for j in range(h):
+            for i in range(w):
+                found[:, k, j, i] = memory[:, source, 2 * j + offset // 2, 2 * i + offset % 2]
+    found = found.reshape(b, 4 * c, h // 2, w // 2).transpose(0, 2, 3, 1)
+    np.testing.assert_array_equal(darknet_reorg(jnp.asarray(x)), found)
+
+
+def test_of_two_objects_at_one_place_the_last_rules():
+    truth = jnp.array([[0, 0, 8, 8], [1, 1, 7, 7], [60, 60, 64, 64], [-9, 0, 3, 8]], jnp.float32)
+    present = jnp.array([True, True, True, False])
+    placed = yolo.place(truth, present, jnp.array([1, 1, 0, 1]), (8, 8), 8, 2)
+    np.testing.assert_array_equal(placed.index, [1, 1, 126, 1])
+    np.testing.assert_array_equal(placed.last, [False, True, True, False])
+    assert int(yolo.owned(placed, 128).sum()) == 2
+    owner = yolo.owner(placed, 128)
+    assert owner[1] == 1 and owner[126] == 2 and owner[0] == -1
+
+
+def test_a_met_target_costs_nothing_and_its_gradient_is_the_difference():
+    logits = jnp.array([-2.0, 0.1, 1.5, 40.0])
+    everywhere = jnp.ones(4, bool)
+    met = yolo.divergence(logits, jax.nn.sigmoid(logits), everywhere)
+    np.testing.assert_allclose(met, 0, atol=1e-6)
+    target = jnp.array([0.0, 1.0, 0.3, 0.5])
+    gradient = jax.grad(lambda x: yolo.divergence(x, target, everywhere).sum())(logits)
+    np.testing.assert_allclose(gradient, jax.nn.sigmoid(logits) - target, atol=1e-6)
+
+
+def test_yolo_v1_in_the_lectures_form_starts_from_its_base_boxes():
+    model = tiny_yolo.v1_lecture()
+    zeros = jnp.zeros((2, model.side**2 * (model.scores + 5 * model.boxes)))
+    outputs = model.split(zeros)
+    assert outputs["class_scores"].shape == (2, 16, 16, 9)  # background among them
+    assert zeros.shape[1] == 16 * 16 * (5 * 3 + 9)
+    base = model.anchors(64, 64).reshape(16, 16, 3, 4)
+    # (height, width) = (0.6, 0.3) of 64 pixels, around the centre of the first cell.
+    np.testing.assert_allclose(base[0, 0, 1], [2 - 9.6, 2 - 19.2, 2 + 9.6, 2 + 19.2], rtol=1e-6)
+    np.testing.assert_allclose(
+        model._boxes(outputs["regression"])[0], base.reshape(-1, 4), rtol=1e-6
+    )
+    with pytest.raises(UserError, match="boxes=2, but there are 3 base_boxes"):
+        _variables(model.clone(boxes=2))
+
+
+def test_yolo_v1_reads_one_size():
+    model = tiny_yolo.v1()
+    with pytest.raises(UserError, match="reads 64 pixels square, not 32x64"):
+        jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 32, 64, 3)), SIZES)
+
+
+@pytest.mark.parametrize("make", [tiny_yolo.v1, tiny_yolo.v1_lecture, tiny_yolo.v2, tiny_yolo.v3])
+def test_anchors_and_matches_are_of_the_same_boxes(make):
+    """Every object is matched by anchors whose cell holds its centre."""
+    model = make()
+    targets = _targets([4, 4, 20, 18], [30, 34, 50, 60])
+    anchors = np.asarray(model.anchors(64, 64))
+    matches = np.asarray(model.matches(targets, 64, 64))
+    outputs = jax.eval_shape(
+        lambda v: model.apply(v, jnp.zeros((2, 64, 64, 3)), SIZES), _shapes(model)
+    )
+    assert matches.shape == (2, len(anchors)) == outputs["boxes"].shape[:2]
+    for number, centre in enumerate([(12, 11), (40, 47)]):
+        mine = anchors[matches[0] == number]
+        assert len(mine) == (model.boxes if isinstance(model, models.YOLOv1) else 1)
+        away = np.abs((mine[:, :2] + mine[:, 2:]) / 2 - np.array([centre]))
+        assert away.max() <= 4
+
+
+def _shapes(model):
+    return jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((2, 64, 64, 3)), SIZES)
+
+
+def test_yolo_v2_with_offsets_finds_what_it_is_told():
+    model = tiny_yolo.v2().clone(location="offset", warm_up=0, rescore=False)
+    targets = _targets([4, 4, 20, 18], [30, 34, 50, 60])
+    raw = np.zeros((2, 8, 8, len(model.priors), 13), np.float32)
+    raw[..., 4] = -20
+    anchors = model.anchors(64, 64)
+    matches = model.matches(targets, 64, 64)
+    flat = raw.reshape(2, -1, 13)
+    for number in range(2):
+        place = int(np.argmax(np.asarray(matches[0]) == number))
+        deltas = box_ops.encode(targets.boxes[0, number], anchors[place], (1.0,) * 4)
+        row = np.concatenate([np.asarray(deltas), [20.0], 40.0 * np.eye(8)[number]])
+        flat[:, place] = row
+
+    @jax.jit
+    def answer(raw):
+        outputs = {"raw": raw, "boxes": model._decode(raw), "sizes": SIZES, "seen": jnp.zeros(2)}
+        return model.loss(outputs, targets, jnp.ones(2, bool)), model.detect(outputs)
+
+    terms, found = answer(jnp.asarray(flat.reshape(raw.shape)))
+    for name, (value, weight) in terms.items():
+        assert float(value) == pytest.approx(0, abs=1e-5) and weight == 2, name
+    order = np.argsort(found.labels[0][:2])
+    np.testing.assert_allclose(found.boxes[0][order], targets.boxes[0, :2], atol=1e-4)
+    assert found.valid.sum(1).tolist() == [2, 2]
+
+
+def test_class_smoothing_of_yolo_v3_moves_the_best_logit_from_infinity():
+    model = tiny_yolo.v3().clone(smoothing=0.1)
+    targets = _targets([4, 4, 20, 18])
+
+    def total(shift):
+        raw = tuple(
+            jnp.zeros((2, 64 // s, 64 // s, 3, 13)).at[..., 5].set(shift) for s in model.strides
+        )
+        return model.loss({"raw": raw}, targets, jnp.ones(2, bool))["class"][0]
+
+    # Of eight classes the true one's target is 0.9 + 0.1 / 8.
+    best = jnp.log(0.9125 / 0.0875)
+    assert float(jax.jit(jax.grad(total))(best)) == pytest.approx(0, abs=1e-5)
+
+
+def test_images_seen_are_counted_over_all_devices():
+    head = Head(4, "map", (), "", 0, "", 0)
+    maps = jnp.ones((8, 2, 1, 1, 3))
+    variables = head.init(jax.random.key(0), {"map": maps[0]})
+
+    def run(images):
+        (_, before), new = head.apply(variables, {"map": images}, True, mutable=["counters"])
+        return before, new["counters"]["seen"]
+
+    before, after = jax.vmap(run, axis_name=DEVICE_AXIS)(maps)
+    assert (before == 0).all() and (after == 16).all()
+    assert run(maps[0])[1] == 2
+    _, frozen = head.apply(variables, {"map": maps[0]}, mutable=["counters"])
+    assert frozen["counters"]["seen"] == 0
+
+
+def _raw_outputs(model, scale=30.0):
+    """Outputs that a network might wildly give, for two images."""
+    rng = np.random.default_rng(3)
+
+    def draw(*shape):
+        return jnp.asarray(rng.normal(0, scale, shape), jnp.float32)
+
+    if isinstance(model, models.YOLOv1):
+        return model.split(draw(2, model.side**2 * (model.scores + 5 * model.boxes)))
+    if isinstance(model, models.YOLOv2):
+        return {"raw": draw(2, 8, 8, len(model.priors), 13), "seen": jnp.zeros(2)}
+    return {"raw": tuple(draw(2, 64 // s, 64 // s, 3, 13) for s in model.strides)}
+
+
+@pytest.mark.parametrize("make", [tiny_yolo.v1, tiny_yolo.v1_lecture, tiny_yolo.v2, tiny_yolo.v3])
+def test_no_targets_and_wild_outputs_leave_loss_and_gradient_finite(make):
+    """Objects that are not valid, and images that are not, count nothing at all."""
+    model = make()
+    outputs = _raw_outputs(model)
+
+    @jax.jit
+    def run(outputs, targets, valid):
+        def total(outputs):
+            terms = model.loss(outputs, targets, valid)
+            return sum(value for value, _ in terms.values()), terms
+
+        return jax.value_and_grad(total, has_aux=True)(outputs)
+
+    some = _targets([4, 4, 20, 18], [30, 34, 50, 60])
+    nothing = some.replace(valid=jnp.zeros_like(some.valid))
+    odd = nothing.replace(boxes=jnp.full_like(some.boxes, jnp.nan), labels=some.labels + 99)
+    both, first = jnp.ones(2, bool), jnp.array([True, False])
+    empty = run(outputs, nothing, both)
+    jax.tree.map(np.testing.assert_array_equal, empty, run(outputs, odd, both))
+    for (value, terms), gradient in (empty, run(outputs, some, both)):
+        assert np.isfinite(value) and all(weight == 2 for _, weight in terms.values())
+        assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(gradient))
+    (_, terms), gradient = run(outputs, some, first)
+    assert all(weight == 1 for _, weight in terms.values())
+    assert not any(np.any(leaf[1]) for leaf in jax.tree.leaves(gradient))
+    (_, terms), gradient = run(outputs, some, ~both)
+    assert all(value == weight == 0 for value, weight in terms.values())

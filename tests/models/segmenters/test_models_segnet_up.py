@@ -1,0 +1,30 @@
+"""What may stand in the place of SegNet's unpooling."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from vision_jax.models.classifiers.vgg import VGG
+from vision_jax.models.segmenters.segmenter import Segmenter
+from vision_jax.models.segmenters.segnet import SegNetHead
+
+READS = ("conv1_1", "conv2_1")
+
+
+def net(up):
+    backbone = VGG(kernels=((3,), (3,)), width=4, keep=READS, norm="sync")
+    return Segmenter(backbone, SegNetHead(3, READS, (1, 1), up=up))
+
+
+@pytest.mark.parametrize("up", ["unpool", "nails", "nearest", "bilinear", "transposed"])
+def test_every_way_up_reaches_the_images_odd_size(up):
+    image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 13, 10, 3)), jnp.float32)
+    variables = net(up).init(jax.random.key(0), image)
+    logits = net(up).apply(variables, image)["logits"]
+    assert logits.shape == (1, 13, 10, 3) and np.isfinite(logits).all()
+    learned = [name for name in variables["params"]["head"] if name.startswith("transposed")]
+    assert bool(learned) == (up == "transposed")
+    if up not in ("unpool", "transposed"):  # the others differ in nothing but the way up
+        other = net("unpool").apply(variables, image)["logits"]
+        assert np.abs(other - logits).max() > 1e-3

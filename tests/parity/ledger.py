@@ -1,0 +1,201 @@
+"""The parity ledger: how far each network is from its reference, measured and written to README.md.
+
+    python -m tests.parity.ledger              measure what tests/golden/ledger.json does not hold yet
+    python -m tests.parity.ledger vgg16 …      measure these anew
+    python -m tests.parity.ledger --table      only write the table
+
+Each network runs with the golden file's weights and images in float32 and in float64, and its
+outputs are compared with those that the reference computed in float64. `pytest -m golden` holds
+the same outputs, and the losses, gradients and running statistics too, to their tolerances.
+Detectors are compared in evaluation: every map, proposal and detection that the file holds.
+"""
+
+import dataclasses
+import functools
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import linen as nn
+
+from tests.golden.seeded import Golden, subsample
+from tests.parity import (
+    golden_cases,
+    golden_rcnn,
+    test_golden_detectors,
+    test_golden_retinanet,
+    test_golden_ssd,
+    test_golden_yolo,
+)
+from vision_jax import weights
+from vision_jax.config import UserError, suggest
+from vision_jax.inspect.summary import summarize
+
+LEDGER = Path(__file__).parents[1] / "golden" / "ledger.json"
+README = Path(__file__).parents[2] / "README.md"
+BEGIN, END = "<!-- parity -->", "<!-- /parity -->"
+HEADER = (
+    "| model | reference | max \\|Δ\\| float32 | max \\|Δ\\| float64 | largest output"
+    " | parameters | multiply-adds |",
+    "| --- | --- | ---: | ---: | ---: | ---: | ---: |",
+)
+
+
+@dataclasses.dataclass(frozen=True)
+class Detector:
+    """How a detector is compared, by its golden test.
+
+    Attributes:
+      network: of the golden file.
+      check: of golden, network, variables and dtype; notes the differences in the golden.
+      size: side of the image for which operations are counted.
+    """
+
+    network: Callable[[Golden], nn.Module]
+    check: Callable[[Golden, nn.Module, dict, type], object]
+    size: int
+
+
+RCNN = Detector(golden_rcnn.network, test_golden_detectors.check_eval, 800)
+YOLO = Detector(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
+DETECTORS = {
+    "fasterrcnn_resnet50_fpn": RCNN,
+    "maskrcnn_resnet50_fpn": RCNN,
+    "keypointrcnn_resnet50_fpn": RCNN,
+    "retinanet_resnet50_fpn": Detector(
+        test_golden_retinanet.network, test_golden_retinanet.check_eval, 800
+    ),
+    "ssd300_vgg16": Detector(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
+    "ssd300_vgg16_original": Detector(
+        test_golden_ssd.original, test_golden_ssd.check_original, 300
+    ),
+    "yolov3": YOLO,
+    "yolov3_tiny": YOLO,
+}
+NAMES = (*golden_cases.CASES, *DETECTORS)
+
+
+def main(arguments: list[str]) -> None:
+    """See the module.
+
+    Raises:
+      UserError: a name without a network or without a golden file.
+    """
+    found = {path.stem: path for path in golden_cases.FOLDER.rglob("*.npz") if path.stem in NAMES}
+    rows = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}
+    names = [] if "--table" in arguments else arguments or [n for n in found if n not in rows]
+    for name in names:
+        if name not in found:
+            raise UserError(f"no golden file of a network named {name!r}{suggest(name, found)}")
+    for name in names:
+        rows[name] = measure(found[name])
+        print(name, rows[name], flush=True)
+        ordered = {n: rows[n] for n in NAMES if n in rows}
+        LEDGER.write_text(json.dumps(ordered, indent=1) + "\n")
+    README.write_text(with_table(README.read_text(), table(rows)))
+
+
+def measure(path: Path) -> dict:
+    """One network's row."""
+    if path.stem in DETECTORS:
+        return _measure_detector(Golden(path), DETECTORS[path.stem])
+    golden, case = Golden(path), golden_cases.CASES[path.stem]
+    image = jax.ShapeDtypeStruct((1, case.size, case.size, 3), jnp.float32)
+    layers = summarize(case.model(), image).layers
+    infos = golden.meta["outputs"].values()
+    return {
+        "reference": golden.meta["source"],
+        "float32": _distance(golden, case, np.float32),
+        "float64": _distance(golden, case, np.float64),
+        "reference_float32": max(info["float32_max_abs_diff"] for info in infos),
+        "largest": max(info["absmax"] for info in infos),
+        "parameters": golden_cases.parameters(golden, case),
+        "size": case.size,
+        "multiply_adds": sum(n.multiply_adds for n in layers if not n.path.startswith("head/aux")),
+    }
+
+
+def _measure_detector(golden: Golden, detector: Detector) -> dict:
+    model = detector.network(golden)
+    state = weights.from_reference(golden.state_dict(), model)
+    for dtype in (np.float32, np.float64):
+        with jax.enable_x64(dtype is np.float64):
+            variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
+            detector.check(golden, model, variables, dtype)
+    worst = {
+        dtype: max(error for (_, of), error in golden.errors.items() if of == dtype)
+        for dtype in ("float32", "float64")
+    }
+    image = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
+    infos = [golden.meta["outputs"][name] for name, _ in golden.errors]
+    return {
+        "reference": golden.meta["source"],
+        **worst,
+        "reference_float32": max(info["float32_max_abs_diff"] for info in infos),
+        "largest": max(info["absmax"] for info in infos),
+        "parameters": sum(x.size for x in jax.tree.leaves(state["params"])),
+        "size": detector.size,
+        "multiply_adds": summarize(model, image, jnp.zeros((1, 2))).multiply_adds,
+    }
+
+
+def table(rows: dict[str, dict]) -> str:
+    """The rows as Markdown, in the order of `NAMES`."""
+    lines = list(HEADER)
+    for name in NAMES:
+        if name in rows:
+            row = rows[name]
+            lines.append(
+                f"| {name} | `{_short(row['reference'])}` | {row['float32']:.1e}"
+                f" | {row['float64']:.1e} | {row['largest']:.3g} | {row['parameters']:,}"
+                f" | {row['multiply_adds'] / 1e9:.3f} G |"
+            )
+    return "\n".join(lines)
+
+
+def _short(call: str) -> str:
+    """A reference's constructor call without its arguments that say "no downloaded weights"."""
+    for argument in ("init_weights=False", "weights=None", "pretrained=False"):
+        call = call.replace(f", {argument}", "").replace(f"{argument}, ", "").replace(argument, "")
+    return call
+
+
+def with_table(text: str, new: str) -> str:
+    """The README with what stands between its markers replaced."""
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise UserError(f"README.md has no place for the table: {BEGIN} and {END}")
+    return f"{before}{BEGIN}\n{new}\n{END}{after}"
+
+
+def _distance(golden: Golden, case: golden_cases.Case, dtype: type) -> float:
+    """The largest absolute difference over all outputs, in evaluation and in training mode."""
+    model = golden_cases.without_dropout(case.model())
+    state = weights.from_reference(golden.state_dict(), model)
+    worst = 0.0
+    with jax.enable_x64(dtype is np.float64):
+        variables = jax.tree.map(lambda a: jnp.asarray(a, dtype), state)
+        for phase, arrays in golden_cases.inputs(golden).items():
+            mode = {"train": phase == "train", "mutable": ["batch_stats"]}
+            run = jax.jit(functools.partial(model.apply, **mode))
+            outputs, _ = run(variables, jnp.asarray(arrays["x"], dtype))
+            for name, info in golden.meta["outputs"].items():
+                if name.startswith(f"{phase}/"):
+                    key = name.removeprefix(f"{phase}/")
+                    ours = np.asarray(golden_cases.named(outputs, case, key))
+                    difference = subsample(ours, info["stride"]) - golden[name]
+                    worst = max(worst, float(np.abs(difference).max()))
+    return worst
+
+
+if __name__ == "__main__":
+    try:
+        main(sys.argv[1:])
+    except UserError as error:
+        print(error, file=sys.stderr)
+        sys.exit(error.code)

@@ -1,0 +1,1 @@
+"""Looks at a network: its layers and their costs, and what its pixels see."""

@@ -1,0 +1,126 @@
+"""A classifier is a backbone and a head.
+
+A pretrained backbone is `params['backbone']`, whoever uses it.
+"""
+
+from flax import linen as nn
+from jaxtyping import Array
+
+from vision_jax.models.layers import (
+    HEAD_LAYER,
+    Dense,
+    Dropout,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    last_map,
+    torch_linear,
+)
+from vision_jax.ops.pool import adaptive_avg_pool, global_avg_pool
+
+
+class Classifier(nn.Module):
+    """`backbone` finds feature maps, `head` turns the last of them into class scores.
+
+    Returns one dict, the same in training and evaluation:
+      each of the backbone's endpoints (b, h, w, c);
+      `features` (b, d), what the last linear layer reads;
+      `logits` (b, num_classes);
+      `aux_logits`, a tuple of (b, num_classes), where the paper has auxiliary heads.
+    """
+
+    backbone: nn.Module
+    head: nn.Module
+
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Classifies images; see the class.
+
+        Args:
+          images: normalised RGB.
+          train: batch statistics, dropout and stochastic depth.
+          keys: one random key per example; needed in training by networks that draw.
+        """
+        outputs = self.backbone(images, train=train, keys=keys)
+        return {**outputs, **self.head(outputs, train=train, keys=keys)}
+
+    @property
+    def strides(self) -> dict[str, int]:
+        """Input pixels per pixel of each endpoint."""
+        return self.backbone.strides
+
+
+class PoolHead(nn.Module):
+    """Global average pooling, dropout, one linear layer `fc`.
+
+    Fields:
+      num_classes: outputs; 0 leaves the linear layer out.
+      dropout: probability, of the averages.
+      zero_init: start the linear layer at zero.
+      layers: settings; the head has no norm.
+    """
+
+    num_classes: int = 1000
+    dropout: float = 0.0
+    zero_init: bool = False
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(
+        self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
+    ) -> dict[str, Array]:
+        """Classifies the backbone's last endpoint."""
+        features = global_avg_pool(last_map(endpoints))
+        if not self.num_classes:
+            return {"features": features}
+        x = Dropout(self.dropout, layer=HEAD_LAYER)(features, train=train, keys=keys)
+        start = nn.initializers.zeros if self.zero_init else torch_linear
+        fc = Dense(self.num_classes, kernel_init=start, layers=self.layers, name="fc")
+        return {"features": features, "logits": fc(x)}
+
+
+class FcHead(nn.Module):
+    """The fully connected layers fc6, fc7, … of AlexNet, ZFNet and VGG, each with ReLU and dropout.
+
+    Fields:
+      num_classes: outputs of the last layer, fc8 where `hidden` has two entries.
+      hidden: widths of the layers before it.
+      grid: the backbone's last map is averaged into grid x grid bins, which changes nothing at the
+        paper's image size; 0 takes the map as it is.
+      dropout: probability, of each hidden layer's outputs.
+      dropout_first: of the hidden layers' inputs instead (torchvision's AlexNet).
+      bias: initial bias of the hidden layers (AlexNet: 1).
+      std: of the initial weights.
+      layers: settings; the head has no norm.
+    """
+
+    num_classes: int = 1000
+    hidden: tuple[int, ...] = (4096, 4096)
+    grid: int = 7
+    dropout: float = 0.5
+    dropout_first: bool = False
+    bias: float = 0.0
+    std: float = 0.01
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(
+        self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
+    ) -> dict[str, Array]:
+        """Classifies the backbone's last endpoint."""
+        normal = nn.initializers.normal(self.std)
+        x = last_map(endpoints)
+        if self.grid:
+            x = adaptive_avg_pool(x, self.grid)
+        x = features = x.reshape(x.shape[0], -1)
+        for i, width in enumerate(self.hidden):
+            drop = Dropout(self.dropout, layer=HEAD_LAYER + i)
+            if self.dropout_first:
+                x = drop(x, train=train, keys=keys)
+            bias = nn.initializers.constant(self.bias)
+            fc = Dense(width, True, normal, bias, self.layers, name=f"fc{i + 6}")
+            features = nn.relu(fc(x))
+            x = features if self.dropout_first else drop(features, train=train, keys=keys)
+        last = f"fc{len(self.hidden) + 6}"
+        fc = Dense(self.num_classes, True, normal, layers=self.layers, name=last)
+        return {"features": features, "logits": fc(x)}

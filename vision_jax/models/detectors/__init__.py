@@ -1,0 +1,1 @@
+"""Networks that answer with boxes, and masks and keypoints within them."""

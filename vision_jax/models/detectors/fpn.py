@@ -1,0 +1,68 @@
+"""Feature Pyramid Networks for Object Detection (Lin et al. 2017, arXiv:1612.03144).
+
+Parameters: per endpoint `lateral_<endpoint>` (1x1) and `output_<endpoint>` (3x3); `p6`, `p7`.
+Initialisation: U(-sqrt(3 / fan_in), sqrt(3 / fan_in)), zero biases, as the authors' code.
+"""
+
+import functools
+from typing import Literal
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from vision_jax.kernels.materialize import stored
+from vision_jax.models.layers.blocks import Conv
+from vision_jax.ops.resize import resize
+
+fan_in_uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+
+
+class FPN(nn.Module):
+    """A pyramid of maps of one width, each made of the backbone's map and of the coarser level.
+
+    Fields:
+      endpoints: the backbone's maps that are read, from fine to coarse.
+      width: channels of every level.
+      extra: coarser levels beyond: 'none'; 'pool', one that takes every second pixel of the
+        coarsest (the paper's P6, for the RPN); 'p6p7', two stride-2 3x3 convolutions with a ReLU
+        between (RetinaNet, Lin et al. 2017, arXiv:1708.02002).
+      source: what P6 of 'p6p7' reads: 'c5', the backbone's last map (RetinaNet's paper), or 'p5', the
+        pyramid's (torchvision's first RetinaNet).
+      dtype: compute dtype.
+    """
+
+    endpoints: tuple[str, ...] = ("conv2_x", "conv3_x", "conv4_x", "conv5_x")
+    width: int = 256
+    extra: Literal["none", "pool", "p6p7"] = "pool"
+    source: Literal["c5", "p5"] = "p5"
+    dtype: str = "float32"
+
+    @nn.compact
+    def __call__(self, endpoints: dict[str, Array]) -> tuple[Float[Array, "b _ _ c"], ...]:
+        """Levels (b, h, w, width), from fine to coarse, extra ones last; see `strides`.
+
+        Args:
+          endpoints: the backbone's outputs, of which `self.endpoints` are read.
+        """
+        conv = functools.partial(Conv, self.width, dtype=self.dtype, kernel_init=fan_in_uniform)
+        levels, coarser = [], None
+        for name in reversed(self.endpoints):
+            x = conv(1, name=f"lateral_{name}")(endpoints[name])
+            if coarser is not None:
+                x = stored(x + resize(coarser, x.shape[1:3], "nearest"))
+            coarser = x
+            levels.insert(0, conv(3, padding=1, name=f"output_{name}")(x))
+        if self.extra == "pool":
+            levels.append(levels[-1][:, ::2, ::2])
+        elif self.extra == "p6p7":
+            x = levels[-1] if self.source == "p5" else endpoints[self.endpoints[-1]]
+            p6 = conv(3, 2, 1, name="p6")(x)
+            levels += [p6, conv(3, 2, 1, name="p7")(nn.relu(p6))]
+        return tuple(levels)
+
+    def strides(self, backbone: nn.Module) -> tuple[int, ...]:
+        """Input pixels per pixel of each level, for the backbone whose endpoints are read."""
+        found = [backbone.strides[name] for name in self.endpoints]
+        for _ in range({"none": 0, "pool": 1, "p6p7": 2}[self.extra]):
+            found.append(2 * found[-1])
+        return tuple(found)

@@ -1,0 +1,63 @@
+"""Layers that several papers share."""
+
+from vision_jax.models.layers.arrays import (
+    Endpoints,
+    Images,
+    Keys,
+    at_least_float32,
+    channelwise,
+    compute_dtype,
+    last_map,
+)
+from vision_jax.models.layers.dropout import HEAD_LAYER, Dropout, StochasticDepth
+from vision_jax.models.layers.initializers import (
+    Initializer,
+    he_fan_in,
+    he_fan_out,
+    small_normal,
+    torch_linear,
+)
+from vision_jax.models.layers.linear import Conv, ConvNorm, ConvTranspose, Dense
+from vision_jax.models.layers.norm import (
+    DEVICE_AXIS,
+    FOLDED,
+    BatchNorm,
+    GroupNorm,
+    norm,
+    shards,
+)
+from vision_jax.models.layers.residual import residual_add, residual_relu
+from vision_jax.models.layers.settings import Layers
+from vision_jax.models.layers.variants import variant
+
+__all__ = [
+    "DEVICE_AXIS",
+    "FOLDED",
+    "HEAD_LAYER",
+    "BatchNorm",
+    "Conv",
+    "ConvNorm",
+    "ConvTranspose",
+    "Dense",
+    "Dropout",
+    "Endpoints",
+    "GroupNorm",
+    "Images",
+    "Initializer",
+    "Keys",
+    "Layers",
+    "StochasticDepth",
+    "at_least_float32",
+    "channelwise",
+    "compute_dtype",
+    "he_fan_in",
+    "he_fan_out",
+    "last_map",
+    "norm",
+    "residual_add",
+    "residual_relu",
+    "shards",
+    "small_normal",
+    "torch_linear",
+    "variant",
+]

@@ -1,0 +1,136 @@
+"""Convolutions and fully connected layers."""
+
+from collections.abc import Callable
+
+from flax import linen as nn
+from jaxtyping import Array, Float
+
+from vision_jax.models.layers.arrays import channelwise, check_parameter, compute_dtype
+from vision_jax.models.layers.initializers import Initializer, he_fan_out, torch_linear
+from vision_jax.models.layers.norm import norm
+from vision_jax.models.layers.settings import Layers
+from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pair
+
+
+class Conv(nn.Module):
+    """A 2-D convolution with explicit, torch-like padding.
+
+    Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias` or given,
+    as `export.fold_norms` gives one to convolutions without.
+
+    Raises:
+      UserError: the image's channels are not those that the kernel was made for, or the image is
+        smaller than the kernel's reach.
+    """
+
+    features: int
+    kernel: Size = 1
+    stride: Size = 1
+    padding: Padding = 0
+    dilation: Size = 1
+    groups: int = 1
+    use_bias: bool = True
+    kernel_init: Initializer = he_fan_out
+    bias_init: Initializer = nn.initializers.zeros
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b ho wo o"]:
+        shape = (*pair(self.kernel), x.shape[-1] // self.groups, self.features)
+        check_parameter(self, "kernel", shape, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape)
+        dtype = compute_dtype(self.layers.dtype, kernel)
+        geometry = self.stride, self.padding, self.dilation, self.groups
+        x = conv2d(x.astype(dtype), kernel.astype(dtype), *geometry)
+        if self.use_bias or self.has_variable("params", "bias"):
+            bias = self.param("bias", self.bias_init, (self.features,))
+            x = x + channelwise(bias.astype(dtype))
+        return x
+
+
+class ConvTranspose(nn.Module):
+    """A 2-D transposed convolution.
+
+    Parameters: `kernel` (k, k, c, features), `bias` (features,).
+    """
+
+    features: int
+    kernel: int
+    stride: int = 1
+    padding: int = 0
+    use_bias: bool = True
+    kernel_init: Initializer = he_fan_out
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b ho wo o"]:
+        shape = (self.kernel, self.kernel, x.shape[-1], self.features)
+        kernel = self.param("kernel", self.kernel_init, shape)
+        dtype = compute_dtype(self.layers.dtype, kernel)
+        x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding)
+        if self.use_bias or self.has_variable("params", "bias"):
+            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            x = x + channelwise(bias.astype(dtype))
+        return x
+
+
+class Dense(nn.Module):
+    """A fully connected layer. Parameters: `kernel` (in, features), `bias` (features,)."""
+
+    features: int
+    use_bias: bool = True
+    kernel_init: Initializer = torch_linear
+    bias_init: Initializer = nn.initializers.zeros
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b k"]:
+        shape = (x.shape[-1], self.features)
+        check_parameter(self, "kernel", shape, x.shape[-1])
+        kernel = self.param("kernel", self.kernel_init, shape)
+        dtype = compute_dtype(self.layers.dtype, kernel)
+        x = x.astype(dtype) @ kernel.astype(dtype)
+        if self.use_bias:
+            bias = self.param("bias", self.bias_init, (self.features,))
+            x = x + bias.astype(dtype)[None, :]
+        return x
+
+
+class ConvNorm(nn.Module):
+    """Convolution, normalisation, activation: what most networks since 2015 are made of.
+
+    Submodules `conv` and `norm`. The convolution has a bias only with norm 'none', or if
+    `use_bias` says so. `zero_scale` starts the norm at scale 0, so that a residual branch starts
+    as nothing.
+    """
+
+    features: int
+    kernel: Size = 1
+    stride: Size = 1
+    padding: Padding = 0
+    dilation: Size = 1
+    groups: int = 1
+    act: Callable[[Array], Array] | None = nn.relu
+    zero_scale: bool = False
+    use_bias: bool | None = None
+    kernel_init: Initializer = he_fan_out
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(
+        self, x: Float[Array, "b h w c"], *, train: bool = False
+    ) -> Float[Array, "b ho wo o"]:
+        x = Conv(
+            self.features,
+            self.kernel,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            use_bias=self.layers.norm == "none" if self.use_bias is None else self.use_bias,
+            kernel_init=self.kernel_init,
+            layers=self.layers,
+            name="conv",
+        )(x)
+        x = norm(self.layers, "norm", zero_scale=self.zero_scale)(x, train=train)
+        return x if self.act is None else self.act(x)

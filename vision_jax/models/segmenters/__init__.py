@@ -1,0 +1,1 @@
+"""Networks that answer with scores of classes for every pixel."""

@@ -1,0 +1,203 @@
+"""The field's operations: arrays of fixed shape in and out, pure, ready for `vmap`.
+
+Functions whose names say enough by themselves are here (`ops.nms`); those of boxes, colours,
+images, run lengths, upsampling and warping are in their modules (`ops.boxes.encode`).
+"""
+
+from vision_jax.kernels.materialize import materialize
+from vision_jax.ops import (
+    anchors,
+    assign,
+    boxes,
+    color,
+    image,
+    losses,
+    masks,
+    pool,
+    rle,
+    sampling,
+    upsample,
+    warp,
+)
+from vision_jax.ops.activation import prelu
+from vision_jax.ops.anchors import (
+    cell_anchors,
+    grid_anchors,
+    kmeans_priors,
+    lecture_boxes,
+    original_cell_anchors,
+    pyramid_anchors,
+    shape_iou,
+    ssd_boxes,
+    ssd_scales,
+    ssd_shares,
+    yolo_cells,
+)
+from vision_jax.ops.assign import (
+    best_prior,
+    match,
+    match_cells,
+    match_hungarian,
+    match_lecture,
+    match_quality,
+    match_ssd,
+    match_ssd_quality,
+)
+from vision_jax.ops.attention import attention, multi_head_attention
+from vision_jax.ops.boxes import ciou, diou, giou, iou
+from vision_jax.ops.conv import conv2d, conv_transpose2d, pixel_shuffle
+from vision_jax.ops.crop import center_crop, five_crop, resized_crop, ten_crop
+from vision_jax.ops.image import cutmix, mixup, random_erasing
+from vision_jax.ops.losses import (
+    balanced_cross_entropy,
+    binary_cross_entropy,
+    ciou_loss,
+    cross_entropy,
+    dice,
+    diou_loss,
+    giou_loss,
+    huber,
+    iou_loss,
+    semi_hard_triplets,
+    sigmoid_focal,
+    smooth_l1,
+    soft_cross_entropy,
+    triplet,
+)
+from vision_jax.ops.masks import (
+    HeatmapTarget,
+    boxes_of_masks,
+    crop_masks,
+    decode_heatmaps,
+    keypoint_targets,
+    paste_masks,
+)
+from vision_jax.ops.nms import ClassSelection, Selection, nms, nms_classes, soft_nms
+from vision_jax.ops.normalize import l2_normalize, layer_norm, local_response_norm
+from vision_jax.ops.objects import from_left
+from vision_jax.ops.pool import (
+    adaptive_avg_pool,
+    adaptive_max_pool,
+    avg_pool,
+    global_avg_pool,
+    max_pool,
+    max_pool_indices,
+)
+from vision_jax.ops.recurrent import gru, gru_step, lstm, lstm_step
+from vision_jax.ops.resize import resize, resize_content
+from vision_jax.ops.roi_align import ps_roi_align, pyramid_level, roi_align, roi_align_pyramid
+from vision_jax.ops.roi_crop import warp_crops
+from vision_jax.ops.roi_pool import ps_roi_pool, roi_pool, spatial_pyramid_pool, spp_windows
+from vision_jax.ops.sampling import Sample, hard_negatives, sample_balanced
+from vision_jax.ops.style import gram_matrix, total_variation
+from vision_jax.ops.trivial_augment import trivial_augment
+from vision_jax.ops.windows import over_windows
+
+__all__ = [
+    "ClassSelection",
+    "HeatmapTarget",
+    "Sample",
+    "Selection",
+    "adaptive_avg_pool",
+    "adaptive_max_pool",
+    "anchors",
+    "assign",
+    "attention",
+    "avg_pool",
+    "balanced_cross_entropy",
+    "best_prior",
+    "binary_cross_entropy",
+    "boxes",
+    "boxes_of_masks",
+    "cell_anchors",
+    "center_crop",
+    "ciou",
+    "ciou_loss",
+    "color",
+    "conv2d",
+    "conv_transpose2d",
+    "crop_masks",
+    "cross_entropy",
+    "cutmix",
+    "decode_heatmaps",
+    "dice",
+    "diou",
+    "diou_loss",
+    "five_crop",
+    "from_left",
+    "giou",
+    "giou_loss",
+    "global_avg_pool",
+    "gram_matrix",
+    "grid_anchors",
+    "gru",
+    "gru_step",
+    "hard_negatives",
+    "huber",
+    "image",
+    "iou",
+    "iou_loss",
+    "keypoint_targets",
+    "kmeans_priors",
+    "l2_normalize",
+    "layer_norm",
+    "lecture_boxes",
+    "local_response_norm",
+    "losses",
+    "lstm",
+    "lstm_step",
+    "masks",
+    "match",
+    "match_cells",
+    "match_hungarian",
+    "match_lecture",
+    "match_quality",
+    "match_ssd",
+    "match_ssd_quality",
+    "materialize",
+    "max_pool",
+    "max_pool_indices",
+    "mixup",
+    "multi_head_attention",
+    "nms",
+    "nms_classes",
+    "original_cell_anchors",
+    "over_windows",
+    "paste_masks",
+    "pixel_shuffle",
+    "pool",
+    "prelu",
+    "ps_roi_align",
+    "ps_roi_pool",
+    "pyramid_anchors",
+    "pyramid_level",
+    "random_erasing",
+    "resize",
+    "resize_content",
+    "resized_crop",
+    "rle",
+    "roi_align",
+    "roi_align_pyramid",
+    "roi_pool",
+    "sample_balanced",
+    "sampling",
+    "semi_hard_triplets",
+    "shape_iou",
+    "sigmoid_focal",
+    "smooth_l1",
+    "soft_cross_entropy",
+    "soft_nms",
+    "spatial_pyramid_pool",
+    "spp_windows",
+    "ssd_boxes",
+    "ssd_scales",
+    "ssd_shares",
+    "ten_crop",
+    "total_variation",
+    "triplet",
+    "trivial_augment",
+    "upsample",
+    "warp",
+    "warp_crops",
+    "yolo_cells",
+]
