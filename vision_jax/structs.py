@@ -5,17 +5,19 @@ are padded to a fixed length `m` (`max_boxes`), with `valid` False on padding. L
 without background.
 """
 
-from typing import Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 import numpy as np
 from flax import struct
 
-Array = jax.Array | np.ndarray
+if TYPE_CHECKING:  # NumPy's on the host, JAX's within jit: a checker would ask which at each use
+    Array = Any
+else:
+    Array = jax.Array | np.ndarray
 
 
-@struct.dataclass
-class Targets:
+class Targets(struct.PyTreeNode):
     """The truth that a batch is trained towards. A field that a task does not use stays None.
 
     Padding rule: objects i with `valid[:, i] == False` hold zeros (label -1) and count for nothing.
@@ -35,8 +37,7 @@ class Targets:
     proposal_valid: Array | None = None  # (b, p) bool, False on padding
 
 
-@struct.dataclass
-class Batch:
+class Batch(struct.PyTreeNode):
     """One global batch, or a device's share of it."""
 
     # (b, h, w, c) uint8 in 0..255, or float32 where a task asks for it; None where the devices fill
@@ -54,9 +55,15 @@ class Batch:
         """Number of rows, padding included."""
         return self.valid.shape[0]
 
+    @property
+    def pixels(self) -> Array:
+        """The images; use it where they must be there."""
+        if self.image is None:
+            raise ValueError("this batch has no pixels yet: the devices fill them in")
+        return self.image
 
-@struct.dataclass
-class Detections:
+
+class Detections(struct.PyTreeNode):
     """A detector's final answer, padded to a fixed number of slots `n` per image."""
 
     boxes: Array  # (b, n, 4) float32 xyxy, pixels of the network's input
@@ -74,13 +81,20 @@ Terms = dict[str, tuple[Array, Array]]  # {name: (sum, weight)}; a loss is sum /
 class Detector(Protocol):
     """A network that `tasks.Detection` trains and evaluates; a linen module, with static shapes.
 
-    All detectors use these words. Fields: `num_classes`, `layers`, `anchor_sizes`, `anchor_ratios`,
-    `positive_iou`, `negative_iou`, `box_weights`, `score_threshold`, `nms_threshold`,
-    `pre_nms_top_k`, `max_detections`. Outputs: `class_logits`, `box_deltas`, `objectness_logits`,
-    `anchors` (a, 4).
+    All detectors use the same words, each where it has such a thing.
+
+    Fields, of the network or of its parts: `num_classes`, `layers`; `anchor_sizes`,
+    `anchor_ratios`; `positive_iou`, `negative_iou`, `box_weights`; `score_threshold`,
+    `nms_threshold`, `pre_nms_top_k` (`_top_n` in the first of two stages), `max_detections`.
+
+    Outputs, of all levels in one array: `class_logits` (b, n, …), `box_deltas` (b, n, …, 4),
+    `objectness_logits` (b, n); `anchors` (a, 4), the boxes that are refined, xyxy in pixels, the
+    same for all images. Two stages have `rpn_class_logits`, `rpn_box_deltas` for the first.
+
+    `models.detectors.detector.DetectorModule` has defaults for `metrics`, `anchors`, `matches`.
     """
 
-    num_classes: int
+    num_classes: int  # without background
 
     def __call__(
         self,
@@ -91,12 +105,12 @@ class Detector(Protocol):
         train: bool = False,
         keys: Array | None = None,
     ) -> dict[str, Any]:
-        """Finds everything that `loss` and `detect` read.
+        """Computes everything that `loss` and `detect` read.
 
         Args:
-          images: (b, h, w, c), normalised, padded at the right and the bottom.
+          images: (b, h, w, c), normalised RGB, padded at the right and the bottom.
           sizes: (b, 2), height and width of each image's content in pixels of `images`.
-          targets: where a loss is wanted; else None, or nothing but proposals made beforehand.
+          targets: for a loss; else None, or nothing but proposals that were made beforehand.
           train: batch statistics and dropout.
           keys: (b,), one random key per example, for sampling and dropout.
         """
@@ -105,13 +119,27 @@ class Detector(Protocol):
         """Returns the loss's terms; images with `valid` (b,) False are left out."""
 
     def detect(self, outputs: dict[str, Any], sizes: Array) -> Detections:
-        """Returns what was found, in pixels of the network's input; touches no parameters."""
+        """Returns the detections in pixels of the network's input; touches no parameters.
+
+        Args:
+          outputs: what `__call__` returned.
+          sizes: as given to it.
+        """
 
     def metrics(self, outputs: dict[str, Any], targets: Targets, valid: Array) -> Terms:
         """Returns what is logged in training, {name: (sum, count)}; {} for nothing."""
 
     def anchors(self, height: int, width: int) -> Array | None:
-        """Returns the boxes (a, 4) that outputs refine, xyxy in pixels; None without any."""
+        """Returns the boxes (a, 4) that outputs refine, xyxy in pixels; None without any.
+
+        Args:
+          height, width: of the network's input, in pixels.
+        """
 
     def matches(self, targets: Targets, height: int, width: int) -> Array | None:
-        """Returns each anchor's object (b, a), or `ops.assign`'s numbers; None without anchors."""
+        """Returns each anchor's object (b, a), or `ops.assign`'s numbers; None without anchors.
+
+        Args:
+          targets: with boxes.
+          height, width: of the network's input, in pixels.
+        """

@@ -1,6 +1,7 @@
 """Every network, walked over: nothing is added untested."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -9,11 +10,11 @@ import pytest
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.inspect.summary import summarize
-from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
-from vision_jax.models.classifiers.mobilenet_v1 import MobileNetV1
+from vision_jax.inspect import summarize
+from vision_jax.models import Classifier, FcHead, Layers, PoolHead
+from vision_jax.models.layers import NO_NORM
 
-# name: (network by dtype, image size, channels, parameters).
+# name: (network by its settings, image size, channels, parameters).
 NETWORKS = {
     "LeNet5": (models.LeNet5, 32, 1, 61_750),
     "LeNet5-today": (
@@ -28,7 +29,7 @@ NETWORKS = {
     "VGG13": (models.VGG13, 224, 3, 133_047_848),
     "VGG16-C": (functools.partial(models.vgg, "C"), 224, 3, 133_638_952),
     "VGG16": (models.VGG16, 224, 3, 138_357_544),
-    "VGG16-BN": (functools.partial(models.VGG16, norm="sync"), 224, 3, 138_365_992),
+    "VGG16-BN": (functools.partial(models.VGG16, layers=Layers()), 224, 3, 138_365_992),
     "VGG19": (models.VGG19, 224, 3, 143_667_240),
     "GoogLeNet": (models.GoogLeNet, 224, 3, 13_004_888),
     "GoogLeNet-main": (functools.partial(models.GoogLeNet, aux=False), 224, 3, 6_624_904),
@@ -99,16 +100,17 @@ def test_every_network_traces(name):
     )
     assert jax.tree.map(jnp.shape, gradient) == jax.tree.map(jnp.shape, variables["params"])
     assert jax.tree.structure(state) == jax.tree.structure(variables.get("batch_stats", {}))
-    half_outputs = jax.eval_shape(network(dtype="bfloat16").apply, variables, image)
+    layers = inspect.signature(network).parameters["layers"].default.replace(dtype="bfloat16")
+    half_outputs = jax.eval_shape(network(layers=layers).apply, variables, image)
     assert {x.dtype for x in jax.tree.leaves(half_outputs)} == {jnp.dtype("bfloat16")}
 
 
 def _gradient(model, variables, image, keys):
-    """Of a loss that reads all scores, in training mode; and the new statistics."""
+    """Differentiates a loss that reads all scores, in training mode; also the new statistics."""
 
     def loss(params):
         outputs, state = model.apply(
-            {**variables, "params": params}, image, True, keys, mutable=["batch_stats"]
+            {**variables, "params": params}, image, train=True, keys=keys, mutable=["batch_stats"]
         )
         scores = [outputs["logits"], *outputs.get("aux_logits", ())]
         return sum(jax.nn.logsumexp(3 * s) - s[:, 0].sum() for s in scores), state
@@ -126,16 +128,20 @@ def _small_resnet(**options):
     return Classifier(models.ResNet(**stages, **options), PoolHead(5))
 
 
+def _small_darknet(**options):
+    return Classifier(models.ResidualDarknet((1, 1), 8, **options), PoolHead(5))
+
+
 SMALL = {  # one small member of each family, and an odd image size
     "lenet": (lambda: models.LeNet5(5, padding=1), 31),
     "alexnet": (lambda: models.AlexNet(5, hidden=(16, 16)), 67),
     "zfnet": (lambda: models.ZFNet(5, hidden=(16,)), 53),
     "vgg": (lambda: models.vgg("A-LRN", 5, width=4, hidden=(16,), grid=2), 37),
-    "vgg-bn": (lambda: models.vgg("C", 5, width=4, hidden=(), grid=1, norm="sync"), 33),
+    "vgg-bn": (lambda: models.vgg("C", 5, width=4, hidden=(), grid=1, layers=Layers()), 33),
     "resnet": (lambda: _small_resnet(zero_gamma=False, drop_path=0.2), 35),
-    "resnet-v1": (lambda: _small_resnet(version="v1", norm="group"), 35),
+    "resnet-v1": (lambda: _small_resnet(version="v1", layers=Layers("group")), 35),
     "resnet-d": (lambda: _small_resnet(stem="deep", shortcut="pool"), 35),
-    "resnet-basic": (lambda: _small_resnet(block="basic", norm="none"), 35),
+    "resnet-basic": (lambda: _small_resnet(block="basic", layers=NO_NORM), 35),
     "resnet-dilated": (lambda: _small_resnet(dilate=(True, False, False)), 35),
     "resnet-v2": (
         lambda: Classifier(models.ResNetV2((1, 1), "basic", 8, drop_path=0.2), PoolHead(5)), 35
@@ -143,23 +149,21 @@ SMALL = {  # one small member of each family, and an odd image size
     "cifar": (lambda: models.CifarResNet(8, 5, width=4, pad="after", drop_path=0.3), 17),
     "cifar-plain": (lambda: models.CifarResNet(8, 5, width=4, residual=False), 17),
     "darknet": (lambda: Classifier(models.Darknet((((3, 8),), ((3, 16),))), PoolHead(5)), 35),
-    "darknet-residual": (
-        lambda: Classifier(models.ResidualDarknet((1, 1), 8, form="darknet"), PoolHead(5)), 35
-    ),
-    "mobilenet-v1": (lambda: MobileNetV1(5, multiplier=0.125), 35),
+    "darknet-residual": (lambda: _small_darknet(layers=Layers(norm_form="darknet")), 35),
+    "mobilenet-v1": (lambda: models.MobileNetV1(5, multiplier=0.125), 35),
     "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 35),
 }  # fmt: skip
 
 
 def _drawn(rng, shape):
-    """Values that keep activations at their size."""
+    """Draws values that keep activations at their size."""
     fan_in = np.prod(shape[:-1]) if len(shape) > 1 else 2
     return jnp.asarray(rng.normal(0.1 if len(shape) == 1 else 0, (2 / fan_in) ** 0.5, shape), "f4")
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_small_members_run(name):
-    """Batch 1 of an odd size equals its row of a batch; every parameter learns."""
+    """A batch of one odd image equals its row of a larger batch; every parameter learns."""
     make, size = SMALL[name]
     model = make()
     rng = np.random.default_rng(0)
@@ -208,8 +212,8 @@ def test_init_follows_the_stated_distributions():
     ],
 )
 def test_multiply_adds_are_the_published_ones(network, gigas):
-    found = summarize(network(), _image(224)).multiply_adds / 1e9
-    assert found == pytest.approx(gigas, abs=6e-4)
+    multiply_adds = summarize(network(), _image(224)).multiply_adds / 1e9
+    assert multiply_adds == pytest.approx(gigas, abs=6e-4)
 
 
 def test_a_thinner_inception_has_a_quarter_of_every_layer():
@@ -217,10 +221,10 @@ def test_a_thinner_inception_has_a_quarter_of_every_layer():
         model = models.InceptionV3(5, multiplier=multiplier, aux=aux)
         return jax.eval_shape(model.init_with_output, jax.random.key(0), _image(size))
 
-    (outputs, whole), (quarter_outputs, quarter) = shapes(1.0), shapes(0.25)
-    whole, quarter = (dict(jax.tree.leaves_with_path(v["params"])) for v in (whole, quarter))
-    assert whole.keys() == quarter.keys()
-    for path, leaf in whole.items():
+    (outputs, full), (quarter_outputs, quarter) = shapes(1.0), shapes(0.25)
+    full, quarter = (dict(jax.tree.leaves_with_path(v["params"])) for v in (full, quarter))
+    assert full.keys() == quarter.keys()
+    for path, leaf in full.items():
         features = leaf.shape[-1]
         expected = features if features == 5 else features // 4  # 5 classes stay
         assert quarter[path].shape[-1] == expected, jax.tree_util.keystr(path)
@@ -236,18 +240,32 @@ def test_dropout_of_a_head_follows_the_example_keys():
     endpoints = {"pool": jnp.ones((4, 2, 2, 3))}
     variables = head.init(jax.random.key(0), endpoints)
     keys = jax.random.split(jax.random.key(1), 4)
-    whole = head.apply(variables, endpoints, True, keys)["logits"]
-    half = head.apply(variables, {"pool": jnp.ones((2, 2, 2, 3))}, True, keys[2:])["logits"]
-    np.testing.assert_array_equal(whole[2:], half)
-    assert np.any(whole[0] != whole[1])
+    logits = head.apply(variables, endpoints, train=True, keys=keys)["logits"]
+    second = {"pool": jnp.ones((2, 2, 2, 3))}
+    half = head.apply(variables, second, train=True, keys=keys[2:])["logits"]
+    np.testing.assert_array_equal(logits[2:], half)
+    assert np.any(logits[0] != logits[1])
 
 
 def test_too_small_an_image_is_one_line():
     model = models.InceptionV3()
     variables = jax.eval_shape(model.init, jax.random.key(0), _image(299))
-    for size in (2, 20):
+    for size, train in ((2, False), (20, False), (75, True)):
         with pytest.raises(UserError, match="give a larger image") as error:
-            model.apply(
-                jax.tree.map(lambda a: jnp.zeros(a.shape), variables), jnp.zeros((1, size, size, 3))
+            jax.eval_shape(
+                functools.partial(model.apply, train=train, mutable=["batch_stats"]),
+                variables,
+                _image(size),
             )
         assert "\n" not in str(error.value)
+
+
+@pytest.mark.parametrize("size", [75, 298])
+def test_an_inception_evaluates_images_that_leave_its_auxiliary_head_no_room(size):
+    model = models.InceptionV3(5, multiplier=0.125)
+    published = jax.eval_shape(model.init, jax.random.key(0), _image(299))
+    variables = jax.eval_shape(model.init, jax.random.key(0), _image(size))
+    assert jax.tree.map(_kind, variables) == jax.tree.map(_kind, published)
+    outputs = jax.eval_shape(model.apply, published, _image(size))
+    assert outputs["logits"].shape == (1, 5) and "aux_logits" not in outputs
+    assert "aux_logits" in jax.eval_shape(model.apply, published, _image(299))

@@ -10,9 +10,8 @@ from flax import linen as nn
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.models.classifiers.classifier import last_map
 from vision_jax.models.classifiers.sliding import fully_convolutional, over_scales
-from vision_jax.models.layers.blocks import Conv
+from vision_jax.models.layers import Conv, last_map
 from vision_jax.ops.pool import max_pool
 
 
@@ -20,8 +19,8 @@ class Unpadded(nn.Module):
     """Two convolutions and two poolings that see nothing beyond the image; stride 4."""
 
     @nn.compact
-    def __call__(self, image, train=False, keys=None):
-        x = max_pool(nn.relu(Conv(5, 3, name="conv1")(image)), 2)
+    def __call__(self, images, *, train=False, keys=None):
+        x = max_pool(nn.relu(Conv(5, 3, name="conv1")(images)), 2)
         return {"pool2": max_pool(nn.relu(Conv(6, 3, name="conv2")(x)), 2)}
 
     @property
@@ -61,18 +60,18 @@ def test_every_window_of_a_larger_image_has_the_classifiers_answer(name):
     size = CASES[name][1]
     x = image(size, (8, 4))
     outputs = jax.jit(sliding.apply)(changed, x)
-    found = outputs["logits"]
-    assert found.shape[1:3] == (3, 2)
+    logits = outputs["logits"]
+    assert logits.shape[1:3] == (3, 2)
     classify = jax.jit(model.apply)
     for i in range(3):
         for j in range(2):
             window = x[:, 4 * i : 4 * i + size[0], 4 * j : 4 * j + size[1]]
             expected = classify(variables, window)
-            np.testing.assert_allclose(found[:, i, j], expected["logits"], atol=2e-5)
+            np.testing.assert_allclose(logits[:, i, j], expected["logits"], atol=2e-5)
             if name == "fc":
                 features = outputs["features"][:, i, j]
                 np.testing.assert_allclose(features, expected["features"], atol=2e-5)
-    assert float(jnp.abs(found[:, 0, 0] - found[:, 2, 1]).max()) > 1e-2
+    assert float(jnp.abs(logits[:, 0, 0] - logits[:, 2, 1]).max()) > 1e-2
 
 
 def test_weights_are_reshaped_and_counted_alike():
@@ -93,11 +92,11 @@ def test_a_backbone_that_pads_is_equal_at_every_window_of_its_map():
     variables = jax.jit(model.init)(jax.random.key(0), x[:, :64, :64])
     sliding, changed = fully_convolutional(model, variables, (64, 64, 3))
     outputs = jax.jit(sliding.apply)(changed, x)
-    whole = last_map({k: v for k, v in outputs.items() if k.startswith("pool")})
-    assert whole.shape[1:3] == (4, 3) and outputs["logits"].shape[1:3] == (3, 2)
+    backbone_map = last_map({k: v for k, v in outputs.items() if k.startswith("pool")})
+    assert backbone_map.shape[1:3] == (4, 3) and outputs["logits"].shape[1:3] == (3, 2)
     for i in range(3):
         for j in range(2):
-            window = {"pool5": whole[:, i : i + 2, j : j + 2]}
+            window = {"pool5": backbone_map[:, i : i + 2, j : j + 2]}
             expected = model.head.apply({"params": variables["params"]["head"]}, window)["logits"]
             np.testing.assert_allclose(outputs["logits"][:, i, j], expected, rtol=1e-4, atol=1e-9)
     at_once = jax.jit(model.apply)(variables, x[:, :64, :64])["logits"]
@@ -114,14 +113,14 @@ def test_several_scales_are_combined_as_a_loop_would(combine):
     def apply(images):
         return sliding.apply(changed, images)["logits"]
 
-    found = over_scales(apply, x, (1.0, 1.5), combine)
+    probabilities = over_scales(apply, x, (1.0, 1.5), combine)
     expected = np.zeros((2, 7))
     larger = jax.image.resize(x, (2, 39, 45, 3), "bilinear")
     for images in (x, larger):
         shares = np.asarray(jax.nn.softmax(apply(images)), np.float64).reshape(2, -1, 7)
         one = shares.mean(1) if combine == "mean" else shares.max(1)
         expected += one / one.sum(-1, keepdims=True) / 2
-    np.testing.assert_allclose(found, expected, atol=1e-6)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-6)
 
 
 def test_a_map_that_the_head_pools_is_one_line():

@@ -1,14 +1,18 @@
-"""One walk over every detector: it learns four images by heart, and no batch breaks it."""
+"""One walk over every detector: its interface and words, learning by heart, odd batches."""
 
+import dataclasses
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
 from tests.models.detectors import tiny_detectors
-from tests.models.detectors.tiny_detectors import CLASSES, DETECTORS
+from tests.models.detectors.tiny_detectors import ALL_DETECTORS, CLASSES, DETECTORS, SIDE
+from vision_jax import structs
 from vision_jax.evaluation import VOC
 from vision_jax.ops.assign import IGNORED
 from vision_jax.tasks import Detection
@@ -30,6 +34,88 @@ WALK = [pytest.param(name, marks=() if name in CHEAP else pytest.mark.slow) for 
 pytestmark = pytest.mark.usefixtures("embedded_data")
 
 
+METHODS = ("__call__", "loss", "detect", "metrics", "anchors", "matches")
+# Words that some detectors had for what all call by one name; see `structs.Detector`.
+OLD_FIELDS = {
+    *("sizes", "ratios", "cell", "spacing", "boxes", "reads", "rescaled", "top", "whole"),
+    *("nms", "nms_iou", "overlap", "high", "low", "low_quality", "ignore", "least_iou"),
+    *("score", "least", "least_score", "least_size", "count", "detections", "candidates"),
+    *("before_nms", "after_nms", "train_before_nms", "train_after_nms", "samples", "fraction"),
+    *("add_truth", "cross_boundary", "per_cell", "box_weight", "weight", "weights", "negatives"),
+    *("limit", "form", "form_of_norm", "rescore", "leading", "norm", "eps", "dtype", "trunk"),
+}
+OLD_OUTPUTS = {"logits", "deltas", "raw", "confidence", "class_scores", "regression", "sizes"}
+OLD_OUTPUTS |= {"rpn_logits", "rpn_deltas", "rpn_index", "rpn_matches", "roi_matches"}
+ALL = pytest.mark.parametrize("name", ALL_DETECTORS)
+
+
+def settings(module):
+    """Yields the names of a module's fields, for it and for the modules in its fields."""
+    names = [field.name for field in dataclasses.fields(module)]
+    names = [name for name in names if name not in ("parent", "name")]
+    yield type(module), names
+    for name in names:
+        if isinstance(getattr(module, name), nn.Module):
+            yield from settings(getattr(module, name))
+
+
+def answered(model):
+    """Returns shapes of outputs, loss terms, metrics and detections for two images with objects."""
+    images, sizes = jnp.zeros((2, SIDE, SIDE, 3)), jnp.full((2, 2), float(SIDE))
+    targets = structs.Targets(
+        boxes=jnp.tile(jnp.array([8.0, 8.0, 30.0, 40.0]), (2, 3, 1)),
+        labels=jnp.zeros((2, 3), jnp.int32),
+        valid=jnp.ones((2, 3), bool),
+        masks=jnp.ones((2, 3, SIDE, SIDE), bool),
+        keypoints=jnp.ones((2, 3, 5, 3)),
+    )
+
+    def run(key):
+        keys, valid = jax.random.split(key, 2), jnp.ones(2, bool)
+        outputs, _ = model.init_with_output(key, images, sizes, targets, train=True, keys=keys)
+        terms, metrics = (f(outputs, targets, valid) for f in (model.loss, model.metrics))
+        return outputs, terms, metrics, model.detect(outputs, sizes)
+
+    return jax.eval_shape(run, jax.random.key(0))
+
+
+@ALL
+def test_its_interface_is_that_of_the_protocol(name):
+    model = ALL_DETECTORS[name]()
+    assert isinstance(model, structs.Detector)
+    for method in METHODS:
+        parameters = [
+            [(p.name, p.kind, p.default) for p in inspect.signature(f).parameters.values()]
+            for f in (getattr(type(model), method), getattr(structs.Detector, method))
+        ]
+        assert parameters[0] == parameters[1], method
+
+
+@ALL
+def test_its_fields_have_the_common_names(name):
+    for part, names in settings(ALL_DETECTORS[name]()):
+        assert not {*names} & OLD_FIELDS, part
+        assert "layers" not in names[:-1], part  # the last field, where there is one
+
+
+@ALL
+def test_its_outputs_have_the_common_names(name):
+    model = ALL_DETECTORS[name]()
+    outputs, terms, metrics, detections = answered(model)
+    assert not {*outputs} & OLD_OUTPUTS
+    anchors = model.anchors(SIDE, SIDE)
+    if anchors is not None:
+        assert outputs["anchors"].shape == anchors.shape
+    if "anchors" in outputs:
+        stem = "rpn_" if "proposals" in outputs else ""
+        count = len(outputs["anchors"])
+        assert outputs[f"{stem}box_deltas"].shape[:2] == (2, count)
+        # YOLO v1 has one answer for all of a cell's boxes.
+        assert count % outputs[f"{stem}class_logits"].shape[1] == 0
+    assert detections.boxes.shape[0] == 2 and detections.boxes.dtype == jnp.float32
+    assert all(leaf.shape == () for leaf in jax.tree.leaves((terms, metrics)))
+
+
 @functools.cache
 def images():
     return tiny_detectors.images()
@@ -37,7 +123,7 @@ def images():
 
 @functools.cache
 def made(name):
-    """The task, its first state and its compiled step."""
+    """Makes a task, its first state, its compiled step and its compiled prediction."""
     task = Detection(DETECTORS[name](), mean=(0.5,) * 3, std=(0.25,) * 3)
     variables = task.init(jax.random.key(0), images())
     steps = STEPS.get(name, 150)
@@ -92,9 +178,9 @@ def test_no_batch_breaks_it(name):
 @pytest.mark.parametrize("name", WALK)
 def test_matches_name_anchors_that_overlap_their_objects(name):
     model = DETECTORS[name]()
-    if not hasattr(model, "matches"):
+    targets, size = Detection(model).targets(images()), (SIDE, SIDE)
+    if model.anchors(*size) is None:
         pytest.skip("matches nothing by anchors")
-    targets, size = Detection(model).targets(images()), (tiny_detectors.SIDE,) * 2
     anchors = np.asarray(model.anchors(*size))
     match = jax.jit(model.matches, static_argnums=(1, 2))
     matches = np.asarray(match(targets, *size))

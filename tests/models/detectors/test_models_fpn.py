@@ -26,7 +26,7 @@ def made(**fields):
 
 
 def conv(x, layer, stride=1):
-    """A convolution with 'half' padding, pixel by pixel, in float64."""
+    """Convolves with 'half' padding, pixel by pixel, in float64."""
     kernel, bias = np.float64(layer["kernel"]), np.float64(layer["bias"])
     k = kernel.shape[0]
     x = np.pad(np.float64(x), ((0, 0), (k // 2, k // 2), (k // 2, k // 2), (0, 0)))

@@ -7,6 +7,7 @@ import pytest
 
 from vision_jax import models
 from vision_jax.config import UserError
+from vision_jax.models import Layers
 from vision_jax.models.detectors.rpn import Proposals
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.roi_pool import roi_pool
@@ -80,17 +81,20 @@ def test_mask_rcnn_c4_has_as_many_parameters_as_its_layers():
 
 @pytest.mark.parametrize(
     "model",
-    [models.MaskRCNNResNet50FPN(3, dtype="bfloat16"), models.FasterRCNNVGG16(3, dtype="bfloat16")],
+    [
+        models.MaskRCNNResNet50FPN(3, layers=Layers(norm="frozen", dtype="bfloat16")),
+        models.FasterRCNNVGG16(3, layers=Layers(norm="none", dtype="bfloat16")),
+    ],
 )
 def test_half_precision_ends_with_the_maps(model):
     def run(image, sizes, targets, keys):
-        outputs, _ = model.init_with_output(jax.random.key(0), image, sizes, targets, keys)
+        outputs, _ = model.init_with_output(jax.random.key(0), image, sizes, targets, keys=keys)
         return outputs, model.loss(outputs, targets, jnp.ones(2, bool))
 
     masks = TARGETS.replace(masks=jnp.zeros((2, 2, 64, 64), bool))
     outputs, terms = jax.eval_shape(run, jnp.zeros((2, 64, 64, 3)), SIZES, masks, KEYS)
     assert {level.dtype for level in outputs["pyramid"]} == {jnp.bfloat16.dtype}
-    names = ("rpn_logits", "proposals", "class_logits", "roi_box_deltas", "rois")
+    names = ("rpn_class_logits", "proposals", "class_logits", "roi_box_deltas", "rois")
     assert {outputs[name].dtype for name in names} == {jnp.float32.dtype}
     assert outputs["detections"].boxes.dtype == jnp.float32
     assert {total.dtype for total, _ in terms.values()} == {jnp.float32.dtype}
@@ -98,7 +102,8 @@ def test_half_precision_ends_with_the_maps(model):
 
 @pytest.mark.parametrize("cross_boundary", [True, False])
 def test_anchors_are_matched_as_by_a_loop(cross_boundary):
-    rpn = models.RPN(sizes=((16.0, 32.0),), spacing="network", cross_boundary=cross_boundary)
+    fields = {"anchor_sizes": ((16.0, 32.0),), "anchor_stride": "level"}
+    rpn = models.RPN(**fields, allow_cross_boundary=cross_boundary)
     anchors = jnp.concatenate(rpn.anchors((64, 64), [(8, 8)], [8]))
     ours = np.asarray(rpn.matches(anchors, TARGETS, SIZES))
     for row, (boxes, valid, (height, width)) in enumerate(
@@ -134,7 +139,11 @@ def test_original_cell_is_the_papers():
 
 def test_proposals_are_those_of_a_loop():
     rpn = models.RPN(
-        sizes=((8.0,), (16.0,)), ratios=(1.0,), before_nms=20, after_nms=12, least_size=4.0
+        anchor_sizes=((8.0,), (16.0,)),
+        anchor_ratios=(1.0,),
+        pre_nms_top_n=20,
+        post_nms_top_n=12,
+        min_size=4.0,
     )
     anchors = rpn.anchors((32, 32), [(8, 8), (4, 4)], [4, 8])
     count = sum(len(level) for level in anchors)
@@ -165,18 +174,19 @@ def test_proposals_are_those_of_a_loop():
 
 
 def test_samples_hold_positives_first_and_as_many_as_asked():
-    rpn = models.RPN(sizes=((16.0, 32.0),), spacing="network", samples=32)
+    fields = {"anchor_sizes": ((16.0, 32.0),), "anchor_stride": "level"}
+    rpn = models.RPN(**fields, batch_size_per_image=32)
     anchors = jnp.concatenate(rpn.anchors((64, 64), [(8, 8)], [8]))
-    matching = rpn.matches(anchors, TARGETS, SIZES)
-    drawn = rpn.sample(anchors, TARGETS, SIZES, KEYS)
-    index, owners = np.asarray(drawn["rpn_index"]), np.asarray(drawn["rpn_matches"])
-    positives = (owners >= 0).sum(1)
-    assert positives.tolist() == [min(int((matching[0] >= 0).sum()), 16), 0]
-    assert (owners[0][: positives[0]] >= 0).all() and (owners[0][positives[0] :] == -1).all()
-    assert (owners[1] == -1).all()
+    matched_idxs = np.asarray(rpn.matches(anchors, TARGETS, SIZES))
+    sampled = rpn.sample(anchors, TARGETS, SIZES, KEYS)
+    index, sampled_idxs = (np.asarray(sampled[f"rpn_{s}_idxs"]) for s in ("sampled", "matched"))
+    positives = (sampled_idxs >= 0).sum(1)
+    assert positives.tolist() == [min(int((matched_idxs[0] >= 0).sum()), 16), 0]
+    assert (sampled_idxs[0][: positives[0]] >= 0).all()
+    assert (sampled_idxs[0][positives[0] :] == -1).all() and (sampled_idxs[1] == -1).all()
     for row in range(2):
         assert len(set(index[row])) == 32
-        np.testing.assert_array_equal(np.asarray(matching)[row][index[row]], owners[row])
+        np.testing.assert_array_equal(matched_idxs[row][index[row]], sampled_idxs[row])
     with pytest.raises(ValueError, match="needs keys"):
         rpn.sample(anchors, TARGETS, SIZES, None)
 
@@ -186,20 +196,20 @@ def test_regions_that_hardly_overlap_do_not_count_in_fast_rcnn():
     boxes = np.float32([near, near])
     valid = jnp.array([[True, True, True, True, False]] * 2)
     proposals = Proposals(jnp.asarray(boxes), jnp.ones((2, 5)), valid)
-    head = models.BoxHead(least_iou=0.1, samples=1000)
-    drawn = head.sample(proposals, TARGETS, None)
+    head = models.BoxHead(min_negative_iou=0.1, batch_size_per_image=1000)
+    sampled = head.sample(proposals, TARGETS, None)
     # Positive, positive by 10 / 16, background, too far away, padding; then the truth itself.
-    assert drawn["roi_matches"].tolist() == [[0, 0, -1, -2, -2, 0, 1], [-2] * 7]
-    np.testing.assert_array_equal(drawn["rois"][0, 5:], TRUTH[0])
+    assert sampled["roi_matched_idxs"].tolist() == [[0, 0, -1, -2, -2, 0, 1], [-2] * 7]
+    np.testing.assert_array_equal(sampled["rois"][0, 5:], TRUTH[0])
 
 
 def test_padding_rows_count_nothing_and_nothing_is_nan():
-    head = models.BoxHead(samples=1000, class_specific=False)
+    head = models.BoxHead(batch_size_per_image=1000, class_specific=False)
     rng = np.random.default_rng(0)
     proposals = Proposals(jnp.asarray(TRUTH), jnp.ones((2, 2)), TARGETS.valid)
-    drawn = head.sample(proposals, TARGETS, None)
-    count = drawn["rois"].shape[1]
-    outputs = drawn | {
+    sampled = head.sample(proposals, TARGETS, None)
+    count = sampled["rois"].shape[1]
+    outputs = sampled | {
         "roi_class_logits": jnp.asarray(rng.normal(size=(2, count, 4)), jnp.float32),
         "roi_box_deltas": jnp.asarray(rng.normal(size=(2, count, 1, 4)), jnp.float32),
     }
@@ -220,17 +230,17 @@ def test_roi_pool_reads_the_level_of_every_region():
     levels = tuple(jnp.asarray(rng.normal(size=(2, n, n, 3)), jnp.float32) for n in (16, 8))
     pool = models.RegionPool("max", 2, canonical_size=32.0, canonical_level=3)
     boxes = jnp.asarray([[[0, 0, 12, 12], [4, 4, 60, 60]]] * 2, jnp.float32)
-    found = pool(levels, (4, 8), boxes)
+    pooled = pool(levels, (4, 8), boxes)
     for place, (level, stride) in enumerate(zip(levels, (4, 8), strict=True)):
         alone = roi_pool(level, boxes[:, place : place + 1], (2, 2), 1 / stride)
-        np.testing.assert_array_equal(found[:, place : place + 1], alone)
+        np.testing.assert_array_equal(pooled[:, place : place + 1], alone)
 
 
 def test_softmax_masks_compete_and_sum_to_one():
     rng = np.random.default_rng(0)
     logits = jnp.asarray(rng.normal(size=(1, 2, 4, 4, 3)), jnp.float32)
     heads = {kind: models.MaskHead(activation=kind) for kind in ("softmax", "sigmoid")}
-    found = models.BoxHead(detections=2).detect(
+    detections = models.BoxHead(max_detections=2).detect(
         {
             "class_logits": jnp.asarray([[[0, 9, 0], [0, 0, 9]]], jnp.float32),
             "box_deltas": jnp.zeros((1, 2, 3, 4)),
@@ -238,20 +248,20 @@ def test_softmax_masks_compete_and_sum_to_one():
         Proposals(jnp.asarray(TRUTH[:1]), jnp.ones((1, 2)), jnp.ones((1, 2), bool)),
         SIZES[:1],
     )
-    assert found.labels.tolist() == [[0, 1]]
+    assert detections.labels.tolist() == [[0, 1]]
     full = np.exp(logits) / np.exp(logits).sum(-1, keepdims=True)
-    soft = heads["softmax"].complete(found, logits, 64).masks
+    soft = heads["softmax"].complete(detections, logits, 64).masks
     np.testing.assert_allclose(soft[0], [full[0, 0, ..., 1], full[0, 1, ..., 2]], rtol=1e-5)
-    sharp = heads["sigmoid"].complete(found, logits, 64).masks
+    sharp = heads["sigmoid"].complete(detections, logits, 64).masks
     np.testing.assert_allclose(sharp[0, 0], 1 / (1 + np.exp(-logits[0, 0, ..., 1])), rtol=1e-5)
     masks = np.zeros((1, 2, 48, 64), bool)
     masks[0, 0, 8:24, 8:16] = True  # the left half of the first object
     targets = jax.tree.map(lambda leaf: leaf[:1], TARGETS).replace(masks=jnp.asarray(masks))
-    matching = jnp.array([[0, -1]])
-    total, weight = heads["softmax"].loss(logits, jnp.asarray(TRUTH[:1]), matching, targets)
-    wanted = np.zeros((4, 4), int)
-    wanted[:, :2] = 1
-    log = np.log(np.take_along_axis(full[0, 0], wanted[..., None], -1))
+    matched_idxs = jnp.array([[0, -1]])
+    total, weight = heads["softmax"].loss(logits, jnp.asarray(TRUTH[:1]), matched_idxs, targets)
+    pixel_targets = np.zeros((4, 4), int)
+    pixel_targets[:, :2] = 1
+    log = np.log(np.take_along_axis(full[0, 0], pixel_targets[..., None], -1))
     np.testing.assert_allclose(total, -log.mean(), rtol=1e-5)
     assert weight == 1
 
@@ -262,27 +272,30 @@ def _tiny_vgg():
 
 def test_fast_rcnn_finds_nothing_outside_its_proposals():
     pool = models.RegionPool("max", 3)
-    head = models.BoxHead(pool, hidden=(8,), samples=4, detections=6, least_score=0.0)
+    counts = {"batch_size_per_image": 4, "max_detections": 6}
+    head = models.BoxHead(pool, hidden=(8,), score_threshold=0.0, **counts)
     model = models.FastRCNN(_tiny_vgg(), 3, models.OneMap("conv5_1"), head)
     image = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
     variables = jax.jit(model.init)(jax.random.key(0), image, SIZES)
     proposals = jnp.asarray(np.concatenate([TRUTH, TRUTH + 3], 1))
     valid = jnp.array([[True, False, True, False], [False] * 4])
-    given = TARGETS.replace(proposals=proposals, proposal_valid=valid)
-    outputs = jax.jit(model.apply)(variables, image, SIZES, given, KEYS)
+    targets = TARGETS.replace(proposals=proposals, proposal_valid=valid)
+    outputs = jax.jit(model.apply)(variables, image, SIZES, targets, keys=KEYS)
     assert outputs["class_logits"].shape == (2, 4, 4)
-    found = model.detect(outputs)
-    assert found.valid.sum(1).tolist()[1] == 0 and found.valid[0].sum() >= 3
-    near = box_ops.pairwise(box_ops.iou, found.boxes[0][found.valid[0]], proposals[0][:1])
-    assert (near > 0.2).all()
-    terms = model.loss(outputs, given, jnp.array([True, True]))
+    detections = model.detect(outputs, SIZES)
+    assert detections.valid.sum(1).tolist()[1] == 0 and detections.valid[0].sum() >= 3
+    boxes = detections.boxes[0][detections.valid[0]]
+    assert (box_ops.pairwise(box_ops.iou, boxes, proposals[0][:1]) > 0.2).all()
+    terms = model.loss(outputs, targets, jnp.array([True, True]))
     assert set(terms) == {"roi_class", "roi_box"}
     assert 2 <= float(terms["roi_class"][1]) <= 4
 
 
 def test_a_stage_of_the_alternating_schedule_trains_its_own_terms():
-    rpn = models.RPN(sizes=((16.0,),), samples=8, train_after_nms=8, after_nms=8)
-    head = models.BoxHead(models.RegionPool(size=2), hidden=(8,), samples=8, detections=4)
+    counts = {"batch_size_per_image": 8, "train_post_nms_top_n": 8, "post_nms_top_n": 8}
+    rpn = models.RPN(anchor_sizes=((16.0,),), **counts)
+    counts = {"batch_size_per_image": 8, "max_detections": 4}
+    head = models.BoxHead(models.RegionPool(size=2), hidden=(8,), **counts)
     options = {"pyramid": models.OneMap("conv5_1"), "rpn": rpn, "head": head}
     second = {"rpn_backbone": _tiny_vgg(), "losses": ("roi_class", "roi_box")}
     model = models.FasterRCNN(_tiny_vgg(), 3, **options, **second)
@@ -292,12 +305,12 @@ def test_a_stage_of_the_alternating_schedule_trains_its_own_terms():
 
     @jax.jit
     def gradients(params):
-        outputs = model.apply({"params": params}, image, SIZES, TARGETS, KEYS, train=True)
+        outputs = model.apply({"params": params}, image, SIZES, TARGETS, keys=KEYS, train=True)
         terms = model.loss(outputs, TARGETS, jnp.array([True, True]))
         return sum(total / jnp.maximum(weight, 1) for total, weight in terms.values())
 
-    found = jax.grad(gradients)(variables["params"])
-    moved = {name for name in found if any(jnp.any(g != 0) for g in jax.tree.leaves(found[name]))}
+    slopes = jax.grad(gradients)(variables["params"])
+    moved = {name for name, tree in slopes.items() if any(map(jnp.any, jax.tree.leaves(tree)))}
     assert moved == {"backbone", "head"}
     wrong = models.FasterRCNN(_tiny_vgg(), 3, **options, losses=("roi_clas",))
     with pytest.raises(UserError, match="did you mean roi_class"):

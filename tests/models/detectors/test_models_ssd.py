@@ -7,6 +7,7 @@ import pytest
 
 from vision_jax import models
 from vision_jax.config import UserError
+from vision_jax.models.detectors.ssd import L2Scale
 from vision_jax.models.detectors.ssd_boxes import (
     COCO_300,
     COCO_512,
@@ -44,8 +45,8 @@ def shapes(make, size):
 def test_published_sizes(make, size, grids, boxes, parameters):
     params, outputs = shapes(make, size)
     assert tuple(x.shape[1] for x in outputs["maps"]) == grids
-    assert outputs["anchors"].shape == (1, boxes, 4)
-    assert outputs["logits"].shape[:2] == outputs["deltas"].shape[:2] == (1, boxes)
+    assert outputs["anchors"].shape == (boxes, 4)
+    assert outputs["class_logits"].shape[:2] == outputs["box_deltas"].shape[:2] == (1, boxes)
     if parameters is not None:
         assert sum(leaf.size for leaf in jax.tree.leaves(params)) == parameters
 
@@ -54,17 +55,17 @@ def test_default_boxes_are_those_of_the_published_files():
     # Caffe's SSD300 for VOC: min_size 30, max_size 60 at stride 8, centre (4, 4).
     boxes = models.SSD300().anchors(300, 300)
     side = 30 / np.sqrt([1, 2])
-    wanted = [
+    expected = [
         [4 - 15, 4 - 15, 4 + 15, 4 + 15],
         [4 - 0.5 * np.sqrt(30 * 60)] * 2 + [4 + 0.5 * np.sqrt(30 * 60)] * 2,
         [4 - side[1], 4 - side[1] / 2, 4 + side[1], 4 + side[1] / 2],
         [4 - side[1] / 2, 4 - side[1], 4 + side[1] / 2, 4 + side[1]],
     ]
-    np.testing.assert_allclose(boxes[:4], wanted, rtol=1e-5)
+    np.testing.assert_allclose(boxes[:4], expected, rtol=1e-5)
     # SSD512: min_size 35.84 and 20.48 for VOC and COCO, the greatest max_size 537.6 and 542.72.
     for model, low, high in (
         (models.SSD512(), 35.84, np.sqrt(0.9 * 1.05) * 512),
-        (models.SSD512(boxes=COCO_BOXES), 20.48, np.sqrt(0.9 * 1.06) * 512),
+        (models.SSD512(default_boxes=COCO_BOXES), 20.48, np.sqrt(0.9 * 1.06) * 512),
     ):
         boxes = model.anchors(512, 512)
         width = boxes[:, 2] - boxes[:, 0]
@@ -87,49 +88,51 @@ def test_clipping_keeps_centres_or_sides_in_the_image():
 
 def test_loss_equals_a_slow_loop():
     rng = np.random.default_rng(0)
-    model = models.SSD(models.VGG(), num_classes=3, negatives=2.0)
+    model = models.SSD(models.VGG(), num_classes=3, negative_ratio=2.0)
     centre = rng.uniform(0, 60, (40, 2))
     anchors = np.concatenate([centre - 6, centre + 6], 1)
-    truth = np.stack([anchors[[3, 17]] + 1.0, anchors[[5, 9]] - 2.0])
+    gt_boxes = np.stack([anchors[[3, 17]] + 1.0, anchors[[5, 9]] - 2.0])
     valid, labels = np.array([[True, True], [True, False]]), np.array([[2, 0], [1, -1]])
     logits, deltas = rng.normal(size=(2, 40, 4)), rng.normal(size=(2, 40, 4))
     entropy = -np.log(np.exp(logits) / np.exp(logits).sum(-1, keepdims=True))
-    wanted, matched = {"class": 0.0, "box": 0.0}, 0
+    expected, matched = {"class": 0.0, "box": 0.0}, 0
     for row in range(2):
-        owner = np.full(40, -1)
-        overlaps = box_ops.pairwise(box_ops.iou, *map(jnp.asarray, (truth[row], anchors)))
+        matched_idxs = np.full(40, -1)
+        overlaps = box_ops.pairwise(box_ops.iou, *map(jnp.asarray, (gt_boxes[row], anchors)))
         overlaps = np.asarray(overlaps)[valid[row]]
         for i in range(40):
             best = int(np.argmax([o[i] for o in overlaps]))
-            owner[i] = best if overlaps[best][i] >= 0.5 else -1
+            matched_idxs[i] = best if overlaps[best][i] >= 0.5 else -1
         for number, overlap in enumerate(overlaps):
-            owner[int(np.argmax(overlap))] = number
-        positive = owner >= 0
+            matched_idxs[int(np.argmax(overlap))] = number
+        positive = matched_idxs >= 0
         background = sorted(entropy[row, ~positive, 0])[::-1]
-        wanted["class"] += sum(background[: 2 * positive.sum()])
+        expected["class"] += sum(background[: 2 * positive.sum()])
         matched += positive.sum()
         for i in np.flatnonzero(positive):
-            wanted["class"] += entropy[row, i, labels[row, owner[i]] + 1]
-            a, b = anchors[i], truth[row, owner[i]]
+            expected["class"] += entropy[row, i, labels[row, matched_idxs[i]] + 1]
+            a, b = anchors[i], gt_boxes[row, matched_idxs[i]]
             shift = (b[:2] + b[2:] - a[:2] - a[2:]) / 2 / (a[2:] - a[:2]) / 0.1
             scale = np.log((b[2:] - b[:2]) / (a[2:] - a[:2])) / 0.2
             d = np.abs(deltas[row, i] - np.concatenate([shift, scale]))
-            wanted["box"] += np.where(d < 1, d * d / 2, d - 0.5).sum()
-    outputs = {"logits": logits, "deltas": deltas, "anchors": np.stack([anchors] * 2)}
+            expected["box"] += np.where(d < 1, d * d / 2, d - 0.5).sum()
+    outputs = {"class_logits": logits, "box_deltas": deltas, "anchors": anchors}
     outputs = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), outputs)
     targets = Targets(
-        boxes=jnp.asarray(truth, jnp.float32), labels=jnp.asarray(labels), valid=jnp.asarray(valid)
+        boxes=jnp.asarray(gt_boxes, jnp.float32),
+        labels=jnp.asarray(labels),
+        valid=jnp.asarray(valid),
     )
     terms = model.loss(outputs, targets, jnp.ones(2, bool))
-    for name, value in wanted.items():
+    for name, value in expected.items():
         np.testing.assert_allclose(terms[name][0], value, rtol=1e-4)
         assert terms[name][1] == matched
-    first = model.loss(outputs, targets, jnp.array([False, False]))
-    assert all(float(x) == float(weight) == 0 for x, weight in first.values())
+    nothing = model.loss(outputs, targets, jnp.array([False, False]))
+    assert all(float(x) == float(weight) == 0 for x, weight in nothing.values())
 
 
 def test_a_learned_scale_restores_the_norm():
     x = jax.random.normal(jax.random.key(0), (1, 2, 2, 8))
-    y, variables = models.ssd.L2Scale().init_with_output(jax.random.key(0), x)
+    y, variables = L2Scale().init_with_output(jax.random.key(0), x)
     np.testing.assert_allclose(jnp.linalg.norm(y, axis=-1), 20, rtol=1e-5)
     assert variables["params"]["scale"].shape == (8,)

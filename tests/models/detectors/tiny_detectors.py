@@ -15,91 +15,110 @@ from flax import linen as nn
 from tests.models.detectors import tiny_yolo
 from vision_jax import data, models
 from vision_jax.data.shapes_draw import KEYPOINTS
+from vision_jax.models import Layers
 from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.structs import Batch
 
 CLASSES, SIDE, SLOTS = 8, 64, 100
-# Of the R-CNNs' first stages.
-PROPOSALS = {"train_before_nms": 60, "train_after_nms": 60, "before_nms": 60, "after_nms": 30}
+# Of the R-CNNs' first and second stages.
+RPN = {
+    "batch_size_per_image": 64,
+    "train_pre_nms_top_n": 60,
+    "train_post_nms_top_n": 60,
+    "pre_nms_top_n": 60,
+    "post_nms_top_n": 30,
+}
+HEAD = {"batch_size_per_image": 32, "max_detections": 20}
+SIZES = ((12.0, 24.0, 48.0),)  # of the anchors on one map
 
 
 def retinanet() -> nn.Module:
     pyramid = models.FPN(("conv2_x", "conv3_x"), 32, "p6p7", "c5")
-    sizes = octave_sizes(12, 4, 2)
-    return models.RetinaNet(_backbone(), pyramid, CLASSES, sizes=sizes, depth=1, count=20)
+    fields = {"anchor_sizes": octave_sizes(12, 4, 2), "depth": 1, "max_detections": 20}
+    return models.RetinaNet(_backbone(), pyramid, CLASSES, **fields)
 
 
 def ssd() -> nn.Module:
-    boxes = models.DefaultBoxes((0.12, 0.25, 0.4, 0.6, 0.85), ((2.0,),) * 4, None)
-    reads, extras = ("conv2_x", "conv3_x"), ((16, 32), (16, 32))
     return models.SSD(
-        _backbone(), CLASSES, boxes, reads, ("conv2_x",), "conv3_x", 0, extras, count=20
+        _backbone(),
+        CLASSES,
+        default_boxes=models.DefaultBoxes((0.12, 0.25, 0.4, 0.6, 0.85), ((2.0,),) * 4, None),
+        feature_endpoints=("conv2_x", "conv3_x"),
+        l2_normalized=("conv2_x",),
+        extra_layers_from="conv3_x",
+        fc=0,
+        extras=((16, 32), (16, 32)),
+        max_detections=20,
     )
 
 
 def faster_rcnn() -> nn.Module:
-    """On one map."""
-    rpn = models.RPN(sizes=((12.0, 24.0, 48.0),), width=32, samples=64, **PROPOSALS)
-    pool = models.RegionPool(size=5, levels=1)
-    head = models.BoxHead(pool=pool, hidden=(64,), samples=32, detections=20)
+    """Makes Faster R-CNN on one map."""
+    rpn = models.RPN(anchor_sizes=SIZES, width=32, **RPN)
+    head = models.BoxHead(pool=models.RegionPool(size=5, levels=1), hidden=(64,), **HEAD)
     return models.FasterRCNN(_backbone(), CLASSES, models.OneMap("conv3_x"), rpn, head)
 
 
 def faster_rcnn_fpn(**more: Any) -> nn.Module:
-    """On a pyramid."""
-    rpn = models.RPN(sizes=((12.0,), (24.0,), (48.0,)), width=32, samples=64, **PROPOSALS)
-    head = models.BoxHead(pool=_pool(5), hidden=(64,), samples=32, detections=20)
+    """Makes Faster R-CNN on a pyramid."""
+    rpn = models.RPN(anchor_sizes=((12.0,), (24.0,), (48.0,)), width=32, **RPN)
+    head = models.BoxHead(pool=_pool(5), hidden=(64,), **HEAD)
     pyramid = models.FPN(("conv2_x", "conv3_x"), 32, "pool")
     return models.FasterRCNN(_backbone(), CLASSES, pyramid, rpn, head, **more)
 
 
 def faster_rcnn_vgg() -> nn.Module:
-    """As the paper's: RoIPool, no anchors across the border, lambda over the number of cells."""
-    backbone = models.VGG(((3,), (3,), (3, 3)), 16, keep=("conv3_2",))
+    """Makes the paper's: RoIPool, no anchors across the border, lambda over the number of cells."""
     rpn = models.RPN(
-        sizes=((12.0, 24.0, 48.0),),
-        spacing="network",
+        anchor_sizes=SIZES,
+        anchor_stride="level",
         width=32,
-        cross_boundary=False,
-        samples=64,
-        box_weight=10.0,
-        per_cell=True,
-        **PROPOSALS,
+        allow_cross_boundary=False,
+        box_loss_weight=10.0,
+        box_loss_normalizer="locations",
+        **RPN,
     )
-    head = models.BoxHead(
-        models.RegionPool("max", 5), hidden=(64, 64), samples=32, beta=1.0, detections=20
-    )
-    return models.FasterRCNN(backbone, CLASSES, models.OneMap("conv3_2"), rpn, head)
+    head = models.BoxHead(models.RegionPool("max", 5), hidden=(64, 64), beta=1.0, **HEAD)
+    return models.FasterRCNN(_vgg(), CLASSES, models.OneMap("conv3_2"), rpn, head)
 
 
 def faster_rcnn_c4(size: int = 8, **more: Any) -> nn.Module:
-    """With a stage of the backbone as the second stage's body, and one box for all classes."""
-    rpn = models.RPN(
-        sizes=((12.0, 24.0, 48.0),), cell="exact", spacing="network", samples=64, **PROPOSALS
-    )
+    """Makes a network whose second stage has a body, and one box for all classes."""
+    rpn = models.RPN(anchor_sizes=SIZES, anchor_rounding="exact", anchor_stride="level", **RPN)
     head = models.BoxHead(
-        models.RegionPool(size=size, samples=0, aligned=True),
+        models.RegionPool(size=size, sampling_ratio=0, aligned=True),
         models.ResNetStage(1, 16, stage=4),
         hidden=(),
         class_specific=False,
-        samples=32,
-        detections=20,
+        **HEAD,
     )
     return models.FasterRCNN(_backbone(), CLASSES, models.OneMap("conv3_x"), rpn, head, **more)
 
 
 def mask_rcnn_c4() -> nn.Module:
-    """Masks from the second stage's body, fine enough that few of their cells are half covered."""
-    return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32), leading=(2, 4))
+    """Makes masks from the second stage's body, so fine that few cells are half covered."""
+    return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32), positives_first=(2, 4))
 
 
 def mask_rcnn() -> nn.Module:
-    return faster_rcnn_fpn(mask=models.MaskHead(pool=_pool(7), widths=(32, 32)), leading=(2, 4))
+    head = models.MaskHead(pool=_pool(7), widths=(32, 32))
+    return faster_rcnn_fpn(mask=head, positives_first=(2, 4))
 
 
 def keypoint_rcnn() -> nn.Module:
     head = models.KeypointHead(len(KEYPOINTS), pool=_pool(7), widths=(32, 32))
-    return faster_rcnn_fpn(keypoint=head, leading=(2, 4))
+    return faster_rcnn_fpn(keypoint=head, positives_first=(2, 4))
+
+
+def fast_rcnn() -> nn.Module:
+    """Makes Fast R-CNN, whose proposal is the whole image where a batch has none."""
+    head = models.BoxHead(models.RegionPool("max", 5), hidden=(64,), **HEAD)
+    return models.FastRCNN(_vgg(), CLASSES, models.OneMap("conv3_2"), head)
+
+
+def proposal_network() -> nn.Module:
+    rpn = models.RPN(anchor_sizes=SIZES, width=32, **RPN)
+    return models.ProposalNetwork(_backbone(), models.OneMap("conv3_x"), rpn)
 
 
 # Of 64×64 images with objects of `CLASSES` classes.
@@ -118,10 +137,12 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "yolo_v2": tiny_yolo.v2,
     "yolo_v3": tiny_yolo.v3,
 }
+# With those that find no objects' classes by themselves.
+ALL_DETECTORS = DETECTORS | {"fast_rcnn": fast_rcnn, "proposal_network": proposal_network}
 
 
 def images(count: int = 4) -> Batch:
-    """The first embedded images, with boxes, masks and keypoints in 100 slots."""
+    """Loads the first embedded images, with boxes, masks and keypoints in 100 slots."""
     source = data.TFDS("shapes/det64", f"train[:{count}]", fields=("objects", "rle", "keypoints"))
     pipeline = data.Eval(source, batch_size=count, max_boxes=SLOTS)
     with contextlib.closing(pipeline.batches()) as batches:
@@ -129,7 +150,7 @@ def images(count: int = 4) -> Batch:
 
 
 def crowded(batch: Batch, seed: int = 0) -> Batch:
-    """The same images with 100 objects each, anywhere: large, small, on top of each other."""
+    """Gives the images 100 objects each, anywhere: large, small, on top of each other."""
     rng = np.random.default_rng(seed)
     shape = (batch.count, SLOTS)
     low = rng.uniform(0, SIDE - 2, (*shape, 2))
@@ -148,14 +169,13 @@ def crowded(batch: Batch, seed: int = 0) -> Batch:
 
 
 def empty(batch: Batch) -> Batch:
-    """The same images without an object."""
+    """Takes all objects from the images."""
     targets = jax.tree.map(jnp.zeros_like, batch.targets)
     return batch.replace(targets=targets.replace(labels=targets.labels - 1))
 
 
 def shrunk(batch: Batch, height: int = 20, width: int = 12) -> Batch:
-    """The same images shrunk to so many pixels, less than the largest anchors have; the rest is
-    padding."""
+    """Shrinks the images to fewer pixels than the largest anchors have; the rest is padding."""
     y, x = height / SIDE, width / SIDE
     rows, columns = (np.arange(n) * SIDE // n for n in (height, width))
     content = batch.image[:, rows][:, :, columns]
@@ -174,13 +194,12 @@ def shrunk(batch: Batch, height: int = 20, width: int = 12) -> Batch:
 
 
 def _backbone() -> nn.Module:
-    """Strides 4 and 8."""
-    return models.ResNet((1, 1), "basic", 16, norm="frozen")
+    """Makes a ResNet of strides 4 and 8."""
+    return models.ResNet((1, 1), "basic", 16, layers=Layers(norm="frozen"))
 
 
-def _darknet(norm: str = "sync") -> nn.Module:
-    """Strides 1, 2, 4, 8."""
-    return models.Darknet((((3, 8),), ((3, 16),), ((3, 32),), ((3, 48),)), norm=norm)
+def _vgg() -> nn.Module:
+    return models.VGG(((3,), (3,), (3, 3)), 16, keep=("conv3_2",))
 
 
 def _pool(size: int) -> models.RegionPool:

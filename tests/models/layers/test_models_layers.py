@@ -9,7 +9,16 @@ from jax.sharding import Mesh
 from jax.sharding import PartitionSpec as P
 
 from vision_jax.config import UserError
-from vision_jax.models.layers import blocks
+from vision_jax.models.layers import (
+    BatchNorm,
+    Conv,
+    ConvNorm,
+    Dropout,
+    GroupNorm,
+    Layers,
+    StochasticDepth,
+    norm,
+)
 
 
 def _images(shape=(8, 3, 4, 6), seed=0):
@@ -24,9 +33,9 @@ def _variables(module, x):
 
 
 def test_batch_norm_in_training_follows_its_formula():
-    x, norm = _images(), blocks.BatchNorm()
-    variables = _variables(norm, x)
-    y, new = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    x, layer = _images(), BatchNorm()
+    variables = _variables(layer, x)
+    y, new = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     a = np.asarray(x, np.float64).reshape(-1, 6)
     p, s = jax.tree.map(np.asarray, (variables["params"], variables["batch_stats"]))
     expected = (np.asarray(x) - a.mean(0)) / np.sqrt(a.var(0) + 1e-5) * p["scale"] + p["bias"]
@@ -39,11 +48,11 @@ def test_batch_norm_in_training_follows_its_formula():
     )
 
 
-@pytest.mark.parametrize("mode, train", [("sync", False), ("frozen", True)])
-def test_batch_norm_with_running_statistics(mode, train):
-    x, norm = _images(), blocks.BatchNorm(mode)
-    variables = _variables(norm, x)
-    y, new = norm.apply(variables, x, train, mutable=["batch_stats"])
+@pytest.mark.parametrize("kind, train", [("sync", False), ("frozen", True)])
+def test_batch_norm_with_running_statistics(kind, train):
+    x, layer = _images(), BatchNorm(layers=Layers(norm=kind))
+    variables = _variables(layer, x)
+    y, new = layer.apply(variables, x, train=train, mutable=["batch_stats"])
     p, s = variables["params"], variables["batch_stats"]
     expected = (x - s["mean"][None, None, None]) * p["scale"][None, None, None]
     expected = expected / np.sqrt(s["var"] + 1e-5)[None, None, None] + p["bias"][None, None, None]
@@ -52,19 +61,19 @@ def test_batch_norm_with_running_statistics(mode, train):
 
 
 def test_frozen_norm_gives_its_scale_no_gradient():
-    x, norm = _images(), blocks.BatchNorm("frozen")
-    variables = _variables(norm, x)
-    gradient = jax.grad(lambda v: norm.apply(v, x).sum())(variables)["params"]
+    x, layer = _images(), BatchNorm(layers=Layers(norm="frozen"))
+    variables = _variables(layer, x)
+    gradient = jax.grad(lambda v: layer.apply(v, x).sum())(variables)["params"]
     assert not any(np.any(g) for g in jax.tree.leaves(gradient))
 
 
 @pytest.mark.parametrize("devices", [2, 8])
 def test_synchronised_statistics_do_not_depend_on_the_devices(devices):
-    x, norm = _images(), blocks.BatchNorm("sync")
-    variables = _variables(norm, x)
+    x, layer = _images(), BatchNorm(layers=Layers(norm="sync"))
+    variables = _variables(layer, x)
 
     def run(variables, x):
-        return norm.apply(variables, x, train=True, mutable=["batch_stats"])
+        return layer.apply(variables, x, train=True, mutable=["batch_stats"])
 
     mesh = Mesh(np.array(jax.devices()[:devices]), ("data",))
     mapped = jax.shard_map(run, mesh=mesh, in_specs=(P(), P("data")), out_specs=(P("data"), P()))
@@ -74,11 +83,11 @@ def test_synchronised_statistics_do_not_depend_on_the_devices(devices):
 
 
 def test_local_statistics_are_each_devices_own():
-    x, norm = _images(), blocks.BatchNorm("local")
-    variables = _variables(norm, x)
+    x, layer = _images(), BatchNorm(layers=Layers(norm="local"))
+    variables = _variables(layer, x)
 
     def run(variables, x):
-        return norm.apply(variables, x, train=True, mutable=["batch_stats"])[0]
+        return layer.apply(variables, x, train=True, mutable=["batch_stats"])[0]
 
     mesh = Mesh(np.array(jax.devices()[:2]), ("data",))
     mapped = jax.shard_map(run, mesh=mesh, in_specs=(P(), P("data")), out_specs=P("data"))
@@ -88,9 +97,9 @@ def test_local_statistics_are_each_devices_own():
 
 
 def test_statistics_are_float32_whatever_the_compute_dtype():
-    x, norm = _images().astype(jnp.bfloat16), blocks.BatchNorm(dtype="bfloat16")
-    variables = norm.init(jax.random.key(0), x)
-    y, new = norm.apply(variables, x, train=True, mutable=["batch_stats"])
+    x, layer = _images().astype(jnp.bfloat16), BatchNorm(layers=Layers(dtype="bfloat16"))
+    variables = layer.init(jax.random.key(0), x)
+    y, new = layer.apply(variables, x, train=True, mutable=["batch_stats"])
     assert y.dtype == jnp.bfloat16
     assert {a.dtype for a in jax.tree.leaves(new)} == {jnp.dtype("float32")}
     mean = np.asarray(x.astype(jnp.float32)).mean((0, 1, 2))
@@ -102,66 +111,62 @@ def test_statistics_per_position():
 
     class Layer(nn.Module):
         @nn.compact
-        def __call__(self, x, train):
-            return blocks.norm("position", "norm")(x, train)
+        def __call__(self, x, *, train=False):
+            return norm(Layers(norm="position"), "norm")(x, train=train)
 
     x = _images()
     params = {"norm": {"scale": jnp.full(72, 2.0), "bias": jnp.full(72, 0.5)}}
     stats = {"norm": {"mean": jnp.zeros(72), "var": jnp.ones(72)}}
     variables = {"params": params, "batch_stats": stats}
-    y, new = Layer().apply(variables, x, True, mutable=["batch_stats"])
+    y, new = Layer().apply(variables, x, train=True, mutable=["batch_stats"])
     a = np.asarray(x, np.float64)
-    want = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5) * 2 + 0.5
-    np.testing.assert_allclose(y, want, atol=1e-4)
+    expected = (a - a.mean(0)) / np.sqrt(a.var(0) + 1e-5) * 2 + 0.5
+    np.testing.assert_allclose(y, expected, atol=1e-4)
     mean = new["batch_stats"]["norm"]["mean"].reshape(3, 4, 6)
     np.testing.assert_allclose(mean, 0.1 * a.mean(0), atol=1e-6)
     np.testing.assert_allclose(
-        Layer().apply(variables, x, False), 2 * a / np.sqrt(1 + 1e-5) + 0.5, rtol=1e-5, atol=1e-5
+        Layer().apply(variables, x), 2 * a / np.sqrt(1 + 1e-5) + 0.5, rtol=1e-5, atol=1e-5
     )
 
 
 def test_group_norm_follows_its_formula():
-    x, norm = _images((2, 3, 4, 6)), blocks.GroupNorm(groups=4)  # lowered to 3
-    variables = _variables(norm, x)
+    x, layer = _images((2, 3, 4, 6)), GroupNorm(groups=4)  # lowered to 3
+    variables = _variables(layer, x)
     a = np.asarray(x, np.float64).reshape(2, 12, 3, 2)
     a = (a - a.mean((1, 3), keepdims=True)) / np.sqrt(a.var((1, 3), keepdims=True) + 1e-5)
     p = jax.tree.map(np.asarray, variables["params"])
     np.testing.assert_allclose(
-        norm.apply(variables, x), a.reshape(2, 3, 4, 6) * p["scale"] + p["bias"], atol=1e-5
+        layer.apply(variables, x), a.reshape(2, 3, 4, 6) * p["scale"] + p["bias"], atol=1e-5
     )
-
-
-def test_unknown_norm_is_one_line():
-    with pytest.raises(UserError, match="unknown norm 'batch'"):
-        blocks.norm("batch", "norm")
 
 
 @pytest.mark.parametrize(
     "layer, shape",
-    [(blocks.Dropout(0.25), (64, 500)), (blocks.StochasticDepth(0.25), (4000, 1, 1, 2))],
+    [(Dropout(0.25), (64, 500)), (StochasticDepth(0.25), (4000, 1, 1, 2))],
 )
 def test_drawing_layers_keep_the_mean_and_follow_the_example(layer, shape):
     x, keys = jnp.ones(shape), jax.random.split(jax.random.key(0), shape[0])
-    y = layer.apply({}, x, True, keys)
+    y = layer.apply({}, x, train=True, keys=keys)
     assert set(np.unique(y)) == {0.0, np.float32(1 / 0.75)}
     assert abs(float(y.mean()) - 1) < 0.03
     half = shape[0] // 2
-    np.testing.assert_array_equal(layer.apply({}, x[half:], True, keys[half:]), y[half:])
+    second = layer.apply({}, x[half:], train=True, keys=keys[half:])
+    np.testing.assert_array_equal(second, y[half:])
     np.testing.assert_array_equal(layer.apply({}, x), x)
-    other = layer.clone(layer=1).apply({}, x, True, keys)
+    other = layer.clone(layer=1).apply({}, x, train=True, keys=keys)
     assert np.any(other != y)
     with pytest.raises(ValueError, match="needs keys"):
-        layer.apply({}, x, True)
+        layer.apply({}, x, train=True)
 
 
 def test_stochastic_depth_drops_whole_examples():
     x, keys = jnp.ones((50, 2, 2, 3)), jax.random.split(jax.random.key(0), 50)
-    y = np.asarray(blocks.StochasticDepth(0.5).apply({}, x, True, keys)).reshape(50, -1)
+    y = np.asarray(StochasticDepth(0.5).apply({}, x, train=True, keys=keys)).reshape(50, -1)
     assert np.all(y == y[:, :1]) and 0 < (y[:, 0] == 0).sum() < 50
 
 
 def test_wrong_channels_and_small_images_are_one_line():
-    conv = blocks.Conv(4, 3)
+    conv = Conv(4, 3)
     variables = conv.init(jax.random.key(0), jnp.ones((1, 5, 5, 3)))
     with pytest.raises(UserError, match="input of 1 channels") as error:
         conv.apply(variables, jnp.ones((1, 5, 5, 1)))
@@ -172,7 +177,7 @@ def test_wrong_channels_and_small_images_are_one_line():
 
 def test_float64_parameters_compute_in_float64():
     with jax.enable_x64(True):
-        layer = blocks.ConvNorm(4, 3, norm="sync", dtype="float32")
+        layer = ConvNorm(4, 3)
         x = jnp.ones((1, 5, 5, 3), jnp.float64)
         variables = jax.tree.map(lambda a: a.astype(jnp.float64), layer.init(jax.random.key(0), x))
         assert layer.apply(variables, x).dtype == jnp.float64

@@ -7,19 +7,13 @@ import pytest
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.models.layers.upsampling import (
-    ConvTranspose,
-    Grid,
-    Step,
-    Upsample,
-    grids,
-    profile,
-)
+from vision_jax.models.layers import ConvTranspose
+from vision_jax.models.layers.upsampling import Grid, Step, Upsample, grids, profile
+from vision_jax.models.segmenters.fcn import PIXELS
 from vision_jax.ops import upsample
 from vision_jax.ops.conv import conv_transpose2d
 
 RNG = np.random.default_rng(0)
-PIXELS = Grid(1, 0.0)
 
 
 def draw(*shape):
@@ -27,22 +21,22 @@ def draw(*shape):
 
 
 def steps(model):
-    """The `Step`s of a published FCN, coarse to fine, as its head takes them."""
-    found = {
+    """Returns the `Step`s of a published FCN, coarse to fine, as its head takes them."""
+    endpoint_grids = {
         name: Grid(grid.stride, grid.centre - model.margin)
         for name, grid in grids(model.backbone).items()
     }
-    last = max(found, key=lambda name: found[name].stride)
-    place = found[last].moved((model.head.window - 1) / 2)
+    last = max(endpoint_grids, key=lambda name: endpoint_grids[name].stride)
+    grid = endpoint_grids[last].moved((model.head.window - 1) / 2)
     taken = []
     for name in model.head.skips:
-        taken.append(Step.between(place, found[name]))
-        place = found[name].moved(taken[-1].first)
-    return [*taken, Step.between(place, PIXELS)]
+        taken.append(Step.between(grid, endpoint_grids[name]))
+        grid = endpoint_grids[name].moved(taken[-1].first)
+    return [*taken, Step.between(grid, PIXELS)]
 
 
 @pytest.mark.parametrize(
-    "base, stride, crops, widths",
+    "base, stride, crops, kernels",
     [
         # The numbers of the published networks (the image's pixel 0 lies on pixel 19 of 32s).
         ("vgg16", 32, [-19], [64]),
@@ -51,10 +45,10 @@ def steps(model):
         ("alexnet", 32, [-18], [63]),
     ],
 )
-def test_crops_follow_from_the_backbone(base, stride, crops, widths):
+def test_crops_follow_from_the_backbone(base, stride, crops, kernels):
     found = steps(models.fcn(base, stride))
     assert [step.first for step in found] == crops
-    assert [step.width for step in found] == widths
+    assert [step.kernel for step in found] == kernels
 
 
 @pytest.mark.parametrize("base", ["alexnet", "vgg16", "googlenet", "resnet50"])
@@ -69,20 +63,20 @@ def test_every_backbone_returns_the_images_size(base, published):
         assert [model.strides[name] for name in model.head.skips] == read
 
 
-@pytest.mark.parametrize("width", [3, 4, 16, 63])
-def test_the_tent_is_the_published_one(width):
-    """Pixel by pixel: one at its centre, falling to zero within a factor's distance."""
-    factor = (width + 1) // 2
-    centre = factor - 1 if width % 2 else factor - 0.5
-    wanted = [1 - abs(i - centre) / factor for i in range(width)]
-    np.testing.assert_allclose(profile("bilinear", width, factor), wanted, atol=1e-12)
+@pytest.mark.parametrize("kernel", [3, 4, 16, 63])
+def test_the_tent_is_the_published_one(kernel):
+    """Pixel by pixel: one at its centre, falling to zero within a stride's distance."""
+    stride = (kernel + 1) // 2
+    centre = stride - 1 if kernel % 2 else stride - 0.5
+    expected = [1 - abs(i - centre) / stride for i in range(kernel)]
+    np.testing.assert_allclose(profile("bilinear", kernel, stride), expected, atol=1e-12)
 
 
 @pytest.mark.parametrize("kind", ["bilinear", "nearest", "nails"])
-@pytest.mark.parametrize("ratio, width", [(2, 4), (4, 7)])
-def test_a_learned_layer_begins_as_the_fixed_one(kind, ratio, width):
+@pytest.mark.parametrize("stride, kernel", [(2, 4), (4, 7)])
+def test_a_learned_layer_begins_as_the_fixed_one(kind, stride, kernel):
     x = draw(2, 3, 4, 5)
-    layer = Upsample(ratio, width, kind)
+    layer = Upsample(stride, kernel, kind)
     cut = ((1, 2), (5, 7))
     learned = layer.apply(layer.init(jax.random.key(0), x, *cut), x, *cut)
     fixed = layer.clone(learned=False)
@@ -90,9 +84,9 @@ def test_a_learned_layer_begins_as_the_fixed_one(kind, ratio, width):
     np.testing.assert_allclose(fixed.apply({}, x, *cut), learned, atol=1e-6)
     whole = conv_transpose2d(
         x,
-        jnp.asarray(np.outer(*[profile(kind, width, ratio)] * 2)[:, :, None, None])
+        jnp.asarray(np.outer(*[profile(kind, kernel, stride)] * 2)[:, :, None, None])
         * jnp.eye(5)[None, None],
-        ratio,
+        stride,
     )
     np.testing.assert_allclose(learned, whole[:, 1:6, 2:9], atol=1e-6)
 

@@ -1,4 +1,4 @@
-"""What may stand in the place of SegNet's unpooling."""
+"""The kinds of upsampling that may stand in the place of SegNet's unpooling."""
 
 import jax
 import jax.numpy as jnp
@@ -6,15 +6,16 @@ import numpy as np
 import pytest
 
 from vision_jax.models.classifiers.vgg import VGG
+from vision_jax.models.layers import Layers
 from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.models.segmenters.segnet import SegNetHead
 
-READS = ("conv1_1", "conv2_1")
+ENDPOINTS = ("conv1_1", "conv2_1")
 
 
 def net(up):
-    backbone = VGG(kernels=((3,), (3,)), width=4, keep=READS, norm="sync")
-    return Segmenter(backbone, SegNetHead(3, READS, (1, 1), up=up))
+    backbone = VGG(kernels=((3,), (3,)), width=4, keep=ENDPOINTS, layers=Layers())
+    return Segmenter(backbone, SegNetHead(3, ENDPOINTS, (1, 1), up=up))
 
 
 @pytest.mark.parametrize("up", ["unpool", "nails", "nearest", "bilinear", "transposed"])

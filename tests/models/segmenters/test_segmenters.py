@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("embedded_data")
 
 
 def walk(names, cheap):
-    """The cheap ones in every run of the tests, the others by `-m slow`."""
+    """Returns the names, of which all but the cheap ones are run by `-m slow` alone."""
     return [pytest.param(n, marks=() if n in cheap else pytest.mark.slow) for n in names]
 
 
@@ -46,7 +46,7 @@ def images():
 
 @functools.cache
 def made(name):
-    """The task, its first state and its compiled step and prediction."""
+    """Returns the task, its first state and its compiled step and prediction."""
     make, _ = SEGMENTERS[name]
     task = Segmentation(make(), mean=(0.5,) * 3, std=(0.25,) * 3)
     variables = task.init(jax.random.key(0), images())

@@ -1,1 +1,1 @@
-"""Networks that answer with scores of classes for a whole image."""
+"""Networks that give a whole image's class scores."""

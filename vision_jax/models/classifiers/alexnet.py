@@ -7,29 +7,28 @@ N(0, 0.01), biases of conv2, conv4, conv5 and the hidden fully connected layers 
 
 import jax
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
 
 from vision_jax.models.classifiers.classifier import Classifier, FcHead
-from vision_jax.models.layers.blocks import Conv
+from vision_jax.models.layers import NO_NORM, Conv, Endpoints, Images, Keys, Layers
 from vision_jax.ops.normalize import local_response_norm
 from vision_jax.ops.pool import max_pool
 
 
 class AlexNetBackbone(nn.Module):
-    """Five convolutions; the fields hold one entry for each.
+    """AlexNet's five convolutions; fields that are tuples hold one entry for each.
 
     Fields:
       features, kernels, steps, paddings, groups: of the convolutions.
       biases: initial biases.
       std: of the initial weights; the paper's suits its widths, narrower networks need more.
-      lrn: whether a local response normalisation (n = 5, alpha = 1e-4, beta = 0.75) follows.
+      lrn: local response normalisation (n = 5, alpha = 1e-4, beta = 0.75) follows.
       pools: padding of the max pooling that follows, None where there is none.
       window: of the max pooling, whose stride is 2; 3 overlaps, 2 does not.
       lrn_mean: divide alpha by n, as Caffe and torch do and the paper does not.
       lrn_k: see `local_response_norm`; the paper has 2, Caffe 1.
       lrn_last: normalise after the pooling instead of before it, as CaffeNet does.
-      dtype: compute dtype.
       ceil_mode: max pooling keeps a last window that reaches over the border, as Caffe does.
+      layers: in what precision layers compute; the network predates batch norm and has none.
     """
 
     features: tuple[int, ...] = (96, 256, 384, 384, 256)
@@ -45,18 +44,13 @@ class AlexNetBackbone(nn.Module):
     lrn_mean: bool = False
     lrn_k: float = 2.0
     lrn_last: bool = False
-    dtype: str = "float32"
     ceil_mode: bool = False
+    layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints; see `Classifier` for the arguments."""
-        x, endpoints = image, {}
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        x, endpoints = images, {}
         for i, features in enumerate(self.features):
             conv = Conv(
                 features,
@@ -64,9 +58,9 @@ class AlexNetBackbone(nn.Module):
                 self.steps[i],
                 self.paddings[i],
                 groups=self.groups[i],
-                dtype=self.dtype,
                 kernel_init=nn.initializers.normal(self.std),
                 bias_init=nn.initializers.constant(self.biases[i]),
+                layers=self.layers,
                 name=f"conv{i + 1}",
             )
             x = nn.relu(conv(x))
@@ -84,12 +78,12 @@ class AlexNetBackbone(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found, stride = {}, 1
+        strides, stride = {}, 1
         for i, step in enumerate(self.steps):
             stride *= step
-            found[f"conv{i + 1}"] = stride
+            strides[f"conv{i + 1}"] = stride
             stride *= 1 if self.pools[i] is None else 2
-        return found | {f"pool{len(self.steps)}": stride}
+        return strides | {f"pool{len(self.steps)}": stride}
 
     def _normalise(self, x, i):
         if not self.lrn[i]:
@@ -105,9 +99,9 @@ def AlexNet(
     overlap: bool = True,
     hidden: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
-    dtype: str = "float32",
+    layers: Layers = NO_NORM,
 ) -> Classifier:
-    """The network of 2012, for 227x227 images.
+    """Makes the network of 2012, for 227x227 images.
 
     Args:
       num_classes: number of classes.
@@ -116,15 +110,15 @@ def AlexNet(
       overlap: max pooling 3x3 at stride 2 rather than 2x2.
       hidden: widths of fc6 and fc7.
       dropout: probability of dropping fc6's and fc7's outputs.
-      dtype: compute dtype.
+      layers: see `AlexNetBackbone`.
     """
     backbone = AlexNetBackbone(
         groups=(1, 2, 1, 2, 2) if towers else (1, 1, 1, 1, 1),
         lrn=(lrn, lrn, False, False, False),
         window=3 if overlap else 2,
-        dtype=dtype,
+        layers=layers,
     )
-    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, bias=1.0, dtype=dtype))
+    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, bias=1.0, layers=layers))
 
 
 def CaffeNet(
@@ -132,29 +126,33 @@ def CaffeNet(
     norm_first: bool = False,
     hidden: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
-    dtype: str = "float32",
+    layers: Layers = NO_NORM,
 ) -> Classifier:
-    """BVLC's reference CaffeNet for 227x227 images; with `norm_first` its AlexNet.
+    """Makes BVLC's reference CaffeNet for 227x227 images; with `norm_first` its AlexNet.
 
-    The network of 2012 with Caffe's normalisation, which CaffeNet has after the pooling.
+    It is the network of 2012 with Caffe's response normalisation, which CaffeNet has after the
+    pooling.
     """
-    backbone = AlexNetBackbone(lrn_mean=True, lrn_k=1.0, lrn_last=not norm_first, dtype=dtype)
-    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, bias=1.0, dtype=dtype))
+    backbone = AlexNetBackbone(lrn_mean=True, lrn_k=1.0, lrn_last=not norm_first, layers=layers)
+    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, bias=1.0, layers=layers))
 
 
 def AlexNet2014(
     num_classes: int = 1000,
     hidden: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
-    dtype: str = "float32",
+    layers: Layers = NO_NORM,
 ) -> Classifier:
-    """torchvision's alexnet, for 224x224 images: one tower, no LRN, dropout before fc6 and fc7."""
+    """Makes torchvision's alexnet, for 224x224 images.
+
+    It is one tower without response normalisation, with dropout before fc6 and fc7.
+    """
     backbone = AlexNetBackbone(
         features=(64, 192, 384, 256, 256),
         paddings=(2, 2, 1, 1, 1),
         groups=(1, 1, 1, 1, 1),
         lrn=(False,) * 5,
-        dtype=dtype,
+        layers=layers,
     )
-    head = FcHead(num_classes, hidden, 6, dropout, dropout_first=True, bias=1.0, dtype=dtype)
+    head = FcHead(num_classes, hidden, 6, dropout, dropout_first=True, bias=1.0, layers=layers)
     return Classifier(backbone, head)

@@ -1,4 +1,4 @@
-"""A classifier is a backbone and a head.
+"""A classifier is a backbone and a head; here is the pair, and the heads that several papers share.
 
 A pretrained backbone is `params['backbone']`, whoever uses it.
 """
@@ -21,24 +21,25 @@ from vision_jax.ops.pool import adaptive_avg_pool, global_avg_pool
 
 
 class Classifier(nn.Module):
-    """`backbone` finds feature maps, `head` turns the last of them into class scores.
+    """A network of a backbone, which finds feature maps, and a head, which scores classes.
 
-    Returns one dict, the same in training and evaluation:
+    It returns one dict, the same in training and evaluation:
       each of the backbone's endpoints (b, h, w, c);
-      `features` (b, d), what the last linear layer reads;
+      `features` (b, d), the input of the last linear layer;
       `logits` (b, num_classes);
-      `aux_logits`, a tuple of (b, num_classes), where the paper has auxiliary heads.
+      `aux_logits`, a tuple of (b, num_classes), where the paper has auxiliary heads and the maps
+        are large enough for them.
     """
 
     backbone: nn.Module
     head: nn.Module
 
     def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
-        """Classifies images; see the class.
+        """Finds all outputs; see the class.
 
         Args:
           images: normalised RGB.
-          train: batch statistics, dropout and stochastic depth.
+          train: use batch statistics, dropout and stochastic depth.
           keys: one random key per example; needed in training by networks that draw.
         """
         outputs = self.backbone(images, train=train, keys=keys)
@@ -51,11 +52,11 @@ class Classifier(nn.Module):
 
 
 class PoolHead(nn.Module):
-    """Global average pooling, dropout, one linear layer `fc`.
+    """A head of global average pooling, dropout and one linear layer `fc`.
 
     Fields:
-      num_classes: outputs; 0 leaves the linear layer out.
-      dropout: probability, of the averages.
+      num_classes: number of outputs; 0 leaves the linear layer out.
+      dropout: probability of dropping an average.
       zero_init: start the linear layer at zero.
       layers: settings; the head has no norm.
     """
@@ -80,17 +81,17 @@ class PoolHead(nn.Module):
 
 
 class FcHead(nn.Module):
-    """The fully connected layers fc6, fc7, … of AlexNet, ZFNet and VGG, each with ReLU and dropout.
+    """AlexNet's, ZFNet's and VGG's head: fully connected layers fc6, fc7, … with ReLU and dropout.
 
     Fields:
-      num_classes: outputs of the last layer, fc8 where `hidden` has two entries.
+      num_classes: number of outputs of the last layer, fc8 where `hidden` has two entries.
       hidden: widths of the layers before it.
       grid: the backbone's last map is averaged into grid x grid bins, which changes nothing at the
         paper's image size; 0 takes the map as it is.
-      dropout: probability, of each hidden layer's outputs.
-      dropout_first: of the hidden layers' inputs instead (torchvision's AlexNet).
+      dropout: probability of dropping a hidden layer's output.
+      dropout_first: drop the hidden layers' inputs instead (torchvision's AlexNet).
       bias: initial bias of the hidden layers (AlexNet: 1).
-      std: of the initial weights.
+      std: standard deviation of the initial weights.
       layers: settings; the head has no norm.
     """
 

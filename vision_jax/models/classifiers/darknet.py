@@ -5,19 +5,28 @@ Endpoints are the stages, stage1, stage2, …: the last map before the resolutio
 activations are leaky ReLU with slope 0.1. Initialisation: He normal over fan-out.
 """
 
+import functools
 import math
 from typing import Literal
 
-import jax
+import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
 
-from vision_jax.kernels.materialize import stored
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
-from vision_jax.models.layers.blocks import BatchNorm, Conv, GroupNorm, Norm
+from vision_jax.models.layers import (
+    ConvNorm,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    residual_add,
+    variant,
+)
 from vision_jax.ops.pool import max_pool
 
-Form = Literal["torch", "darknet"]
+# Batch norm as the framework Darknet computes it: its published weights are exact with this alone.
+DARKNET = Layers(eps=1e-6, momentum=0.99, norm_form="darknet")
+SLOPE = 0.1  # of leaky ReLU where its input is negative
 # A convolution: (kernel, features) or (kernel, features, stride); a stage: convolutions in a row.
 Stages = tuple[tuple[tuple[int, ...], ...], ...]
 
@@ -40,46 +49,26 @@ DARKNET19: Stages = (
     ((3, 512), (1, 256), (3, 512), (1, 256), (3, 512)),
     ((3, 1024), (1, 512), (3, 1024), (1, 512), (3, 1024)),
 )
-# Of YOLO v2 and v3 tiny; its last pooling keeps the resolution.
+# The backbone of YOLO v2 tiny and v3 tiny; its last pooling keeps the resolution.
 TINY: Stages = tuple(((3, 16 * 2**i),) for i in range(7))
 TINY_POOLS = (2, 2, 2, 2, 2, 1)
 
 
-class ConvLeaky(nn.Module):
-    """Convolution, normalisation, leaky ReLU. Submodules `conv` and `norm`.
+def conv_leaky(
+    features: int,
+    kernel: int = 3,
+    stride: int = 1,
+    slope: float = SLOPE,
+    *,
+    layers: Layers,
+    name: str,
+) -> ConvNorm:
+    """Makes a convolution, its norm and leaky ReLU: a submodule `name`, see `ConvNorm`.
 
-    Fields:
-      kernel, stride: pixels; padding keeps the resolution but for the stride.
-      norm: 'sync', 'local', 'frozen', 'group' or 'none', as in `blocks.norm`; with 'none' the
-        convolution has a bias.
-      form: of batch norm: 'torch' (eps 1e-5, momentum 0.9), or 'darknet' (sqrt(var) + 1e-6,
-        unbiased in training, momentum 0.99).
-      slope: of the activation where its input is negative.
+    The padding keeps the resolution but for the stride.
     """
-
-    features: int
-    kernel: int = 3
-    stride: int = 1
-    norm: Norm = "sync"
-    form: Form = "torch"
-    dtype: str = "float32"
-    slope: float = 0.1
-
-    @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], train: bool = False
-    ) -> Float[Array, "b ho wo o"]:
-        has_bias = self.norm == "none"
-        size = self.kernel, self.stride, self.kernel // 2
-        x = Conv(self.features, *size, use_bias=has_bias, dtype=self.dtype, name="conv")(x)
-        if self.norm == "group":
-            x = GroupNorm(dtype=self.dtype, name="norm")(x, train)
-        elif not has_bias:
-            momentum, eps = (0.9, 1e-5) if self.form == "torch" else (0.99, 1e-6)
-            x = BatchNorm(self.norm, momentum, eps, dtype=self.dtype, form=self.form, name="norm")(
-                x, train
-            )
-        return nn.leaky_relu(x, self.slope)
+    act = functools.partial(nn.leaky_relu, negative_slope=slope)
+    return ConvNorm(features, kernel, stride, kernel // 2, act=act, layers=layers, name=name)
 
 
 class Darknet(nn.Module):
@@ -90,65 +79,50 @@ class Darknet(nn.Module):
       pools: stride of the pooling before each stage but the first; missing ones are 2. All windows
         are 2×2, and one that does not stride reaches over the right and the lower border.
       same_fill: what such a window finds there: '-inf' as Darknet has it, or '0'.
-      norm, form: see `ConvLeaky`.
-      dtype: compute dtype.
+      layers: how layers normalise and compute; `DARKNET` for Darknet's own weights.
     """
 
     stages: Stages = DARKNET19
     pools: tuple[int, ...] = ()
     same_fill: Literal["-inf", "0"] = "-inf"
-    norm: Norm = "sync"
-    form: Form = "torch"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
-        x, endpoints = image, {}
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        x, endpoints = images, {}
         for stage, convs in enumerate(self.stages, start=1):
             if stage > 1:
                 x = self._pool(x, self.pool_strides[stage - 2])
             for i, (kernel, features, *stride) in enumerate(convs, start=1):
-                unit = ConvLeaky(
-                    features,
-                    kernel,
-                    *(stride or (1,)),
-                    self.norm,
-                    self.form,
-                    self.dtype,
-                    name=f"conv{stage}_{i}",
-                )
-                x = unit(x, train)
+                name = f"conv{stage}_{i}"
+                unit = conv_leaky(features, kernel, *stride, layers=self.layers, name=name)
+                x = unit(x, train=train)
             endpoints[f"stage{stage}"] = x
         return endpoints
 
     @property
     def pool_strides(self) -> tuple[int, ...]:
-        """Of the pooling before each stage but the first."""
+        """Strides of the poolings before each stage but the first."""
         return (*self.pools, *(2,) * (len(self.stages) - 1 - len(self.pools)))
 
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found, stride = {}, 1
+        strides, stride = {}, 1
         for stage, convs in enumerate(self.stages, start=1):
             stride *= self.pool_strides[stage - 2] if stage > 1 else 1
             stride *= math.prod(conv[2] for conv in convs if len(conv) > 2)
-            found[f"stage{stage}"] = stride
-        return found
+            strides[f"stage{stage}"] = stride
+        return strides
 
     def _pool(self, x, stride):
         if stride == 2:
             return max_pool(x, 2)
-        over = ((0, 1), (0, 1))
+        beyond = ((0, 1), (0, 1))
         if self.same_fill == "-inf":
-            return max_pool(x, 2, 1, over)
-        return max_pool(jax.numpy.pad(x, ((0, 0), *over, (0, 0))), 2, 1)
+            return max_pool(x, 2, 1, beyond)
+        return max_pool(jnp.pad(x, ((0, 0), *beyond, (0, 0))), 2, 1)
 
 
 class ResidualDarknet(nn.Module):
@@ -157,39 +131,28 @@ class ResidualDarknet(nn.Module):
     Fields:
       blocks: residual blocks (1×1 to half the channels, 3×3 back) per stage.
       width: channels of the first convolution; they double at every stage.
-      norm, form: see `ConvLeaky`.
-      dtype: compute dtype.
-      slope: see `ConvLeaky`; timm's weights are for 0.01.
+      slope: of leaky ReLU; timm's weights are for 0.01.
+      layers: how layers normalise and compute; `DARKNET` for Darknet's own weights.
     """
 
     blocks: tuple[int, ...] = (1, 2, 8, 8, 4)
     width: int = 32
-    norm: Norm = "sync"
-    form: Form = "torch"
-    dtype: str = "float32"
-    slope: float = 0.1
+    slope: float = SLOPE
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
-
-        def unit(x, features, kernel, stride, name):
-            parts = self.norm, self.form, self.dtype, self.slope
-            return ConvLeaky(features, kernel, stride, *parts, name=name)(x, train)
-
-        x, endpoints = unit(image, self.width, 3, 1, "conv1"), {}
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        unit = functools.partial(conv_leaky, slope=self.slope, layers=self.layers)
+        x, endpoints = unit(self.width, name="conv1")(images, train=train), {}
         for stage, blocks in enumerate(self.blocks, start=1):
-            features = self.width * 2**stage
-            x = unit(x, features, 3, 2, f"stage{stage}_down")
+            features, name = self.width * 2**stage, f"stage{stage}"
+            x = unit(features, 3, 2, name=f"{name}_down")(x, train=train)
             for i in range(1, blocks + 1):
-                y = unit(x, features // 2, 1, 1, f"stage{stage}_{i}_reduce")
-                x = stored(x + unit(y, features, 3, 1, f"stage{stage}_{i}_expand"))
-            endpoints[f"stage{stage}"] = x
+                y = unit(features // 2, 1, name=f"{name}_{i}_reduce")(x, train=train)
+                y = unit(features, name=f"{name}_{i}_expand")(y, train=train)
+                x = residual_add(x, y)
+            endpoints[name] = x
         return endpoints
 
     @property
@@ -198,32 +161,28 @@ class ResidualDarknet(nn.Module):
         return {f"stage{stage}": 2**stage for stage in range(1, len(self.blocks) + 1)}
 
 
-def Darknet19(
-    num_classes: int = 1000, norm: Norm = "sync", form: Form = "torch", dtype: str = "float32"
-) -> Classifier:
-    """Darknet-19. Its last 1×1 convolution, then averaged, is the same as `PoolHead`."""
-    backbone = Darknet(DARKNET19, norm=norm, form=form, dtype=dtype)
-    return Classifier(backbone, PoolHead(num_classes, dtype=dtype))
+def darknet(stages: Stages, num_classes: int = 1000, layers: Layers = Layers()) -> Classifier:
+    """Makes the classifier on a plain Darknet.
+
+    Darknet's own ends in a 1×1 convolution whose scores are averaged, which is what `PoolHead`
+    computes.
+    """
+    return Classifier(Darknet(stages, layers=layers), PoolHead(num_classes, layers=layers))
 
 
 def Darknet53(
-    num_classes: int = 1000,
-    norm: Norm = "sync",
-    form: Form = "torch",
-    slope: float = 0.1,
-    dtype: str = "float32",
+    num_classes: int = 1000, slope: float = SLOPE, layers: Layers = Layers()
 ) -> Classifier:
-    """Darknet-53; timm's has slope 0.01."""
-    backbone = ResidualDarknet(norm=norm, form=form, dtype=dtype, slope=slope)
-    return Classifier(backbone, PoolHead(num_classes, dtype=dtype))
+    """Makes Darknet-53; timm's has slope 0.01."""
+    backbone = ResidualDarknet(slope=slope, layers=layers)
+    return Classifier(backbone, PoolHead(num_classes, layers=layers))
 
 
-def Extraction(
-    num_classes: int = 1000, norm: Norm = "sync", form: Form = "torch", dtype: str = "float32"
-) -> Classifier:
-    """The twenty convolutions of YOLO v1 as they are pretrained, at 224 pixels.
-
-    `norm='none'` is the paper's, 'sync' the framework's.
-    """
-    backbone = Darknet(EXTRACTION, norm=norm, form=form, dtype=dtype)
-    return Classifier(backbone, PoolHead(num_classes, dtype=dtype))
+Darknet19 = variant("Darknet19", darknet, "Makes Darknet-19; see `darknet`.", stages=DARKNET19)
+Extraction = variant(
+    "Extraction",
+    darknet,
+    "Makes YOLO v1's twenty convolutions as they are pretrained, at 224 pixels; see `darknet`.\n\n"
+    "`layers=Layers(norm=\"none\")` is the paper's, the default the framework's.",
+    stages=EXTRACTION,
+)

@@ -4,21 +4,30 @@ Layers and endpoints carry the released model's names (Conv2d_1a_3x3 … Mixed_7
 normal with deviation 0.1 cut at two deviations, as the released code has it.
 """
 
-import functools
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from vision_jax.models.classifiers.classifier import HEAD_LAYER, Classifier, last_map
+from vision_jax.models.classifiers.classifier import Classifier
 from vision_jax.models.classifiers.googlenet import to_half_range
-from vision_jax.models.layers.blocks import ConvNorm, Dense, Dropout, Norm
+from vision_jax.models.layers import (
+    HEAD_LAYER,
+    ConvNorm,
+    Dense,
+    Dropout,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    last_map,
+)
 from vision_jax.ops.conv import Padding, Size
 from vision_jax.ops.pool import avg_pool, global_avg_pool, max_pool
 
-EPS = 1e-3
+BATCH_NORM = Layers(eps=1e-3)
 CUT_NORMAL = nn.initializers.truncated_normal(0.1)
 
 
@@ -49,7 +58,7 @@ STEM: tuple[Layer | str, ...] = (
 
 
 def grid35(pool: int) -> tuple[Branch, ...]:
-    """Figure 5, with the 5x5 that the released model kept."""
+    """Returns the branches of Figure 5, with the 5x5 that the released model kept."""
     return (
         (Layer("branch1x1", 64),),
         (Layer("branch5x5_1", 48), Layer("branch5x5_2", 64, 5, 1, 2)),
@@ -63,7 +72,7 @@ def grid35(pool: int) -> tuple[Branch, ...]:
 
 
 def grid17(width: int) -> tuple[Branch, ...]:
-    """Figure 6: 7x7 as 1x7 and 7x1."""
+    """Returns the branches of Figure 6: 7x7 as 1x7 and 7x1."""
     row, column = {"kernel": (1, 7), "padding": (0, 3)}, {"kernel": (7, 1), "padding": (3, 0)}
     return (
         (Layer("branch1x1", 192),),
@@ -84,7 +93,7 @@ def grid17(width: int) -> tuple[Branch, ...]:
 
 
 def grid8() -> tuple[Branch, ...]:
-    """Figure 7: 3x3 forks into 1x3 and 3x1."""
+    """Returns the branches of Figure 7: 3x3 forks into 1x3 and 3x1."""
     row, column = {"kernel": (1, 3), "padding": (0, 1)}, {"kernel": (3, 1), "padding": (1, 0)}
     return (
         (Layer("branch1x1", 320),),
@@ -132,21 +141,21 @@ MODULES: dict[str, tuple[Branch, ...]] = {
     "Mixed_7c": grid8(),
 }
 AUXILIARY_INPUT = "Mixed_6e"
+AUXILIARY_SIDE = 17  # the smallest map that the auxiliary head can read
 
 
 class Chains(nn.Module):
-    """Branches side by side, whose channels are joined."""
+    """An Inception module: branches side by side, whose channels are joined."""
 
     branches: tuple[Branch, ...]
     multiplier: float = 1.0
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = BATCH_NORM
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"], train: bool = False) -> Float[Array, "b i j o"]:
-        conv = functools.partial(
-            convolution, multiplier=self.multiplier, norm=self.norm, dtype=self.dtype
-        )
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "b ho wo o"]:
+        def conv(x, step):
+            return convolution(step, self.multiplier, self.layers)(x, train=train)
+
         ends = []
         for branch in self.branches:
             y = x
@@ -156,36 +165,32 @@ class Chains(nn.Module):
                 elif step == LAST:
                     y = max_pool(y, 3, 2)
                 elif isinstance(step, Layer):
-                    y = conv(step)(y, train)
+                    y = conv(y, step)
                 else:
-                    fork = [conv(s)(y, train) for s in step]
-                    y = jnp.concatenate(fork, axis=-1)
+                    y = jnp.concatenate([conv(y, s) for s in step], axis=-1)
             ends.append(y)
         return jnp.concatenate(ends, axis=-1)
 
 
 class InceptionV3Backbone(nn.Module):
-    """Up to Mixed_7c. `transform_input`: see `GoogLeNetBackbone`.
+    """Inception v3's backbone, up to Mixed_7c.
 
-    `multiplier` thins every layer, as MobileNet's does; 1 is the published network, less is for
-    small experiments, such as the twin of `experiments/sweeps/bag_of_tricks.py`.
+    Fields:
+      multiplier: thins every layer, as MobileNet's does; 1 is the published network, less is for
+        small experiments.
+      transform_input: see `GoogLeNetBackbone`.
+      layers: how layers normalise and compute.
     """
 
     multiplier: float = 1.0
     transform_input: bool = False
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = BATCH_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints; see `Classifier` for the arguments."""
-        options = {"multiplier": self.multiplier, "norm": self.norm, "dtype": self.dtype}
-        x = to_half_range(image) if self.transform_input else image
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        options = self.multiplier, self.layers
+        x = to_half_range(images) if self.transform_input else images
         endpoints = {}
         for step in STEM:
             if step == LAST:
@@ -193,56 +198,72 @@ class InceptionV3Backbone(nn.Module):
                     x = max_pool(x, 3, 2)
             else:
                 name = step.name
-                x = endpoints[name] = convolution(step, **options)(x, train)
+                x = endpoints[name] = convolution(step, *options)(x, train=train)
         for name, branches in MODULES.items():
-            x = endpoints[name] = Chains(branches, **options, name=name)(x, train)
+            x = endpoints[name] = Chains(branches, *options, name=name)(x, train=train)
         return endpoints
 
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found, stride = {}, 1
+        strides, stride = {}, 1
         for step in STEM:
             stride *= 2 if step == LAST else step.stride
             if step != LAST:
-                found[step.name] = stride
+                strides[step.name] = stride
         for name in MODULES:
             stride *= 2 if name in ("Mixed_6a", "Mixed_7a") else 1
-            found[name] = stride
-        return found
+            strides[name] = stride
+        return strides
 
 
 class InceptionV3Head(nn.Module):
-    """Global average, dropout, `fc`; with `aux` also `aux_logits` of one, read from Mixed_6e.
+    """Inception v3's head: global average, dropout and the linear layer `fc`.
 
-    The auxiliary head needs a map of at least 17x17 there: images of 299 pixels. `multiplier` thins
-    its convolutions.
+    With `aux` it also gives `aux_logits`, a tuple of one, read from Mixed_6e. The auxiliary head
+    needs a map of at least 17x17 there, which images of 299 pixels give. Smaller images train
+    without `aux` only; in evaluation they have no `aux_logits`.
+
+    Fields:
+      multiplier: thins the auxiliary head's convolutions.
+      layers: how the auxiliary head normalises; in what precision all compute.
     """
 
     num_classes: int = 1000
     multiplier: float = 1.0
     aux: bool = True
     dropout: float = 0.5
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = BATCH_NORM
 
     @nn.compact
     def __call__(
-        self,
-        endpoints: dict[str, Array | tuple[Array, ...]],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array | tuple[Array, ...]]:
+        self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
+    ) -> Endpoints:
+        """Classifies the backbone's last endpoint.
+
+        Raises:
+          UserError: training on images that are too small for the auxiliary head.
+        """
         features = global_avg_pool(last_map(endpoints))
-        x = Dropout(self.dropout, HEAD_LAYER)(features, train, keys)
-        dense = functools.partial(Dense, self.num_classes, dtype=self.dtype, kernel_init=CUT_NORMAL)
-        outputs = {"features": features, "logits": dense(name="fc")(x)}
+        x = Dropout(self.dropout, HEAD_LAYER)(features, train=train, keys=keys)
+        outputs = {"features": features, "logits": self._dense("fc")(x)}
         if not self.aux:
             return outputs
-        x = avg_pool(endpoints[AUXILIARY_INPUT], 5, 3)
+        x = endpoints[AUXILIARY_INPUT]
+        if train or min(x.shape[1:3]) >= AUXILIARY_SIDE:
+            outputs["aux_logits"] = (self._auxiliary(x, train),)
+        elif self.is_initializing():  # the parameters' shapes are the same for all maps
+            self._auxiliary(jnp.zeros((1, AUXILIARY_SIDE, AUXILIARY_SIDE, x.shape[-1])), train)
+        return outputs
+
+    def _auxiliary(self, x, train):
+        x = avg_pool(x, 5, 3)
         for layer in (Layer("aux_conv0", 128), Layer("aux_conv1", 768, 5)):
-            x = convolution(layer, self.multiplier, self.norm, self.dtype)(x, train)
-        return {**outputs, "aux_logits": (dense(name="aux_fc")(global_avg_pool(x)),)}
+            x = convolution(layer, self.multiplier, self.layers)(x, train=train)
+        return self._dense("aux_fc")(global_avg_pool(x))
+
+    def _dense(self, name):
+        return Dense(self.num_classes, kernel_init=CUT_NORMAL, layers=self.layers, name=name)
 
 
 def InceptionV3(
@@ -251,29 +272,27 @@ def InceptionV3(
     aux: bool = True,
     transform_input: bool = False,
     dropout: float = 0.5,
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    layers: Layers = BATCH_NORM,
 ) -> Classifier:
-    """Inception v3 for 299x299 images, without `aux` from 75; the loss is main + 0.4 aux.
+    """Makes Inception v3, for 299x299 images; the loss is main + 0.4 aux.
 
-    `multiplier` thins every layer; see `InceptionV3Backbone`.
+    It evaluates images from 75 pixels, and without `aux` trains on them. `multiplier` thins every
+    layer; see `InceptionV3Backbone`.
     """
     return Classifier(
-        InceptionV3Backbone(multiplier, transform_input, norm, dtype),
-        InceptionV3Head(num_classes, multiplier, aux, dropout, norm, dtype),
+        InceptionV3Backbone(multiplier, transform_input, layers),
+        InceptionV3Head(num_classes, multiplier, aux, dropout, layers),
     )
 
 
-def convolution(layer: Layer, multiplier: float, norm: Norm, dtype: str) -> ConvNorm:
-    """The layer, so many times as wide, with batch normalisation (eps 1e-3) and ReLU."""
+def convolution(layer: Layer, multiplier: float, layers: Layers) -> ConvNorm:
+    """Makes the layer, `multiplier` times as wide, with normalisation and ReLU."""
     return ConvNorm(
         round(layer.features * multiplier),
         layer.kernel,
         layer.stride,
         layer.padding,
-        norm=norm,
-        eps=EPS,
-        dtype=dtype,
         kernel_init=CUT_NORMAL,
+        layers=layers,
         name=layer.name,
     )

@@ -2,58 +2,64 @@
 
 Endpoints carry the paper's names: C1, S2, C3, S4. Every C3 map reads all six S2 maps (61,706
 parameters), where the paper connects them by its Table I. The output is a linear layer for
-cross-entropy, where the paper has radial basis functions.
+cross-entropy, where the paper has radial basis functions. Initialisation: torch's uniform, where
+the paper draws from U(-2.4/fan_in, 2.4/fan_in).
 """
 
 from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
-from vision_jax.models.classifiers.classifier import Classifier, last_map
-from vision_jax.models.layers.blocks import Conv, Dense, channelwise
+from vision_jax.models.classifiers.classifier import Classifier
+from vision_jax.models.layers import (
+    NO_NORM,
+    Conv,
+    Dense,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    channelwise,
+    last_map,
+    torch_linear,
+)
 from vision_jax.ops.pool import avg_pool, max_pool
-
-# The paper draws weights from U(-2.4/fan_in, 2.4/fan_in), for tanh; ReLU takes He's.
-torch_uniform = nn.initializers.variance_scaling(1 / 3, "fan_in", "uniform")
 
 
 def squash(x: Array) -> Array:
-    """The paper's activation, 1.7159 tanh(2x/3)."""
+    """Computes the paper's activation, 1.7159 tanh(2x/3)."""
     return 1.7159 * jnp.tanh(x * (2 / 3))
 
 
+Activation = Literal["squash", "tanh", "relu"]
+Pooling = Literal["subsample", "avg", "max"]
 ACTIVATIONS = {"squash": squash, "tanh": jnp.tanh, "relu": nn.relu}
 
 
 class LeNetBackbone(nn.Module):
-    """C1 to S4.
+    """LeNet-5's backbone, C1 to S4.
 
     Fields:
       act: 'squash' (the paper's scaled tanh), 'tanh' or 'relu'.
       pool: 'subsample', averages with a trained gain and bias per map, then the activation (the
         paper); 'avg' or 'max'.
       padding: of C1. 2 makes 28-pixel digits the paper's 32.
-      dtype: compute dtype.
+      layers: in what precision layers compute; the network predates batch norm and has none.
     """
 
-    act: Literal["squash", "tanh", "relu"] = "squash"
-    pool: Literal["subsample", "avg", "max"] = "subsample"
+    act: Activation = "squash"
+    pool: Pooling = "subsample"
     padding: int = 0
-    dtype: str = "float32"
+    layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints; see `Classifier` for the arguments."""
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
         act = ACTIVATIONS[self.act]
-        options = {"dtype": self.dtype, "kernel_init": torch_uniform}
-        c1 = act(Conv(6, 5, padding=self.padding, **options, name="C1")(image))
+        options = {"layers": self.layers, "kernel_init": torch_linear}
+        c1 = act(Conv(6, 5, padding=self.padding, **options, name="C1")(images))
         s2 = self._pool(c1, act, "S2")
         c3 = act(Conv(16, 5, **options, name="C3")(s2))
         return {"C1": c1, "S2": s2, "C3": c3, "S4": self._pool(c3, act, "S4")}
@@ -71,46 +77,45 @@ class LeNetBackbone(nn.Module):
 
 
 class Subsample(nn.Module):
-    """The trained part of the paper's S layers: one gain and one bias per map."""
+    """The trained part of the paper's S layers: one gain and one bias per channel."""
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Images) -> Images:
         gain = self.param("gain", nn.initializers.ones, (x.shape[-1],))
         bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
         return x * channelwise(gain.astype(x.dtype)) + channelwise(bias.astype(x.dtype))
 
 
 class LeNetHead(nn.Module):
-    """C5 (a convolution over all of S4), F6 and the output."""
+    """LeNet-5's head: C5 (a convolution over all of S4), F6 and the output."""
 
     num_classes: int = 10
-    act: Literal["squash", "tanh", "relu"] = "squash"
-    dtype: str = "float32"
+    act: Activation = "squash"
+    layers: Layers = NO_NORM
 
     @nn.compact
     def __call__(
-        self,
-        endpoints: dict[str, Array],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Array]:
+        """Classifies the backbone's last endpoint."""
         act = ACTIVATIONS[self.act]
         x = last_map(endpoints)
         x = x.reshape(x.shape[0], -1)
-        x = act(Dense(120, dtype=self.dtype, name="C5")(x))
-        x = act(Dense(84, dtype=self.dtype, name="F6")(x))
-        return {"features": x, "logits": Dense(self.num_classes, dtype=self.dtype, name="out")(x)}
+        x = act(Dense(120, layers=self.layers, name="C5")(x))
+        x = act(Dense(84, layers=self.layers, name="F6")(x))
+        return {"features": x, "logits": Dense(self.num_classes, layers=self.layers, name="out")(x)}
 
 
 def LeNet5(
     num_classes: int = 10,
-    act: Literal["squash", "tanh", "relu"] = "squash",
-    pool: Literal["subsample", "avg", "max"] = "subsample",
+    act: Activation = "squash",
+    pool: Pooling = "subsample",
     padding: int = 0,
-    dtype: str = "float32",
+    layers: Layers = NO_NORM,
 ) -> Classifier:
-    """LeNet-5 as published for 32x32 images; `act='relu', pool='max'` is today's form.
+    """Makes LeNet-5 as published, for 32x32 images; `act='relu', pool='max'` is today's form.
 
-    With `padding=2` it takes 28x28 images.
+    With `padding=2` it takes 28x28 images; see `LeNetBackbone`.
     """
-    return Classifier(LeNetBackbone(act, pool, padding, dtype), LeNetHead(num_classes, act, dtype))
+    backbone = LeNetBackbone(act, pool, padding, layers)
+    return Classifier(backbone, LeNetHead(num_classes, act, layers))

@@ -8,10 +8,10 @@ fan-out.
 import functools
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
-from vision_jax.models.layers.blocks import ConvNorm, Norm
+from vision_jax.models.layers import ConvNorm, Endpoints, Images, Keys, Layers
 
 # Table 1: (channels, stride) of each depthwise separable block.
 BLOCKS = (
@@ -28,26 +28,25 @@ BLOCKS = (
 
 
 class MobileNetV1Backbone(nn.Module):
-    """conv1 and thirteen depthwise separable blocks; `multiplier` thins every layer."""
+    """MobileNet v1's backbone: conv1 and thirteen depthwise separable blocks.
+
+    Fields:
+      multiplier: thins every layer.
+      layers: how layers normalise and compute.
+    """
 
     multiplier: float = 1.0
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints; see `Classifier` for the arguments."""
-        conv = functools.partial(ConvNorm, norm=self.norm, act=nn.relu6, dtype=self.dtype)
-        x = conv(round(32 * self.multiplier), 3, 2, 1, name="conv1")(image, train)
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        conv = functools.partial(ConvNorm, act=nn.relu6, layers=self.layers)
+        x = conv(round(32 * self.multiplier), 3, 2, 1, name="conv1")(images, train=train)
         endpoints = {"conv1": x}
         for i, (features, stride) in enumerate(BLOCKS, start=1):
             width = round(features * self.multiplier)
-            x = Separable(width, stride, self.norm, self.dtype, name=f"block{i}")(x, train)
+            x = Separable(width, stride, self.layers, name=f"block{i}")(x, train=train)
             if f"block{i}" in self.strides:
                 endpoints[f"block{i}"] = x
         return endpoints
@@ -55,39 +54,35 @@ class MobileNetV1Backbone(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found, stride = {"conv1": 2}, 2
+        strides, stride = {"conv1": 2}, 2
         for i, (_, step) in enumerate(BLOCKS, start=1):
             stride *= step
             if i == len(BLOCKS) or BLOCKS[i][1] == 2:  # the last before the next step down
-                found[f"block{i}"] = stride
-        return found
+                strides[f"block{i}"] = stride
+        return strides
 
 
 class Separable(nn.Module):
-    """A 3x3 convolution of each channel alone, then a 1x1 convolution over channels (Figure 3)."""
+    """A depthwise separable block: 3x3 over each channel alone, then 1x1 (Figure 3)."""
 
     features: int
     stride: int = 1
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self, x: Float[Array, "b h w c"], train: bool = False
-    ) -> Float[Array, "b ho wo o"]:
-        conv = functools.partial(ConvNorm, norm=self.norm, act=nn.relu6, dtype=self.dtype)
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "b ho wo o"]:
+        conv = functools.partial(ConvNorm, act=nn.relu6, layers=self.layers)
         c = x.shape[-1]
-        x = conv(c, 3, self.stride, 1, groups=c, name="depthwise")(x, train)
-        return conv(self.features, name="pointwise")(x, train)
+        x = conv(c, 3, self.stride, 1, groups=c, name="depthwise")(x, train=train)
+        return conv(self.features, name="pointwise")(x, train=train)
 
 
 def MobileNetV1(
     num_classes: int = 1000,
     multiplier: float = 1.0,
     dropout: float = 0.0,
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    layers: Layers = Layers(),
 ) -> Classifier:
-    """MobileNet v1 of the given width multiplier (1.0, 0.75, 0.5 and 0.25 in the paper)."""
-    backbone = MobileNetV1Backbone(multiplier, norm, dtype)
-    return Classifier(backbone, PoolHead(num_classes, dropout, dtype=dtype))
+    """Makes MobileNet v1 of the given width multiplier (1.0, 0.75, 0.5 and 0.25 in the paper)."""
+    backbone = MobileNetV1Backbone(multiplier, layers)
+    return Classifier(backbone, PoolHead(num_classes, dropout, layers=layers))

@@ -15,6 +15,7 @@ from jaxtyping import Array, Float
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 from vision_jax.models.layers import (
     ConvNorm,
+    Endpoints,
     Images,
     Keys,
     Layers,
@@ -37,7 +38,7 @@ DEPTHS = {
 
 
 class ResNet(nn.Module):
-    """The backbone.
+    """The residual backbone: conv1 and stages of residual blocks.
 
     Fields:
       stages: residual blocks in conv2_x, conv3_x, …; fewer than four stages are a shorter backbone.
@@ -49,8 +50,8 @@ class ResNet(nn.Module):
       shortcut: how a projection strides: 'conv', in its 1x1; 'pool', by 2x2 averages (tweak D).
       residual: False gives the plain net of the same depth.
       zero_gamma: start every branch's last norm at scale 0 (Goyal et al. 2017; not in the paper).
-      drop_path: probability of dropping the last block's branch; it grows linearly from 0 at the
-        input (Huang et al. 2016).
+      drop_path: probability of dropping the last block's branch; that of other blocks grows
+        linearly from 0 at the input (Huang et al. 2016).
       dilate: for each stage after the first, keep the resolution and dilate instead of striding.
         A stage's first block still has the dilation of the stage before it, as in torchvision.
       layers: how layers normalise and compute (torchvision's published detectors: eps 0).
@@ -69,10 +70,8 @@ class ResNet(nn.Module):
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self, images: Images, *, train: bool = False, keys: Keys = None
-    ) -> dict[str, Array]:
-        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
         x = self._stem(images, train)
         endpoints = {"conv1": x}
         x = max_pool(x, 3, 2, padding=1)
@@ -104,13 +103,12 @@ class ResNet(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found = {"conv1": 2}
-        stride = 4
+        strides, stride = {"conv1": 2}, 4
         for stage in range(len(self.stages)):
             if stage > 0 and not self.dilate[stage - 1]:
                 stride *= 2
-            found[f"conv{stage + 2}_x"] = stride
-        return found
+            strides[f"conv{stage + 2}_x"] = stride
+        return strides
 
     def _stem(self, images, train):
         conv = functools.partial(ConvNorm, layers=self.layers)
@@ -122,7 +120,7 @@ class ResNet(nn.Module):
 
 
 class _Block(nn.Module):
-    """The part that both kinds of block share: their fields, the shortcut and the sum."""
+    """The part that both kinds of residual block share: their fields, the shortcut and the sum."""
 
     width: int
     stride: int = 1
@@ -137,11 +135,11 @@ class _Block(nn.Module):
 
     @property
     def conv(self) -> Callable[..., ConvNorm]:
-        """`ConvNorm` with the block's settings."""
+        """The constructor `ConvNorm` with the block's settings."""
         return functools.partial(ConvNorm, layers=self.layers)
 
     def join(self, x: Array, branch: Array, train: bool, keys: Keys) -> Array:
-        """relu(shortcut(x) + branch); a projection where the shapes differ (option B)."""
+        """Returns relu(shortcut(x) + branch); a projection where shapes differ (option B)."""
         if not self.residual:
             return nn.relu(branch)
         branch = StochasticDepth(self.drop_path, self.layer)(branch, train=train, keys=keys)
@@ -156,7 +154,7 @@ class _Block(nn.Module):
 
 
 class Basic(_Block):
-    """Two 3x3 convolutions (Figure 5, left)."""
+    """A block of two 3x3 convolutions (Figure 5, left)."""
 
     @nn.compact
     def __call__(
@@ -170,7 +168,7 @@ class Basic(_Block):
 
 
 class Bottleneck(_Block):
-    """1x1, 3x3, 1x1 with four times the channels (Figure 5, right)."""
+    """A block of 1x1, 3x3 and 1x1 with four times the channels (Figure 5, right)."""
 
     @nn.compact
     def __call__(

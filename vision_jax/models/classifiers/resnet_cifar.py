@@ -10,16 +10,24 @@ from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.kernels.materialize import stored_relu
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
-from vision_jax.models.layers.blocks import ConvNorm, Norm, StochasticDepth, he_fan_out
+from vision_jax.models.layers import (
+    ConvNorm,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    StochasticDepth,
+    he_fan_out,
+    residual_relu,
+)
 
 
 class ResNetCifar(nn.Module):
-    """The backbone.
+    """The residual backbone for small images: conv1 and three stages.
 
     Fields:
       blocks: n, residual blocks per stage.
@@ -33,8 +41,7 @@ class ResNetCifar(nn.Module):
       zero_gamma: start every branch's last norm at scale 0.
       drop_path: probability of dropping a branch, see `drop_rule` (Huang et al. 2016).
       drop_rule: 'linear', from 0 at the input to `drop_path` at the last block; or 'uniform'.
-      norm: see `blocks.norm`.
-      dtype: compute dtype.
+      layers: how layers normalise and compute.
     """
 
     blocks: int = 9
@@ -44,20 +51,13 @@ class ResNetCifar(nn.Module):
     zero_gamma: bool = False
     drop_path: float = 0.0
     drop_rule: Literal["linear", "uniform"] = "linear"
-    norm: Norm = "sync"
-    dtype: str = "float32"
     identity_after: int = 0
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
-        conv = ConvNorm(self.width, 3, 1, 1, norm=self.norm, dtype=self.dtype, name="conv1")
-        x = conv(image, train)
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        x = ConvNorm(self.width, 3, 1, 1, layers=self.layers, name="conv1")(images, train=train)
         endpoints = {"conv1": x}
         number = 0
         for stage in (1, 2, 3):
@@ -72,11 +72,10 @@ class ResNetCifar(nn.Module):
                     zero_gamma=self.zero_gamma,
                     drop_path=self.drop_path * share,
                     layer=number,
-                    norm=self.norm,
-                    dtype=self.dtype,
                     identity=0 < self.identity_after < i,
+                    layers=self.layers,
                     name=f"stage{stage}_{i}",
-                )(x, train, keys)
+                )(x, train=train, keys=keys)
             endpoints[f"stage{stage}"] = x
         return endpoints
 
@@ -87,7 +86,10 @@ class ResNetCifar(nn.Module):
 
 
 class BlockA(nn.Module):
-    """Two 3x3 convolutions with an option A shortcut: every second pixel, new channels zero."""
+    """A block of two 3x3 convolutions; its shortcut takes every second pixel, new channels zero.
+
+    `layer` numbers the block for stochastic depth; with `identity` it starts as the identity.
+    """
 
     width: int
     stride: int = 1
@@ -96,46 +98,38 @@ class BlockA(nn.Module):
     zero_gamma: bool = False
     drop_path: float = 0.0
     layer: int = 0
-    norm: Norm = "sync"
-    dtype: str = "float32"
     identity: bool = False
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, x: Images, *, train: bool = False, keys: Keys = None
     ) -> Float[Array, "b ho wo o"]:
+        start = as_identity if self.identity else he_fan_out
         conv = functools.partial(
-            ConvNorm,
-            self.width,
-            3,
-            norm=self.norm,
-            dtype=self.dtype,
-            kernel_init=as_identity if self.identity else he_fan_out,
+            ConvNorm, self.width, 3, padding=1, kernel_init=start, layers=self.layers
         )
-        y = conv(self.stride, 1, name="conv1")(x, train)
+        y = conv(stride=self.stride, name="conv1")(x, train=train)
         zero_scale = self.zero_gamma and self.residual
-        y = conv(1, 1, act=None, zero_scale=zero_scale, name="conv2")(y, train)
+        y = conv(act=None, zero_scale=zero_scale, name="conv2")(y, train=train)
         if not self.residual:
             return nn.relu(y)
-        y = StochasticDepth(self.drop_path, self.layer)(y, train, keys)
-        return stored_relu(self._shortcut(x).astype(y.dtype) + y)
+        y = StochasticDepth(self.drop_path, self.layer)(y, train=train, keys=keys)
+        return residual_relu(self._shortcut(x), y)
 
     def _shortcut(self, x):
-        new = self.width - x.shape[-1]
-        before = new // 2 if self.pad == "split" else 0
+        new_channels = self.width - x.shape[-1]
+        before = new_channels // 2 if self.pad == "split" else 0
         x = x[:, :: self.stride, :: self.stride]
-        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new - before)))
+        return jnp.pad(x, ((0, 0), (0, 0), (0, 0), (before, new_channels - before)))
 
 
 def as_identity(
     key: Any, shape: tuple[int, ...], dtype: Any = jnp.float32
 ) -> Float[Array, "kh kw c o"]:
-    """A convolution's kernel that passes each channel on as it is; an initialiser that draws none.
+    """Initialises a convolution's kernel, of odd sides, so that it passes each channel on as it is.
 
-    Sides are odd.
+    `key` is not used.
     """
     height, width, inputs, outputs = shape
     one = jnp.eye(inputs, outputs, dtype=dtype)
@@ -151,10 +145,11 @@ def CifarResNet(
     zero_gamma: bool = False,
     drop_path: float = 0.0,
     drop_rule: Literal["linear", "uniform"] = "linear",
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    layers: Layers = Layers(),
 ) -> Classifier:
-    """The network of `depth` = 6n + 2 layers: 20, 32, 44, 56, 110 in the paper, 8 and 14 for demos.
+    """Makes the net of `depth` = 6n + 2 layers: 20, 32, 44, 56, 110 in the paper, 8, 14 for demos.
+
+    The other arguments are `ResNetCifar`'s.
 
     Raises:
       UserError: a depth that is not 6n + 2.
@@ -162,6 +157,13 @@ def CifarResNet(
     if depth < 8 or depth % 6 != 2:
         raise UserError(f"CIFAR ResNets have 6n + 2 layers (8, 14, 20, 32, 56, 110), not {depth}")
     backbone = ResNetCifar(
-        (depth - 2) // 6, width, residual, pad, zero_gamma, drop_path, drop_rule, norm, dtype
+        blocks=(depth - 2) // 6,
+        width=width,
+        residual=residual,
+        pad=pad,
+        zero_gamma=zero_gamma,
+        drop_path=drop_path,
+        drop_rule=drop_rule,
+        layers=layers,
     )
-    return Classifier(backbone, PoolHead(num_classes, dtype=dtype))
+    return Classifier(backbone, PoolHead(num_classes, layers=layers))

@@ -8,35 +8,41 @@ import functools
 from typing import Literal
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from vision_jax.kernels.materialize import stored
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 from vision_jax.models.classifiers.resnet import DEPTHS
-from vision_jax.models.layers.blocks import Conv, Norm, StochasticDepth, norm
+from vision_jax.models.layers import (
+    Conv,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    StochasticDepth,
+    norm,
+    residual_add,
+    variant,
+)
 from vision_jax.ops.pool import max_pool
 
 
 class ResNetV2(nn.Module):
-    """The backbone. Fields as in `ResNet`; a block strides in its 3x3, a projection has no norm."""
+    """The pre-activation backbone: conv1, stages of residual blocks, a last norm and ReLU.
+
+    The fields are those of `ResNet`. A block strides in its 3x3, a projection has no norm.
+    """
 
     stages: tuple[int, ...] = (3, 4, 6, 3)
     block: Literal["basic", "bottleneck"] = "bottleneck"
     width: int = 64
     drop_path: float = 0.0
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array]:
-        """Endpoints; see `Classifier` for the arguments."""
-        conv = Conv(self.width, 7, 2, 3, use_bias=False, dtype=self.dtype, name="conv1")
-        x = conv(image)
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
+        conv = Conv(self.width, 7, 2, 3, use_bias=False, layers=self.layers, name="conv1")
+        x = conv(images)
         endpoints = {"conv1": x}
         x = max_pool(x, 3, 2, padding=1)
         number = 0
@@ -49,12 +55,11 @@ class ResNetV2(nn.Module):
                     2 if stage > 0 and i == 0 else 1,
                     self.drop_path * number / sum(self.stages),
                     number,
-                    self.norm,
-                    self.dtype,
+                    self.layers,
                     name=f"conv{stage + 2}_{i + 1}",
-                )(x, train, keys)
+                )(x, train=train, keys=keys)
             endpoints[f"conv{stage + 2}_x"] = x
-        endpoints["final"] = nn.relu(norm(self.norm, "norm", self.dtype)(x, train))
+        endpoints["final"] = nn.relu(norm(self.layers, "norm")(x, train=train))
         return endpoints
 
     @property
@@ -65,24 +70,20 @@ class ResNetV2(nn.Module):
 
 
 class PreActivation(nn.Module):
-    """Norm and ReLU before each convolution (Figure 4e); the sum stays untouched."""
+    """A block with norm and ReLU before each convolution (Figure 4e); the sum stays untouched."""
 
     width: int
     block: Literal["basic", "bottleneck"] = "bottleneck"
     stride: int = 1
     drop_path: float = 0.0
     layer: int = 0
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, x: Images, *, train: bool = False, keys: Keys = None
     ) -> Float[Array, "b ho wo o"]:
-        conv = functools.partial(Conv, use_bias=False, dtype=self.dtype)
+        conv = functools.partial(Conv, use_bias=False, layers=self.layers)
         if self.block == "bottleneck":
             shapes = ((self.width, 1, 1), (self.width, 3, self.stride), (self.width * 4, 1, 1))
         else:
@@ -90,27 +91,21 @@ class PreActivation(nn.Module):
         features = shapes[-1][0]
         y, shortcut = x, x
         for i, (channels, kernel, stride) in enumerate(shapes, start=1):
-            y = nn.relu(norm(self.norm, f"norm{i}", self.dtype)(y, train))
+            y = nn.relu(norm(self.layers, f"norm{i}")(y, train=train))
             if i == 1 and (self.stride > 1 or x.shape[-1] != features):
                 shortcut = conv(features, 1, self.stride, name="shortcut")(y)
             y = conv(channels, kernel, stride, kernel // 2, name=f"conv{i}")(y)
-        y = StochasticDepth(self.drop_path, self.layer)(y, train, keys)
-        return stored(shortcut + y)
+        y = StochasticDepth(self.drop_path, self.layer)(y, train=train, keys=keys)
+        return residual_add(shortcut, y)
 
 
 def resnet_v2(
-    depth: int,
-    num_classes: int = 1000,
-    drop_path: float = 0.0,
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    depth: int, num_classes: int = 1000, drop_path: float = 0.0, layers: Layers = Layers()
 ) -> Classifier:
-    """The pre-activation form of a depth of `resnet.DEPTHS`."""
+    """Makes the pre-activation form of a depth of `resnet.DEPTHS`; see `ResNetV2`."""
     stages, block = DEPTHS[depth]
-    backbone = ResNetV2(stages, block, drop_path=drop_path, norm=norm, dtype=dtype)
-    return Classifier(backbone, PoolHead(num_classes, dtype=dtype))
+    backbone = ResNetV2(stages, block, drop_path=drop_path, layers=layers)
+    return Classifier(backbone, PoolHead(num_classes, layers=layers))
 
 
-def ResNet50V2(num_classes: int = 1000, norm: Norm = "sync", dtype: str = "float32") -> Classifier:
-    """50 layers, pre-activation."""
-    return resnet_v2(50, num_classes, norm=norm, dtype=dtype)
+ResNet50V2 = variant("ResNet50V2", resnet_v2, "Makes ResNet-50, pre-activation.", depth=50)

@@ -14,18 +14,21 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.models.classifiers.classifier import (
+from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.classifiers.lenet import ACTIVATIONS, LeNetHead
+from vision_jax.models.layers import (
     HEAD_LAYER,
-    Classifier,
-    FcHead,
-    PoolHead,
+    Conv,
+    Dropout,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
     last_map,
 )
-from vision_jax.models.classifiers.lenet import ACTIVATIONS, LeNetHead
-from vision_jax.models.layers.blocks import Conv, Dropout
 from vision_jax.ops.pool import avg_pool
 
 Variables = dict[str, Any]
@@ -40,7 +43,7 @@ class SlidingHead(nn.Module):
       average: the first layer saw the window's average (`PoolHead`) instead of all its pixels.
       act: of all layers but the last: 'relu', or one of `lenet.ACTIVATIONS`.
       dropout: probability, of each hidden layer's outputs.
-      dtype: compute dtype.
+      layers: in what precision layers compute; the head has no norm.
     """
 
     names: tuple[str, ...]
@@ -49,34 +52,32 @@ class SlidingHead(nn.Module):
     average: bool = False
     act: str = "relu"
     dropout: float = 0.0
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        endpoints: dict[str, Array | tuple[Array, ...]],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Float[Array, "b h w _"]]:
-        """`features` (b, h, w, d) and `logits` (b, h, w, k), a pixel for each window."""
+        """Finds `features` (b, h, w, d) and `logits` (b, h, w, k), a pixel for each window."""
         x, size = last_map(endpoints), self.window
         if self.average:
             x, size = avg_pool(x, size, 1), (1, 1)
         features = x
         for i, (name, width) in enumerate(zip(self.names, self.widths, strict=True)):
             features = x
-            x = Conv(width, size, dtype=self.dtype, name=name)(x)
+            x = Conv(width, size, layers=self.layers, name=name)(x)
             size = (1, 1)
             if i + 1 < len(self.names):
                 x = ACTIVATIONS[self.act](x)
-                x = Dropout(self.dropout, layer=HEAD_LAYER + i)(x, train, keys)
+                drop = Dropout(self.dropout, layer=HEAD_LAYER + i)
+                x = drop(x, train=train, keys=keys)
         return {"features": features, "logits": x}
 
 
 def fully_convolutional(
     model: Classifier, variables: Variables, size: tuple[int, int, int]
 ) -> tuple[Classifier, Variables]:
-    """The fully convolutional network that equals a classifier at every window.
+    """Makes the fully convolutional network that equals a classifier at every window.
 
     Args:
       model: with an `FcHead`, `LeNetHead` or `PoolHead`.
@@ -95,8 +96,8 @@ def fully_convolutional(
     """
     backbone = {kind: tree["backbone"] for kind, tree in variables.items() if "backbone" in tree}
 
-    def backbone_map(image: Array) -> Array:
-        return last_map(model.backbone.apply(backbone, image))
+    def backbone_map(images: Array) -> Array:
+        return last_map(model.backbone.apply(backbone, images))
 
     shape = jax.eval_shape(backbone_map, jax.ShapeDtypeStruct((1, *size), jnp.float32)).shape
     head = _sliding(model.head, variables["params"]["head"], shape[1:3])
@@ -111,16 +112,16 @@ def fully_convolutional(
 
 
 def over_scales(
-    apply: Callable[[Float[Array, "b h w c"]], Float[Array, "b ho wo k"]],
-    image: Float[Array, "b h w c"],
+    apply: Callable[[Images], Float[Array, "b ho wo k"]],
+    images: Images,
     scales: tuple[float, ...],
     combine: Literal["mean", "max"] = "mean",
 ) -> Float[Array, "b k"]:
-    """Class probabilities from all windows of an image at several scales.
+    """Computes class probabilities from all windows of an image at several scales.
 
     Args:
       apply: normalised images to maps of logits; each scale compiles once under `jit`.
-      image: normalised.
+      images: normalised.
       scales: factors on the image's sides; each result must hold at least one window.
       combine: over the windows of a scale, whose probabilities are averaged ('mean', VGG), or the
         most confident of which counts for each class ('max', OverFeat; made to sum to 1 again).
@@ -128,19 +129,20 @@ def over_scales(
     """
     total = 0
     for scale in scales:
-        sides = [max(1, round(side * scale)) for side in image.shape[1:3]]
-        shape = (image.shape[0], *sides, image.shape[3])
-        resized = image if scale == 1 else jax.image.resize(image, shape, "bilinear")
-        shares = jax.nn.softmax(apply(resized), axis=-1)
+        sides = [max(1, round(side * scale)) for side in images.shape[1:3]]
+        shape = (images.shape[0], *sides, images.shape[3])
+        resized = images if scale == 1 else jax.image.resize(images, shape, "bilinear")
+        probabilities = jax.nn.softmax(apply(resized), axis=-1)
         if combine == "mean":
-            total += shares.mean((1, 2))
+            total += probabilities.mean((1, 2))
         else:
-            best = shares.max((1, 2))
-            total += best / best.sum(-1, keepdims=True)
+            highest = probabilities.max((1, 2))
+            total += highest / highest.sum(-1, keepdims=True)
     return total / len(scales)
 
 
 def _sliding(head: nn.Module, params: dict[str, Any], window: tuple[int, int]) -> SlidingHead:
+    """Makes the sliding form of a head whose first layer sees `window` of the map."""
     widths = {name: layer["kernel"].shape[1] for name, layer in params.items()}
     if isinstance(head, FcHead):
         if head.grid and window != (head.grid, head.grid):
@@ -156,6 +158,5 @@ def _sliding(head: nn.Module, params: dict[str, Any], window: tuple[int, int]) -
         names, options = ("fc",), {"average": True}
     else:
         raise UserError(f"{type(head).__name__} has no form as convolutions here")
-    return SlidingHead(
-        names, tuple(widths[name] for name in names), window, dtype=head.dtype, **options
-    )
+    features = tuple(widths[name] for name in names)
+    return SlidingHead(names, features, window, layers=head.layers, **options)

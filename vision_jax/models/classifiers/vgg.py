@@ -1,7 +1,7 @@
 """Very Deep Convolutional Networks (Simonyan & Zisserman 2014, arXiv:1409.1556).
 
-Endpoints carry the released models' names: pool1 to pool5, and of conv1_1 to conv5_4 (after their
-ReLU) those that `keep` names. Initialisation: He normal over fan-out with zero biases (the paper
+Endpoints carry the released models' names: pool1 to pool5, and those of conv1_1 to conv5_4 (after
+their ReLU) that `keep` names. Initialisation: He normal over fan-out with zero biases (the paper
 started deep nets from trained shallow ones), N(0, 0.01) for the fully connected layers.
 """
 
@@ -10,14 +10,12 @@ from typing import Literal
 
 import jax
 from flax import linen as nn
-from jaxtyping import Array
 
 from vision_jax.models.classifiers.classifier import Classifier, FcHead
-from vision_jax.models.layers import ConvNorm, Images, Keys, Layers, variant
+from vision_jax.models.layers import NO_NORM, ConvNorm, Endpoints, Images, Keys, Layers, variant
 from vision_jax.ops.normalize import local_response_norm
 from vision_jax.ops.pool import avg_pool, max_pool
 
-NO_NORM = Layers(norm="none")
 # Table 1: kernel sizes of the convolutions in each of the five stages.
 CONFIGURATIONS = {
     "A": ((3,), (3,), (3, 3), (3, 3), (3, 3)),
@@ -29,12 +27,12 @@ CONFIGURATIONS = {
 
 
 class VGG(nn.Module):
-    """The backbone.
+    """VGG's backbone: five stages of convolutions, each of which ends in 2x2 pooling.
 
     Fields:
       kernels: kernel sizes of each stage's convolutions, see `CONFIGURATIONS`.
       width: channels of the first stage; they double up to the fourth.
-      lrn: local response normalisation after conv1_1 (configuration A-LRN).
+      lrn: local response normalisation follows conv1_1 (configuration A-LRN).
       pool: 'max', or 'avg' as in neural style transfer.
       keep: further endpoints, such as ('conv4_3',).
       ceil_mode: pooling keeps a last window that reaches over the border, as Caffe does.
@@ -51,10 +49,8 @@ class VGG(nn.Module):
     layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self, images: Images, *, train: bool = False, keys: Keys = None
-    ) -> dict[str, Array]:
-        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for the arguments."""
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
         pool = {"max": max_pool, "avg": avg_pool}[self.pool]
         pool = functools.partial(pool, ceil_mode=self.ceil_mode)
         x, endpoints = images, {}
@@ -77,12 +73,12 @@ class VGG(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        found = {}
+        strides = {}
         for stage, kernels in enumerate(self.kernels, start=1):
             names = [f"conv{stage}_{i}" for i in range(1, len(kernels) + 1)]
-            found |= {name: 2 ** (stage - 1) for name in names if name in self.keep}
-            found[f"pool{stage}"] = 2**stage
-        return found
+            strides |= {name: 2 ** (stage - 1) for name in names if name in self.keep}
+            strides[f"pool{stage}"] = 2**stage
+        return strides
 
 
 def vgg(

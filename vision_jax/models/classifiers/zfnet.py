@@ -7,6 +7,7 @@ constant 0.01, and zero biases.
 
 from vision_jax.models.classifiers.alexnet import AlexNetBackbone
 from vision_jax.models.classifiers.classifier import Classifier, FcHead
+from vision_jax.models.layers import NO_NORM, Layers
 
 
 def ZFNet(
@@ -15,17 +16,17 @@ def ZFNet(
     lrn: bool = True,
     hidden: tuple[int, ...] = (4096, 4096),
     dropout: float = 0.5,
-    dtype: str = "float32",
+    layers: Layers = NO_NORM,
 ) -> Classifier:
-    """The network of Figure 3, for 224x224 images.
+    """Makes the network of Figure 3, for 224x224 images.
 
     Args:
       num_classes: number of classes.
       wide: 512, 1024 and 512 channels in conv3 to conv5 (Table 2's best single model).
-      lrn: normalisation after conv1 and conv2.
+      lrn: local response normalisation after conv1 and conv2.
       hidden: widths of fc6 and fc7.
       dropout: probability of dropping fc6's and fc7's outputs.
-      dtype: compute dtype.
+      layers: see `AlexNetBackbone`.
     """
     backbone = AlexNetBackbone(
         features=(96, 256, 512, 1024, 512) if wide else (96, 256, 384, 384, 256),
@@ -36,6 +37,6 @@ def ZFNet(
         biases=(0.0,) * 5,
         lrn=(lrn, lrn, False, False, False),
         pools=(1, 1, None, None, 0),
-        dtype=dtype,
+        layers=layers,
     )
-    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, dtype=dtype))
+    return Classifier(backbone, FcHead(num_classes, hidden, 6, dropout, layers=layers))

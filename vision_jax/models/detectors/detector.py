@@ -1,4 +1,4 @@
-"""The defaults of a detector's optional methods; see `structs.Detector` for the protocol."""
+"""The base of detectors, with defaults for the optional methods of `structs.Detector`."""
 
 from typing import Any
 
@@ -7,11 +7,15 @@ from jaxtyping import Array, Bool, Float, Int
 
 from vision_jax.structs import Targets, Terms
 
+Sizes = Float[Array, "b 2"]  # height and width of each image's content, in pixels of the input
+Valid = Bool[Array, "b"]  # False on images that only fill a batch
+Outputs = dict[str, Any]  # what a detector computes, by the names of `structs.Detector`
+
 
 class DetectorModule(nn.Module):
     """A detector that logs no metrics and has no anchors to show, unless it says otherwise."""
 
-    def metrics(self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]) -> Terms:
+    def metrics(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
         """Returns what is logged in training, {name: (sum, count)}: nothing."""
         return {}
 

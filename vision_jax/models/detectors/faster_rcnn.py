@@ -5,41 +5,33 @@
 arXiv:1703.06870). The functions below make the published combinations.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from vision_jax.config import UserError, suggest
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet, Version
 from vision_jax.models.classifiers.vgg import VGG
-from vision_jax.models.detectors.fpn import FPN
-from vision_jax.models.detectors.roi_heads import BoxHead, RegionPool, ResNetStage, leading
-from vision_jax.models.detectors.rpn import RPN
-from vision_jax.models.layers.blocks import Norm
+from vision_jax.models.detectors.box_head import BoxHead
+from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.fpn import FPN, OneMap
+from vision_jax.models.detectors.region_pool import Levels, RegionPool, ResNetStage
+from vision_jax.models.detectors.roi_heads import run_on_positives
+from vision_jax.models.detectors.rpn import RPN, LevelAnchors, Proposals
+from vision_jax.models.layers import NO_NORM, Images, Keys, Layers, variant
 from vision_jax.ops.assign import IGNORED
-from vision_jax.structs import Detections, Targets
+from vision_jax.structs import Detections, Targets, Terms
 
+FROZEN = Layers(norm="frozen")  # detectors start from classifiers, whose statistics they keep
 TERMS = ("rpn_class", "rpn_box", "roi_class", "roi_box", "mask", "keypoint")
 
 
-class OneMap(nn.Module):
-    """In place of a pyramid, one of the backbone's maps."""
-
-    endpoint: str = "conv4_x"
-
-    def __call__(self, endpoints: dict[str, Array]) -> tuple[Float[Array, "b _ _ c"], ...]:
-        return (endpoints[self.endpoint],)
-
-    def strides(self, backbone: nn.Module) -> tuple[int, ...]:
-        """Input pixels per pixel of the map."""
-        return (backbone.strides[self.endpoint],)
-
-
-class FasterRCNN(nn.Module):
-    """Proposals, and what they are, in one network.
+class FasterRCNN(DetectorModule):
+    """A detector of two stages: regions are proposed, then classified and refined.
 
     Fields:
       backbone: finds feature maps.
@@ -47,12 +39,13 @@ class FasterRCNN(nn.Module):
       pyramid: the levels that both stages read: `FPN`, or `OneMap` of the backbone's.
       rpn: the first stage.
       head: the second stage.
-      mask, keypoint: heads for masks and keypoints of what the second stage finds.
-      rpn_backbone, rpn_pyramid: the first stage's own, where features are not shared; None: shared.
+      mask, keypoint: heads for masks and keypoints of the second stage's detections.
+      rpn_backbone: the first stage's own, where features are not shared; None: shared.
+      rpn_pyramid: of `rpn_backbone`; None: `pyramid` serves both.
       losses: the terms that are trained on, of `TERMS`. With the alternating schedule (section 3.2)
         a stage of training has the RPN's two or the others, with a shared or an own `rpn_backbone`.
-      leading: in training, where all positives are among an image's first so many regions, the
-        heads for masks and keypoints run on these alone; (): always on all that may be positive.
+      positives_first: region counts to compile for: a training step runs the mask and keypoint
+        heads on the smallest count that covers all positives; () disables this.
     """
 
     backbone: nn.Module
@@ -65,91 +58,49 @@ class FasterRCNN(nn.Module):
     rpn_backbone: nn.Module | None = None
     rpn_pyramid: nn.Module | None = None
     losses: tuple[str, ...] = TERMS
-    leading: tuple[int, ...] = (16, 32, 64)
+    positives_first: tuple[int, ...] = (16, 32, 64)
 
     def __call__(
         self,
-        image: Float[Array, "b h w c"],
-        sizes: Float[Array, "b 2"],
+        images: Images,
+        sizes: Sizes,
         targets: Targets | None = None,
-        keys: Key[Array, "b"] | None = None,
+        *,
         train: bool = False,
-    ) -> dict[str, Any]:
-        """Features, proposals, their classes, detections; with targets also what a loss needs.
+        keys: Keys = None,
+    ) -> Outputs:
+        """Finds features, proposals and detections; with boxes in `targets` also what a loss needs.
 
-        Args:
-          image: normalised RGB, padded at the right and the bottom.
-          sizes: height and width of each image's content, in pixels.
-          targets: with boxes, where a loss is wanted.
-          keys: one random key per example, for sampling and dropout.
-          train: batch statistics and dropout; detections are made without either.
+        See `structs.Detector` for the arguments. Detections are made without batch statistics and
+        dropout in training too.
 
         Returns:
           pyramid: the maps that the second stage reads, from fine to coarse.
-          anchors: (a, 4); rpn_logits: (b, a); rpn_deltas: (b, a, 4).
-          proposals: (b, p, 4); proposal_scores, proposal_valid: (b, p).
+          anchors, rpn_class_logits, rpn_box_deltas, proposals, proposal_scores, proposal_valid:
+            see `RPN.outputs`.
           features, class_logits, box_deltas: of the proposals, see `BoxHead`.
           detections: `Detections`; mask_logits, keypoint_logits: of these, see the heads.
-          rpn_index, rpn_matches: the anchors drawn for the loss, see `RPN.sample`.
-          rois, roi_matches, roi_class_logits, roi_box_deltas, roi_mask_logits,
-            roi_keypoint_logits: the regions drawn for the loss and what the heads find in them; of
-            masks and keypoints zeros beyond the last positive region, see `leading`.
+          rpn_sampled_idxs, rpn_matched_idxs: the anchors drawn for the loss, see `RPN.sample`.
+          rois, roi_matched_idxs, roi_class_logits, roi_box_deltas, roi_mask_logits,
+            roi_keypoint_logits: the regions drawn for the loss and the heads' answers for them; of
+            masks and keypoints zeros beyond the last positive region, see `run_on_positives`.
         """
-        shape = image.shape[1:3]
-        levels = self.pyramid(self.backbone(image, train, keys))
-        strides = self.pyramid.strides(self.backbone)
-        rpn_levels, rpn_strides = levels, strides
+        levels = self.pyramid(self.backbone(images, train=train, keys=keys))
+        rpn_levels = levels
         if self.rpn_backbone is not None:
-            own = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
-            rpn_levels = own(self.rpn_backbone(image, train, keys))
-            rpn_strides = own.strides(self.rpn_backbone)
-        logits, deltas = self.rpn(rpn_levels)
-        anchors = self.rpn.anchors(shape, [x.shape[1:3] for x in rpn_levels], rpn_strides)
-        proposals = self.rpn.propose(logits, deltas, anchors, sizes)
-        outputs = {
-            "pyramid": levels,
-            "anchors": jnp.concatenate(anchors),
-            "rpn_logits": logits,
-            "rpn_deltas": deltas,
-            "proposals": proposals.boxes,
-            "proposal_scores": proposals.scores,
-            "proposal_valid": proposals.valid,
-        }
-        outputs |= self.head(self.head.regions(levels, strides, proposals.boxes), self.num_classes)
-        found = self.head.detect(outputs, proposals, sizes)
-        for name, head in self._further():
-            pool = self.head.regions if head.pool is None else head.pool
-            regions = pool(levels, strides, found.boxes)
-            outputs[f"{name}_logits"] = head(regions, self.num_classes)
-            found = head.complete(found, outputs[f"{name}_logits"], max(shape))
-        outputs["detections"] = found
+            rpn_levels = self.rpn_levels(images, train=train, keys=keys)
+        anchors = self._level_anchors(images.shape[1:3], rpn_levels)
+        outputs = {"pyramid": levels, **self.rpn.outputs(rpn_levels, anchors, sizes)}
+        outputs |= self._detections(levels, outputs, sizes, max(images.shape[1:3]))
         if targets is None or targets.boxes is None:
             return outputs
-
         outputs |= self.rpn.sample(outputs["anchors"], targets, sizes, keys)
+        logits, deltas = outputs["rpn_class_logits"], outputs["rpn_box_deltas"]
         proposals = self.rpn.propose(logits, deltas, anchors, sizes, train=True)
-        outputs |= self.head.sample(proposals, targets, keys)
-        shared = self.head.regions(levels, strides, outputs["rois"], train)
-        second = self.head(shared, self.num_classes, train, keys)
-        outputs |= {f"roi_{name}": value for name, value in second.items()}
-        rois, matching = self.head.positives(outputs)
-        counts = [n for n in self.leading if n < rois.shape[1]] + [rois.shape[1]]
+        return outputs | self._sampled_regions(levels, proposals, targets, train, keys)
 
-        def say(head: nn.Module, maps: Any, rois: Array) -> Array:
-            if head.pool is None:
-                return head(maps[:, : rois.shape[1]], self.num_classes)
-            return head(head.pool(maps, strides, rois), self.num_classes)
-
-        for name, head in self._further():
-            maps = shared[:, : rois.shape[1]] if head.pool is None else levels
-            found = leading(head, counts, maps, rois, matching, say)
-            outputs[f"roi_{name}_logits"] = found
-        return outputs
-
-    def loss(
-        self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]
-    ) -> dict[str, tuple[Array, Array]]:
-        """Sums and weights of the terms in `losses` that the network has.
+    def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
+        """Returns sums and weights of the terms in `losses` that the network has.
 
         Raises:
           UserError: a name in `losses` that is none of `TERMS`.
@@ -158,135 +109,146 @@ class FasterRCNN(nn.Module):
             if name not in TERMS:
                 raise UserError(f"losses: no term {name!r}{suggest(name, TERMS)}")
         terms = self.rpn.loss(outputs, targets, valid) | self.head.loss(outputs, targets, valid)
-        boxes, matching = self.head.positives(outputs)
-        matching = jnp.where(valid[:, None], matching, IGNORED)
-        for name, head in self._further():
-            terms[name] = head.loss(outputs[f"roi_{name}_logits"], boxes, matching, targets)
+        rois, matched_idxs = self.head.positives(outputs)
+        matched_idxs = jnp.where(valid[:, None], matched_idxs, IGNORED)
+        for name, head in self._region_heads():
+            terms[name] = head.loss(outputs[f"roi_{name}_logits"], rois, matched_idxs, targets)
         return {name: term for name, term in terms.items() if name in self.losses}
 
-    def detect(self, outputs: dict[str, Any]) -> Detections:
-        """What was found, in pixels of the network's input."""
+    def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
+        """Returns the detections, in pixels of the network's input."""
         return outputs["detections"]
 
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
-        """The RPN's anchors on an image of these sides, in pixels."""
-        image = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
+        """Returns the RPN's anchors on an image of these sides, xyxy in pixels."""
+        images = jax.ShapeDtypeStruct((1, height, width, 3), jnp.float32)
         levels = jax.eval_shape(
-            lambda x: self.init_with_output(jax.random.key(0), x, method="rpn_levels")[0], image
+            lambda x: self.init_with_output(jax.random.key(0), x, method="rpn_levels")[0], images
         )
-        backbone = self.backbone if self.rpn_backbone is None else self.rpn_backbone
-        pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
-        grids = [x.shape[1:3] for x in levels]
-        return jnp.concatenate(self.rpn.anchors((height, width), grids, pyramid.strides(backbone)))
+        return jnp.concatenate(self._level_anchors((height, width), levels))
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
-        """Each anchor's object, background or to be ignored, as `ops.assign` numbers them."""
+        """Returns each anchor's object, or background or ignored, as `ops.assign` numbers them."""
         sizes = jnp.array([[height, width]], jnp.float32)
         sizes = jnp.broadcast_to(sizes, (targets.valid.shape[0], 2))
         return self.rpn.matches(self.anchors(height, width), targets, sizes)
 
-    def rpn_levels(self, image: Float[Array, "b h w c"]) -> tuple[Float[Array, "b _ _ d"], ...]:
-        """The maps that the first stage reads, in evaluation."""
-        backbone = self.backbone if self.rpn_backbone is None else self.rpn_backbone
-        pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
-        return pyramid(backbone(image))
+    def rpn_levels(
+        self, images: Images, *, train: bool = False, keys: Keys = None
+    ) -> tuple[Float[Array, "b _ _ d"], ...]:
+        """Computes the maps that the first stage reads, from its own backbone if it has one."""
+        backbone, pyramid = self._rpn_parts()
+        return pyramid(backbone(images, train=train, keys=keys))
 
-    def _further(self) -> list[tuple[str, nn.Module]]:
+    def _rpn_parts(self) -> tuple[nn.Module, nn.Module]:
+        if self.rpn_backbone is None:
+            return self.backbone, self.pyramid
+        pyramid = self.pyramid if self.rpn_pyramid is None else self.rpn_pyramid
+        return self.rpn_backbone, pyramid
+
+    def _level_anchors(self, image_size: tuple[int, int], levels: Sequence[Any]) -> LevelAnchors:
+        backbone, pyramid = self._rpn_parts()
+        grids = [level.shape[1:3] for level in levels]
+        return self.rpn.anchors(image_size, grids, pyramid.strides(backbone))
+
+    def _region_heads(self) -> list[tuple[str, nn.Module]]:
         heads = (("mask", self.mask), ("keypoint", self.keypoint))
         return [(name, head) for name, head in heads if head is not None]
 
+    def _detections(
+        self, levels: Levels, outputs: Outputs, sizes: Sizes, longest_side: int
+    ) -> Outputs:
+        """Runs the second stage on the proposals, and the other heads on its detections."""
+        strides = self.pyramid.strides(self.backbone)
+        proposals = Proposals.of(outputs)
+        regions = self.head.regions(levels, strides, proposals.boxes)
+        head_outputs = self.head(regions, self.num_classes)
+        detections = self.head.detect(head_outputs, proposals, sizes)
+        for name, head in self._region_heads():
+            pool = self.head.regions if head.pool is None else head.pool
+            logits = head(pool(levels, strides, detections.boxes), self.num_classes)
+            detections = head.complete(detections, logits, longest_side)
+            head_outputs[f"{name}_logits"] = logits
+        return head_outputs | {"detections": detections}
+
+    def _sampled_regions(
+        self, levels: Levels, proposals: Proposals, targets: Targets, train: bool, keys: Keys
+    ) -> Outputs:
+        """Runs all heads on the regions that the loss counts."""
+        strides = self.pyramid.strides(self.backbone)
+        outputs = self.head.sample(proposals, targets, keys)
+        regions = self.head.regions(levels, strides, outputs["rois"], train=train)
+        head_outputs = self.head(regions, self.num_classes, train=train, keys=keys)
+        outputs |= {f"roi_{name}": value for name, value in head_outputs.items()}
+        rois, matched_idxs = self.head.positives(outputs)
+
+        def run(head: nn.Module, inputs: Any, rois: Array) -> Array:
+            if head.pool is None:
+                return head(inputs[:, : rois.shape[1]], self.num_classes)
+            return head(head.pool(inputs, strides, rois), self.num_classes)
+
+        for name, head in self._region_heads():
+            inputs = regions[:, : rois.shape[1]] if head.pool is None else levels
+            outputs[f"roi_{name}_logits"] = run_on_positives(
+                head, self.positives_first, inputs, rois, matched_idxs, run
+            )
+        return outputs
+
 
 def faster_rcnn_resnet_fpn(
-    depth: int,
-    num_classes: int = 80,
-    norm: Norm = "frozen",
-    eps: float = 1e-5,
-    dtype: str = "float32",
+    depth: int, num_classes: int = 80, layers: Layers = FROZEN
 ) -> FasterRCNN:
-    """With a feature pyramid (Lin et al. 2017, arXiv:1612.03144), as in torchvision.
+    """Makes Faster R-CNN on a feature pyramid (Lin et al. 2017, arXiv:1612.03144), as torchvision.
 
     Args:
       depth: of the ResNet, a key of `DEPTHS`.
       num_classes: without background.
-      norm, eps: of the backbone; torchvision's published weights have 'frozen' and 0.
-      dtype: compute dtype.
+      layers: of all parts; torchvision's published weights have norm 'frozen' and eps 0.
     """
     stages, block = DEPTHS[depth]
-    backbone = ResNet(stages=stages, block=block, norm=norm, eps=eps, dtype=dtype)
-    return FasterRCNN(
-        backbone, num_classes, FPN(dtype=dtype), RPN(dtype=dtype), BoxHead(dtype=dtype)
-    )
-
-
-def FasterRCNNResNet50FPN(
-    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
-) -> FasterRCNN:
-    """ResNet-50; see `faster_rcnn_resnet_fpn`."""
-    return faster_rcnn_resnet_fpn(50, num_classes, norm, eps, dtype)
-
-
-def FasterRCNNResNet101FPN(
-    num_classes: int = 80, norm: Norm = "frozen", eps: float = 1e-5, dtype: str = "float32"
-) -> FasterRCNN:
-    """ResNet-101; see `faster_rcnn_resnet_fpn`."""
-    return faster_rcnn_resnet_fpn(101, num_classes, norm, eps, dtype)
+    backbone = ResNet(stages=stages, block=block, layers=layers)
+    parts = FPN(layers=layers), RPN(layers=layers), BoxHead(layers=layers)
+    return FasterRCNN(backbone, num_classes, *parts)
 
 
 def faster_rcnn_resnet_c4(
-    depth: int,
-    num_classes: int = 80,
-    version: Version = "v1",
-    norm: Norm = "frozen",
-    dtype: str = "float32",
+    depth: int, num_classes: int = 80, version: Version = "v1", layers: Layers = FROZEN
 ) -> FasterRCNN:
-    """On conv4_x, with conv5_x on every region (He et al. 2015, appendix A), as in detectron2.
+    """Makes Faster R-CNN on conv4_x, with conv5_x on every region, as in detectron2.
+
+    He et al. 2015, arXiv:1512.03385, appendix A.
 
     Args:
       depth: of the ResNet, a key of `DEPTHS` with bottlenecks.
       num_classes: without background.
       version: where bottlenecks stride; detectron2's weights have 'v1'.
-      norm: of the backbone and of conv5_x.
-      dtype: compute dtype.
+      layers: of all parts.
     """
     stages, block = DEPTHS[depth]
-    backbone = ResNet(stages[:3], block, version=version, norm=norm, dtype=dtype)
+    backbone = ResNet(stages[:3], block, version=version, layers=layers)
     rpn = RPN(
-        sizes=((32.0, 64.0, 128.0, 256.0, 512.0),),
-        cell="exact",
-        spacing="network",
-        train_before_nms=12000,
-        before_nms=6000,
+        anchor_sizes=((32.0, 64.0, 128.0, 256.0, 512.0),),
+        anchor_rounding="exact",
+        anchor_stride="level",
+        train_pre_nms_top_n=12000,
+        pre_nms_top_n=6000,
         beta=0.0,
-        dtype=dtype,
+        layers=layers,
     )
     head = BoxHead(
-        pool=RegionPool(size=14, samples=0, aligned=True),
-        body=ResNetStage(stages[3], version=version, norm=norm, dtype=dtype),
+        pool=RegionPool(size=14, sampling_ratio=0, aligned=True),
+        body=ResNetStage(stages[3], version=version, layers=layers),
         hidden=(),
         beta=0.0,
-        dtype=dtype,
+        layers=layers,
     )
     return FasterRCNN(backbone, num_classes, OneMap("conv4_x"), rpn, head)
 
 
-def FasterRCNNResNet50C4(
-    num_classes: int = 80, version: Version = "v1", norm: Norm = "frozen", dtype: str = "float32"
-) -> FasterRCNN:
-    """ResNet-50; see `faster_rcnn_resnet_c4`."""
-    return faster_rcnn_resnet_c4(50, num_classes, version, norm, dtype)
-
-
-def FasterRCNNResNet101C4(
-    num_classes: int = 80, version: Version = "v1", norm: Norm = "frozen", dtype: str = "float32"
-) -> FasterRCNN:
-    """ResNet-101; see `faster_rcnn_resnet_c4`."""
-    return faster_rcnn_resnet_c4(101, num_classes, version, norm, dtype)
-
-
 def FasterRCNNVGG16(
-    num_classes: int = 20, shared: bool = True, dtype: str = "float32"
+    num_classes: int = 20, shared: bool = True, layers: Layers = NO_NORM
 ) -> FasterRCNN:
-    """The paper's network, as its authors released it.
+    """Makes the paper's network, as its authors released it.
 
     Nine anchors a cell, lambda 10 over the number of cells, no anchors across the border in
     training, 2000 and 300 proposals, RoIPool 7x7, and the classifier's fc6 and fc7. The weights of
@@ -294,39 +256,69 @@ def FasterRCNNVGG16(
 
     Args:
       num_classes: without background.
-      shared: whether both stages read the same backbone; the first two of the alternating schedule's
-        four stages have one each.
-      dtype: compute dtype.
+      shared: whether both stages read the same backbone; the first two of the alternating
+        schedule's four stages have one each.
+      layers: of all parts.
     """
-    backbone = VGG(keep=("conv5_3",), dtype=dtype)
-    own = None if shared else VGG(keep=("conv5_3",), dtype=dtype)
+    backbone = VGG(keep=("conv5_3",), layers=layers)
+    rpn_backbone = None if shared else VGG(keep=("conv5_3",), layers=layers)
     rpn = RPN(
-        sizes=((128.0, 256.0, 512.0),),
-        cell="original",
-        spacing="network",
+        anchor_sizes=((128.0, 256.0, 512.0),),
+        anchor_rounding="original",
+        anchor_stride="level",
         width=512,
-        cross_boundary=False,
-        train_before_nms=12000,
-        before_nms=6000,
-        after_nms=300,
-        least_size=16.0,
-        box_weight=10.0,
-        per_cell=True,
-        dtype=dtype,
+        allow_cross_boundary=False,
+        train_pre_nms_top_n=12000,
+        pre_nms_top_n=6000,
+        post_nms_top_n=300,
+        min_size=16.0,
+        box_loss_weight=10.0,
+        box_loss_normalizer="locations",
+        layers=layers,
     )
-    head = vgg_head(samples=128, dtype=dtype)
-    return FasterRCNN(backbone, num_classes, OneMap("conv5_3"), rpn, head, rpn_backbone=own)
+    head = vgg_head(batch_size_per_image=128, layers=layers)
+    return FasterRCNN(
+        backbone, num_classes, OneMap("conv5_3"), rpn, head, rpn_backbone=rpn_backbone
+    )
 
 
-def vgg_head(samples: int, least_iou: float = 0.0, dtype: str = "float32") -> BoxHead:
-    """The second stage on VGG-16 (Girshick 2015, section 2): RoIPool, fc6, fc7, smooth L1."""
+def vgg_head(
+    batch_size_per_image: int, min_negative_iou: float = 0.0, layers: Layers = NO_NORM
+) -> BoxHead:
+    """Makes the second stage on VGG-16 (Girshick 2015, section 2): RoIPool, fc6, fc7, smooth L1."""
     return BoxHead(
         pool=RegionPool("max"),
         hidden=(4096, 4096),
         dropout=0.5,
-        samples=samples,
-        least_iou=least_iou,
+        batch_size_per_image=batch_size_per_image,
+        min_negative_iou=min_negative_iou,
         beta=1.0,
-        nms_iou=0.3,
-        dtype=dtype,
+        nms_threshold=0.3,
+        layers=layers,
     )
+
+
+FasterRCNNResNet50FPN = variant(
+    "FasterRCNNResNet50FPN",
+    faster_rcnn_resnet_fpn,
+    "Makes Faster R-CNN on ResNet-50 with a feature pyramid; see `faster_rcnn_resnet_fpn`.",
+    depth=50,
+)
+FasterRCNNResNet101FPN = variant(
+    "FasterRCNNResNet101FPN",
+    faster_rcnn_resnet_fpn,
+    "Makes Faster R-CNN on ResNet-101 with a feature pyramid; see `faster_rcnn_resnet_fpn`.",
+    depth=101,
+)
+FasterRCNNResNet50C4 = variant(
+    "FasterRCNNResNet50C4",
+    faster_rcnn_resnet_c4,
+    "Makes Faster R-CNN on ResNet-50's conv4_x; see `faster_rcnn_resnet_c4`.",
+    depth=50,
+)
+FasterRCNNResNet101C4 = variant(
+    "FasterRCNNResNet101C4",
+    faster_rcnn_resnet_c4,
+    "Makes Faster R-CNN on ResNet-101's conv4_x; see `faster_rcnn_resnet_c4`.",
+    depth=101,
+)

@@ -10,8 +10,7 @@ from typing import Literal
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from vision_jax.kernels.materialize import stored
-from vision_jax.models.layers.blocks import Conv
+from vision_jax.models.layers import Conv, Layers, residual_add
 from vision_jax.ops.resize import resize
 
 fan_in_uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
@@ -26,30 +25,30 @@ class FPN(nn.Module):
       extra: coarser levels beyond: 'none'; 'pool', one that takes every second pixel of the
         coarsest (the paper's P6, for the RPN); 'p6p7', two stride-2 3x3 convolutions with a ReLU
         between (RetinaNet, Lin et al. 2017, arXiv:1708.02002).
-      source: what P6 of 'p6p7' reads: 'c5', the backbone's last map (RetinaNet's paper), or 'p5', the
-        pyramid's (torchvision's first RetinaNet).
-      dtype: compute dtype.
+      source: what P6 of 'p6p7' reads: 'c5', the backbone's last map (RetinaNet's paper), or 'p5',
+        the pyramid's (torchvision's first RetinaNet).
+      layers: settings; the pyramid has no norm.
     """
 
     endpoints: tuple[str, ...] = ("conv2_x", "conv3_x", "conv4_x", "conv5_x")
     width: int = 256
     extra: Literal["none", "pool", "p6p7"] = "pool"
     source: Literal["c5", "p5"] = "p5"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(self, endpoints: dict[str, Array]) -> tuple[Float[Array, "b _ _ c"], ...]:
-        """Levels (b, h, w, width), from fine to coarse, extra ones last; see `strides`.
+        """Finds the levels (b, h, w, width), from fine to coarse, extra ones last; see `strides`.
 
         Args:
           endpoints: the backbone's outputs, of which `self.endpoints` are read.
         """
-        conv = functools.partial(Conv, self.width, dtype=self.dtype, kernel_init=fan_in_uniform)
+        conv = functools.partial(Conv, self.width, kernel_init=fan_in_uniform, layers=self.layers)
         levels, coarser = [], None
         for name in reversed(self.endpoints):
             x = conv(1, name=f"lateral_{name}")(endpoints[name])
             if coarser is not None:
-                x = stored(x + resize(coarser, x.shape[1:3], "nearest"))
+                x = residual_add(x, resize(coarser, x.shape[1:3], "nearest"))
             coarser = x
             levels.insert(0, conv(3, padding=1, name=f"output_{name}")(x))
         if self.extra == "pool":
@@ -61,8 +60,26 @@ class FPN(nn.Module):
         return tuple(levels)
 
     def strides(self, backbone: nn.Module) -> tuple[int, ...]:
-        """Input pixels per pixel of each level, for the backbone whose endpoints are read."""
-        found = [backbone.strides[name] for name in self.endpoints]
+        """Returns input pixels per pixel of each level, for the backbone whose maps are read."""
+        strides = [backbone.strides[name] for name in self.endpoints]
         for _ in range({"none": 0, "pool": 1, "p6p7": 2}[self.extra]):
-            found.append(2 * found[-1])
-        return tuple(found)
+            strides.append(2 * strides[-1])
+        return tuple(strides)
+
+
+class OneMap(nn.Module):
+    """One of the backbone's maps, in place of a pyramid: a single level.
+
+    Fields:
+      endpoint: the map's name.
+    """
+
+    endpoint: str = "conv4_x"
+
+    def __call__(self, endpoints: dict[str, Array]) -> tuple[Float[Array, "b _ _ c"], ...]:
+        """Returns the level (b, h, w, c)."""
+        return (endpoints[self.endpoint],)
+
+    def strides(self, backbone: nn.Module) -> tuple[int, ...]:
+        """Returns input pixels per pixel of the map."""
+        return (backbone.strides[self.endpoint],)

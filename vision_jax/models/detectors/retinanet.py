@@ -7,252 +7,242 @@ anchor starts with probability `prior` (section 4.1).
 
 import functools
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
-from vision_jax.models.classifiers.classifier import SMALL_NORMAL
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
+from vision_jax.models.detectors.anchors import AnchorRounding, AnchorStride, level_anchors
+from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
 from vision_jax.models.detectors.fpn import FPN
-from vision_jax.models.layers.blocks import Conv, ConvNorm, Norm
+from vision_jax.models.layers import NO_NORM, Conv, ConvNorm, Images, Keys, Layers, small_normal
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.anchors import cell_anchors, grid_anchors
 from vision_jax.ops.nms import nms
-from vision_jax.structs import Detections, Targets
-
-UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
-RATIOS = (0.5, 1.0, 2.0)
+from vision_jax.structs import Detections, Targets, Terms
 
 
 def octave_sizes(
     smallest: int = 32, levels: int = 5, scales: int = 3
 ) -> tuple[tuple[float, ...], ...]:
-    """Anchor sides per level: `scales` per octave, whole pixels, doubling from level to level."""
+    """Returns anchor sides per level: `scales` per octave, whole pixels, doubling every level."""
     return tuple(
         tuple(float(int(smallest * 2**level * 2 ** (k / scales))) for k in range(scales))
         for level in range(levels)
     )
 
 
-class RetinaNet(nn.Module):
-    """One-stage detector: every anchor of a feature pyramid is classified and refined.
+class RetinaNet(DetectorModule):
+    """A one-stage detector: every anchor of a feature pyramid is classified and refined.
 
     Fields:
       backbone: any backbone that has the pyramid's endpoints.
       pyramid: the paper's has P3 to P7, P6 made from C5.
       num_classes: without background, which is the absence of all.
-      sizes: per level, sides of the anchors in pixels.
-      ratios: height / width of the anchors, each with every size.
-      cell, spacing: see `RPN`.
+      anchor_sizes: per level, sides of the anchors in pixels.
+      anchor_ratios: height / width of the anchors, each with every size.
+      anchor_rounding, anchor_stride: see `level_anchors`.
       depth: 3x3 convolutions of each subnet before its last.
-      norm: of the subnets; 'none' (the paper), or see `blocks.norm`.
       prior: every class's probability at the start.
       alpha, gamma: see `losses.sigmoid_focal`.
       box_loss: 'smooth_l1', or 'giou' of the decoded boxes (torchvision's second RetinaNet).
-      beta: see `losses.smooth_l1`; 0 is L1 (torchvision), Detectron has 0.11.
-      high, low, low_quality: see `assign.match`.
-      weights: see `boxes.encode`.
-      least: detections have a greater score.
-      candidates: (anchor, class) pairs per level that enter the suppression.
-      overlap: IoU above which a detection suppresses a lesser one of its class.
-      count: detections per image.
-      dtype: compute dtype of the subnets.
+      beta: smooth L1's transition point; 0 is L1 (torchvision), Detectron has 0.11.
+      positive_iou, negative_iou: an anchor whose best IoU with an object is at least the first is
+        positive, below the second background, else it does not count.
+      allow_low_quality_matches: an object's best anchor is positive whatever the IoU.
+      box_weights: factors of the box coding, see `ops.boxes.encode`.
+      score_threshold: detections have a greater score.
+      pre_nms_top_k: (anchor, class) pairs per level that enter the suppression.
+      nms_threshold: IoU above which a detection suppresses a lesser one of its class.
+      max_detections: slots per image.
+      layers: how the subnets normalise (the paper: not at all) and compute.
     """
 
     backbone: nn.Module
     pyramid: FPN
     num_classes: int = 80
-    sizes: tuple[tuple[float, ...], ...] = octave_sizes()
-    ratios: tuple[float, ...] = RATIOS
-    cell: Literal["rounded", "exact"] = "rounded"
-    spacing: Literal["image", "network"] = "image"
+    anchor_sizes: tuple[tuple[float, ...], ...] = octave_sizes()
+    anchor_ratios: tuple[float, ...] = (0.5, 1.0, 2.0)
+    anchor_rounding: AnchorRounding = "rounded"
+    anchor_stride: AnchorStride = "image"
     depth: int = 4
-    norm: Norm = "none"
     prior: float = 0.01
     alpha: float = 0.25
     gamma: float = 2.0
     box_loss: Literal["smooth_l1", "giou"] = "smooth_l1"
     beta: float = 0.0
-    high: float = 0.5
-    low: float = 0.4
-    low_quality: bool = True
-    weights: tuple[float, float, float, float] = UNWEIGHTED
-    least: float = 0.05
-    candidates: int = 1000
-    overlap: float = 0.5
-    count: int = 100
-    dtype: str = "float32"
+    positive_iou: float = 0.5
+    negative_iou: float = 0.4
+    allow_low_quality_matches: bool = True
+    box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
+    score_threshold: float = 0.05
+    pre_nms_top_k: int = 1000
+    nms_threshold: float = 0.5
+    max_detections: int = 100
+    layers: Layers = NO_NORM
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w c"],
-        sizes: Float[Array, "b 2"],
+        images: Images,
+        sizes: Sizes,
         targets: Targets | None = None,
-        keys: Key[Array, "b"] | None = None,
+        *,
         train: bool = False,
-    ) -> dict[str, Any]:
-        """The backbone's endpoints and, each a tuple over the pyramid's levels,
+        keys: Keys = None,
+    ) -> Outputs:
+        """Finds the backbone's endpoints and the outputs of all levels, the finest first.
 
-          pyramid: maps (b, h, w, c);
-          logits: (b, anchors, num_classes) before the sigmoid;
-          deltas: (b, anchors, 4), see `boxes.decode`;
-          anchors: (b, anchors, 4) xyxy in pixels, the same for every image;
+        pyramid: tuple of maps (b, h, w, c).
+        class_logits: (b, a, num_classes) before the sigmoid.
+        box_deltas: (b, a, 4), see `ops.boxes.decode`.
+        anchors: (a, 4) xyxy in pixels.
 
-        and `sizes` as given. Nothing is drawn, so `targets` and `keys` go unread.
+        This detector samples nothing: `targets` and `keys` are accepted for the common interface.
         """
-        endpoints = self.backbone(image, train, keys)
+        endpoints = self.backbone(images, train=train, keys=keys)
         levels = self.pyramid(endpoints)
-        subnet = functools.partial(Subnet, depth=self.depth, norm=self.norm, dtype=self.dtype)
-        shapes = len(self.sizes[0]) * len(self.ratios)
+        subnet = functools.partial(Subnet, self.anchors_per_cell, depth=self.depth)
         bias = -math.log((1 - self.prior) / self.prior)
-        classify = subnet(shapes, self.num_classes, bias=bias, name="class_subnet")
-        regress = subnet(shapes, 4, name="box_subnet")
-        grids = [level.shape[1:3] for level in levels]
-        anchors = [a.astype(image.dtype) for a in self._anchors(image.shape[1:3], grids)]
+        classify = subnet(self.num_classes, bias=bias, layers=self.layers, name="class_subnet")
+        regress = subnet(4, layers=self.layers, name="box_subnet")
+        class_logits = jnp.concatenate([classify(level, train=train) for level in levels], 1)
+        box_deltas = jnp.concatenate([regress(level, train=train) for level in levels], 1)
+        anchors = self._anchors(images.shape[1:3], [level.shape[1:3] for level in levels])
         return {
             **endpoints,
             "pyramid": levels,
-            "logits": tuple(classify(level, train).astype(image.dtype) for level in levels),
-            "deltas": tuple(regress(level, train).astype(image.dtype) for level in levels),
-            "anchors": tuple(jnp.broadcast_to(a, (len(image), *a.shape)) for a in anchors),
-            "sizes": sizes,
+            "class_logits": class_logits.astype(images.dtype),
+            "box_deltas": box_deltas.astype(images.dtype),
+            "anchors": anchors.astype(images.dtype),
         }
 
+    @property
+    def anchors_per_cell(self) -> int:
+        """Anchors of a cell, on every level."""
+        return len(self.anchor_sizes[0]) * len(self.anchor_ratios)
+
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
-        """All levels' anchors for images of this many pixels."""
-        grids = [
-            (-(-height // stride), -(-width // stride))
-            for stride in self.pyramid.strides(self.backbone)
-        ]
-        return jnp.concatenate(self._anchors((height, width), grids))
+        """Returns all levels' anchors, xyxy, for images of this many pixels."""
+        strides = self.pyramid.strides(self.backbone)
+        grids = [(-(-height // stride), -(-width // stride)) for stride in strides]
+        return self._anchors((height, width), grids)
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
-        """Each anchor's object, or `assign.BACKGROUND` or `assign.IGNORED`."""
+        """Returns each anchor's object, or `assign.BACKGROUND` or `assign.IGNORED`."""
         anchors = self.anchors(height, width)
         return jax.vmap(self._match, (0, 0, None))(targets.boxes, targets.valid, anchors)
 
-    def loss(
-        self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]
-    ) -> dict[str, tuple[Array, Array]]:
-        """`class`, the focal loss, and `box`, each (sum, weight): means over images.
+    def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
+        """Computes `class`, the focal loss, and `box`: means over images.
 
         Within an image both are divided by the number of anchors with an object (section 4.1).
         """
-        logits, deltas, anchors = (
-            jnp.concatenate(outputs[name], 1) for name in ("logits", "deltas", "anchors")
-        )
-        per_image = jax.vmap(self._image_loss)
-        terms = per_image(logits, deltas, anchors, targets.boxes, targets.labels, targets.valid)
+        per_image = jax.vmap(self._losses, (0, 0, None, 0, 0, 0))
+        predictions = (outputs[name] for name in ("class_logits", "box_deltas", "anchors"))
+        terms = per_image(*predictions, targets.boxes, targets.labels, targets.valid)
         weight = jnp.sum(valid, dtype=jnp.float32)
         return {name: (jnp.sum(jnp.where(valid, x, 0)), weight) for name, x in terms.items()}
 
-    def detect(self, outputs: dict[str, Any]) -> Detections:
-        """The `count` best after per-class non-maximum suppression."""
-        levels = zip(outputs["logits"], outputs["deltas"], outputs["anchors"], strict=True)
-        best = jax.vmap(self._best, (0, 0, 0, 0))
-        found = [best(*level, outputs["sizes"]) for level in levels]
-        boxes, scores, labels = (jnp.concatenate(parts, 1) for parts in zip(*found, strict=True))
+    def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
+        """Selects the best detections after per-class non-maximum suppression."""
+        grids = [level.shape[1:3] for level in outputs["pyramid"]]
+        ends = np.cumsum([h * w * self.anchors_per_cell for h, w in grids])[:-1].tolist()
+        levels = zip(
+            jnp.split(outputs["class_logits"], ends, 1),
+            jnp.split(outputs["box_deltas"], ends, 1),
+            jnp.split(outputs["anchors"], ends),
+            strict=True,
+        )
+        best = jax.vmap(self._best_pairs, (0, 0, None, 0))
+        pairs = [best(*level, sizes) for level in levels]
+        boxes, scores, labels = (jnp.concatenate(parts, 1) for parts in zip(*pairs, strict=True))
         return jax.vmap(self._suppress)(boxes, scores, labels)
 
-    def _anchors(self, image, grids):
-        found = []
-        for sizes, grid, stride in zip(
-            self.sizes, grids, self.pyramid.strides(self.backbone), strict=True
-        ):
-            apart = (stride, stride)
-            if self.spacing == "image":
-                apart = (image[0] // grid[0], image[1] // grid[1])
-            cell = cell_anchors(sizes, self.ratios, self.cell == "rounded")
-            found.append(grid_anchors(cell, grid, apart))
-        return found
+    def _anchors(self, image_size, grids):
+        strides = self.pyramid.strides(self.backbone)
+        form = self.anchor_sizes, self.anchor_ratios, self.anchor_rounding, self.anchor_stride
+        return jnp.concatenate(level_anchors(image_size, grids, strides, *form))
 
-    def _match(self, boxes, valid, anchors):
-        return assign.match(boxes, valid, anchors, self.high, self.low, self.low_quality)
+    def _match(self, gt_boxes, gt_valid, anchors):
+        limits = self.positive_iou, self.negative_iou, self.allow_low_quality_matches
+        return assign.match(gt_boxes, gt_valid, anchors, *limits)
 
-    def _image_loss(self, logits, deltas, anchors, boxes, labels, valid):
-        matching = self._match(boxes, valid, anchors)
-        positive = matching >= 0
-        owner = jnp.maximum(matching, 0)
-        label = jnp.where(positive, labels[owner], -1)
-        wanted = jax.nn.one_hot(label, self.num_classes, dtype=logits.dtype)
-        counted = jnp.broadcast_to((matching != assign.IGNORED)[:, None], logits.shape)
-        focal = losses.sigmoid_focal(logits, wanted, self.alpha, self.gamma, counted)
+    def _losses(self, class_logits, box_deltas, anchors, gt_boxes, gt_labels, gt_valid):
+        """Computes one image's terms."""
+        matched_idxs = self._match(gt_boxes, gt_valid, anchors)
+        positive = matched_idxs >= 0
+        index = jnp.maximum(matched_idxs, 0)
+        matched_gt_boxes, labels = gt_boxes[index], jnp.where(positive, gt_labels[index], -1)
+        class_targets = jax.nn.one_hot(labels, self.num_classes, dtype=class_logits.dtype)
+        class_mask = (matched_idxs != assign.IGNORED)[:, None]
+        class_mask = jnp.broadcast_to(class_mask, class_logits.shape)
+        focal = self.alpha, self.gamma, class_mask
+        class_loss = losses.sigmoid_focal(class_logits, class_targets, *focal)
         if self.box_loss == "giou":
-            refined = box_ops.decode(deltas, anchors, self.weights)
-            box = losses.giou_loss(refined, boxes[owner], positive)
+            boxes = box_ops.decode(box_deltas, anchors, self.box_weights)
+            box_loss = losses.giou_loss(boxes, matched_gt_boxes, positive)
         else:
-            aim = box_ops.encode(boxes[owner], anchors, self.weights)
-            mask = jnp.broadcast_to(positive[:, None], deltas.shape)
-            box = losses.smooth_l1(deltas, aim, self.beta, mask)
-        number = jnp.maximum(jnp.sum(positive), 1).astype(logits.dtype)
-        return {"class": jnp.sum(focal) / number, "box": jnp.sum(box) / number}
+            box_targets = box_ops.encode(matched_gt_boxes, anchors, self.box_weights)
+            box_mask = jnp.broadcast_to(positive[:, None], box_deltas.shape)
+            box_loss = losses.smooth_l1(box_deltas, box_targets, self.beta, box_mask)
+        number = jnp.maximum(jnp.sum(positive), 1).astype(class_logits.dtype)
+        return {"class": jnp.sum(class_loss) / number, "box": jnp.sum(box_loss) / number}
 
-    def _best(self, logits, deltas, anchors, size):
-        """A level's `candidates` best pairs of an image: boxes, scores, labels."""
-        scores = jax.nn.sigmoid(logits)
+    def _best_pairs(self, class_logits, box_deltas, anchors, size):
+        """Selects an image's best (anchor, class) pairs of a level: boxes, scores, labels."""
+        scores = jax.nn.sigmoid(class_logits)
         # The best pairs belong to the anchors with the best pairs: sorting those alone is cheap.
-        anchor = lax.top_k(jnp.max(scores, 1), min(self.candidates, len(scores)))[1]
+        anchor = lax.top_k(jnp.max(scores, 1), min(self.pre_nms_top_k, len(scores)))[1]
         anchor = jnp.sort(anchor)  # so that equal scores keep the anchors' order
         pairs = scores[anchor].reshape(-1)
-        score, pair = lax.top_k(pairs, min(self.candidates, len(pairs)))
+        score, pair = lax.top_k(pairs, min(self.pre_nms_top_k, len(pairs)))
         anchor, label = anchor[pair // self.num_classes], pair % self.num_classes
-        boxes = box_ops.decode(deltas[anchor], anchors[anchor], self.weights)
+        boxes = box_ops.decode(box_deltas[anchor], anchors[anchor], self.box_weights)
         return box_ops.clip(boxes, size[0], size[1]), score, label
 
     def _suppress(self, boxes, scores, labels):
-        kept = nms(boxes, scores, self.overlap, self.count, labels, scores > self.least)
+        """Runs NMS on one image's pairs of all levels."""
+        is_likely = scores > self.score_threshold
+        limits = self.nms_threshold, self.max_detections
+        selection = nms(boxes, scores, *limits, labels, is_likely)
+        index, valid = selection.index, selection.valid
         return Detections(
-            boxes=jnp.where(kept.valid[:, None], boxes[kept.index], 0),
-            scores=kept.score,
-            labels=jnp.where(kept.valid, labels[kept.index], -1),
-            valid=kept.valid,
+            boxes=jnp.where(valid[:, None], boxes[index], 0),
+            scores=selection.score,
+            labels=jnp.where(valid, labels[index], -1),
+            valid=valid,
         )
 
 
 class Subnet(nn.Module):
-    """Convolutions `conv1`, … and `out`, which has `outputs` numbers for each of `shapes` anchors.
+    """Convolutions `conv1`, … and `out`, which has `outputs` numbers for each of a cell's anchors.
 
-    As wide as the map that it reads.
+    It is as wide as the map that it reads.
     """
 
-    shapes: int
+    anchors_per_cell: int
     outputs: int
     bias: float = 0.0
     depth: int = 4
-    norm: Norm = "none"
-    dtype: str = "float32"
+    layers: Layers = NO_NORM
 
     @nn.compact
     def __call__(
-        self, x: Float[Array, "b h w c"], train: bool = False
-    ) -> Float[Array, "b h*w*{self.shapes} {self.outputs}"]:
+        self, x: Images, *, train: bool = False
+    ) -> Float[Array, "b h*w*{self.anchors_per_cell} {self.outputs}"]:
+        settings = {"padding": 1, "kernel_init": small_normal, "layers": self.layers}
         for i in range(1, self.depth + 1):
-            x = ConvNorm(
-                x.shape[-1],
-                3,
-                padding=1,
-                norm=self.norm,
-                dtype=self.dtype,
-                kernel_init=SMALL_NORMAL,
-                name=f"conv{i}",
-            )(x, train)
-        start = nn.initializers.constant(self.bias)
-        last = Conv(
-            self.shapes * self.outputs,
-            3,
-            padding=1,
-            dtype=self.dtype,
-            kernel_init=SMALL_NORMAL,
-            bias_init=start,
-            name="out",
-        )
-        return last(x).reshape(x.shape[0], -1, self.outputs)
+            x = ConvNorm(x.shape[-1], 3, **settings, name=f"conv{i}")(x, train=train)
+        bias = nn.initializers.constant(self.bias)
+        outputs = self.anchors_per_cell * self.outputs
+        x = Conv(outputs, 3, **settings, bias_init=bias, name="out")(x)
+        return x.reshape(x.shape[0], -1, self.outputs)
 
 
 def retinanet_resnet_fpn(
@@ -260,11 +250,9 @@ def retinanet_resnet_fpn(
     num_classes: int = 80,
     source: Literal["c5", "p5"] = "p5",
     beta: float = 0.0,
-    eps: float = 1e-5,
-    norm: Norm = "frozen",
-    dtype: str = "float32",
+    layers: Layers = Layers(norm="frozen"),
 ) -> RetinaNet:
-    """RetinaNet on one of the ResNets of `DEPTHS`, with P3 to P7 of 256 channels.
+    """Makes RetinaNet on one of the ResNets of `DEPTHS`, with P3 to P7 of 256 channels.
 
     The defaults are torchvision's first form; the paper has `source='c5'`.
 
@@ -273,12 +261,12 @@ def retinanet_resnet_fpn(
       num_classes: without background.
       source: see `FPN`.
       beta: see `RetinaNet`.
-      eps: of the backbone's norms; torchvision's published weights need 0.
-      norm: of the backbone.
-      dtype: compute dtype.
+      layers: of the backbone, and without its norm of the rest; torchvision's published weights
+        need eps 0.
     """
     stages, block = DEPTHS[depth]
-    backbone = ResNet(stages=stages, block=block, norm=norm, eps=eps, dtype=dtype)
+    backbone = ResNet(stages=stages, block=block, layers=layers)
+    plain = layers.without_norm()
     endpoints = ("conv3_x", "conv4_x", "conv5_x")
-    pyramid = FPN(endpoints, extra="p6p7", source=source, dtype=dtype)
-    return RetinaNet(backbone, pyramid, num_classes, beta=beta, dtype=dtype)
+    pyramid = FPN(endpoints, extra="p6p7", source=source, layers=plain)
+    return RetinaNet(backbone, pyramid, num_classes, beta=beta, layers=plain)

@@ -2,20 +2,22 @@
 
 Parameters: `backbone`; `fc6` and `fc7`, VGG's fully connected layers made convolutions; `conv8_1`,
 `conv8_2`, … of the paper's figure 2; for each map that is read `<map>_class` and `<map>_box`, and
-`<map>_scale` where it is rescaled. Initialisation: Glorot uniform with zero biases, as in the
+`<map>_scale` where it is L2-normalised. Initialisation: Glorot uniform with zero biases, as in the
 paper, for all beside the backbone, which it starts from ImageNet.
 """
 
 import functools
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int
 
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
 from vision_jax.models.classifiers.vgg import CONFIGURATIONS, VGG
+from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.selection import select_detections
 from vision_jax.models.detectors.ssd_boxes import (
     COCO_300,
     SEVEN_RATIOS,
@@ -25,17 +27,25 @@ from vision_jax.models.detectors.ssd_boxes import (
     DefaultBoxes,
     LectureBoxes,
 )
-from vision_jax.models.layers.blocks import Conv, ConvNorm, Norm, channelwise
+from vision_jax.models.layers import (
+    NO_NORM,
+    Conv,
+    ConvNorm,
+    Images,
+    Keys,
+    Layers,
+    channelwise,
+    compute_dtype,
+)
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.nms import nms_classes
 from vision_jax.ops.normalize import l2_normalize
 from vision_jax.ops.pool import max_pool
 from vision_jax.ops.sampling import hard_negatives
-from vision_jax.structs import Detections, Targets
+from vision_jax.structs import Detections, Targets, Terms
 
 XAVIER = nn.initializers.glorot_uniform()
-START = 20.0  # of the learned scales (section 3.1)
+START = 20.0  # initial value of the learned scales (section 3.1)
 BOXES_300 = DefaultBoxes(VOC_300)
 BOXES_512 = DefaultBoxes(VOC_512, SEVEN_RATIOS, STRIDES_512)
 BOXES_RESNET = DefaultBoxes(COCO_300)
@@ -68,260 +78,247 @@ EXTRAS_RESNET = (
 )
 
 
-class SSD(nn.Module):
+class SSD(DetectorModule):
     """The detector: every map of a chain classifies and refines its own default boxes.
 
     Fields:
       backbone: any backbone with the endpoints that are named here.
       num_classes: without background.
-      boxes: `DefaultBoxes` or `LectureBoxes`, for as many maps as are read.
-      reads: endpoints that are read as they are, the finest first.
-      rescaled: those of `reads` that are first divided by their norm over channels and multiplied
+      default_boxes: `DefaultBoxes` or `LectureBoxes`, for as many maps as are read.
+      feature_endpoints: endpoints that are read as they are, the finest first.
+      l2_normalized: those of them that are first divided by their norm over channels and multiplied
         by learned scales.
-      top: endpoint that the added layers start from.
+      extra_layers_from: endpoint that the added layers start from.
       fc: features of fc6 (3×3, dilated by 6, after a pooling that keeps the size) and fc7 (1×1),
         whose map is read; 0 for none.
       extras: `Extra`s, of which each makes a map that is read.
-      whole: read the maximum over the last map too, as a map of one pixel.
-      norm: of the added layers; 'none' (the paper), or see `blocks.norm`.
-      overlap: IoU from which a default box is an object's.
-      negatives: background boxes that the loss counts, per box with an object.
-      weights: see `boxes.encode`; inverses of what Caffe calls variances.
-      limit: greatest logarithm of a side over its default box's.
-      score: detections have a greater one.
-      candidates: boxes per class that enter the suppression.
-      nms: IoU above which a detection suppresses a lesser one of its class.
-      count: detections per image.
-      dtype: compute dtype.
+      global_map: read the maximum over the last map too, as a map of one pixel.
+      positive_iou: IoU from which a default box is an object's.
+      negative_ratio: negatives per positive in hard negative mining.
+      box_weights: factors of the box coding, see `ops.boxes.encode`; inverses of what Caffe calls
+        variances.
+      log_size_limit: greatest logarithm of a side over its default box's.
+      score_threshold: detections have a greater score.
+      pre_nms_top_k: boxes per class that enter the suppression; None is all.
+      nms_threshold: IoU above which a detection suppresses a lesser one of its class.
+      max_detections: slots per image.
+      layers: how the added layers normalise (the paper: not at all) and compute.
     """
 
     backbone: nn.Module
     num_classes: int = 20
-    boxes: DefaultBoxes | LectureBoxes = BOXES_300
-    reads: tuple[str, ...] = ("conv4_3",)
-    rescaled: tuple[str, ...] = ("conv4_3",)
-    top: str = "conv5_3"
+    default_boxes: DefaultBoxes | LectureBoxes = BOXES_300
+    feature_endpoints: tuple[str, ...] = ("conv4_3",)
+    l2_normalized: tuple[str, ...] = ("conv4_3",)
+    extra_layers_from: str = "conv5_3"
     fc: int = 1024
     extras: tuple[tuple[int, ...], ...] = EXTRAS_300
-    whole: bool = False
-    norm: Norm = "none"
-    overlap: float = 0.5
-    negatives: float = 3.0
-    weights: tuple[float, float, float, float] = box_ops.RCNN_WEIGHTS
-    limit: float = box_ops.LOG_SIZE_LIMIT
-    score: float = 0.01
-    candidates: int | None = 400
-    nms: float = 0.45
-    count: int = 200
-    dtype: str = "float32"
+    global_map: bool = False
+    positive_iou: float = 0.5
+    negative_ratio: float = 3.0
+    box_weights: tuple[float, float, float, float] = box_ops.RCNN_WEIGHTS
+    log_size_limit: float = box_ops.LOG_SIZE_LIMIT
+    score_threshold: float = 0.01
+    pre_nms_top_k: int | None = 400
+    nms_threshold: float = 0.45
+    max_detections: int = 200
+    layers: Layers = NO_NORM
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w c"],
-        sizes: Float[Array, "b 2"],
+        images: Images,
+        sizes: Sizes,
         targets: Targets | None = None,
-        keys: Key[Array, "b"] | None = None,
+        *,
         train: bool = False,
-    ) -> dict[str, Any]:
-        """The backbone's endpoints and
+        keys: Keys = None,
+    ) -> Outputs:
+        """Finds the backbone's endpoints and the outputs of all maps, the finest first.
 
-          maps: tuple of maps (b, h, w, c) that boxes are predicted from;
-          logits: (b, a, 1 + num_classes), background first, before the softmax;
-          deltas: (b, a, 4), see `boxes.decode`;
-          anchors: (b, a, 4) default boxes, xyxy in pixels, the same for every image;
+        maps: tuple of maps (b, h, w, c) that boxes are predicted from.
+        class_logits: (b, a, 1 + num_classes), background first, before the softmax.
+        box_deltas: (b, a, 4), see `ops.boxes.decode`.
+        anchors: (a, 4) default boxes, xyxy in pixels.
 
-        and `sizes` as given. Nothing is drawn, so `targets` and `keys` go unread.
+        This detector samples nothing: `targets` and `keys` are accepted for the common interface.
         """
-        endpoints = self.backbone(image, train, keys)
+        endpoints = self.backbone(images, train=train, keys=keys)
         maps = self._maps(endpoints, train)
-        predict = functools.partial(Conv, kernel=3, padding=1, dtype=self.dtype, kernel_init=XAVIER)
-        found = {"class": [], "box": []}
+        settings = {"kernel": 3, "padding": 1, "kernel_init": XAVIER, "layers": self.layers}
+        predictions = {"class": [], "box": []}
         outputs = {"class": 1 + self.num_classes, "box": 4}
-        for (name, x), shapes in zip(maps.items(), self.boxes.shapes, strict=True):
+        per_cell = self.default_boxes.boxes_per_cell
+        for (name, x), count in zip(maps.items(), per_cell, strict=True):
             for kind, number in outputs.items():
-                y = predict(shapes * number, name=f"{name}_{kind}")(x)
-                found[kind].append(y.reshape(len(y), -1, number).astype(image.dtype))
+                y = Conv(count * number, **settings, name=f"{name}_{kind}")(x)
+                predictions[kind].append(y.reshape(len(y), -1, number).astype(images.dtype))
         grids = [x.shape[1:3] for x in maps.values()]
-        anchors = self.boxes(image.shape[1:3], grids, image.dtype)
         return {
             **endpoints,
             "maps": tuple(maps.values()),
-            "logits": jnp.concatenate(found["class"], 1),
-            "deltas": jnp.concatenate(found["box"], 1),
-            "anchors": jnp.broadcast_to(anchors, (len(image), *anchors.shape)),
-            "sizes": sizes,
+            "class_logits": jnp.concatenate(predictions["class"], 1),
+            "box_deltas": jnp.concatenate(predictions["box"], 1),
+            "anchors": self.default_boxes(images.shape[1:3], grids, images.dtype),
         }
 
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
-        """The default boxes of images of this many pixels."""
+        """Returns the default boxes, xyxy, of images of this many pixels."""
         image, sizes = jnp.zeros((1, height, width, 3)), jnp.array([[height, width]], jnp.float32)
         init = functools.partial(self.init_with_output, jax.random.key(0))
         maps = jax.eval_shape(init, image, sizes)[0]["maps"]
-        return self.boxes((height, width), [x.shape[1:3] for x in maps], jnp.float32)
+        return self.default_boxes((height, width), [x.shape[1:3] for x in maps], jnp.float32)
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
-        """Each default box's object, or `assign.BACKGROUND`."""
+        """Returns each default box's object, or `assign.BACKGROUND`."""
         match = jax.vmap(assign.match_ssd, (0, 0, None, None))
-        return match(targets.boxes, targets.valid, self.anchors(height, width), self.overlap)
+        return match(targets.boxes, targets.valid, self.anchors(height, width), self.positive_iou)
 
-    def loss(
-        self, outputs: dict[str, Any], targets: Targets, valid: Bool[Array, "b"]
-    ) -> dict[str, tuple[Array, Array]]:
-        """`class` and `box`, each (sum, matched default boxes of the batch) (section 2.2).
+    def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
+        """Computes `class` and `box`, each over the batch's matched default boxes (section 2.2).
 
         Hard negatives are chosen within each image.
         """
-        present = targets.valid & valid[:, None]
-        given = (outputs[name] for name in ("logits", "deltas", "anchors"))
-        terms = jax.vmap(self._image_loss)(*given, targets.boxes, targets.labels, present)
+        gt_valid = targets.valid & valid[:, None]
+        predictions = (outputs[name] for name in ("class_logits", "box_deltas", "anchors"))
+        per_image = jax.vmap(self._losses, (0, 0, None, 0, 0, 0))
+        terms = per_image(*predictions, targets.boxes, targets.labels, gt_valid)
         matched = jnp.sum(terms.pop("matched"), dtype=jnp.float32)
         return {name: (jnp.sum(jnp.where(valid, x, 0)), matched) for name, x in terms.items()}
 
-    def detect(self, outputs: dict[str, Any]) -> Detections:
-        """The `count` best after per-class non-maximum suppression."""
-        given = (outputs[name] for name in ("logits", "deltas", "anchors", "sizes"))
-        return jax.vmap(self._best)(*given)
+    def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
+        """Selects the best detections after per-class non-maximum suppression."""
+        scores = jax.nn.softmax(outputs["class_logits"])[..., 1:]
+        coding = outputs["anchors"], self.box_weights, self.log_size_limit
+        boxes = jax.vmap(lambda deltas: box_ops.decode(deltas, *coding))(outputs["box_deltas"])
+        limits = self.score_threshold, self.nms_threshold, self.pre_nms_top_k, self.max_detections
+        return select_detections(boxes, scores, sizes, *limits)
 
     def _maps(self, endpoints, train):
-        """The maps that are read, by name."""
-        maps = {name: endpoints[name] for name in self.reads}
-        for name in self.rescaled:
-            maps[name] = L2Scale(name=f"{name}_scale")(maps[name])
-        conv = functools.partial(ConvNorm, norm=self.norm, dtype=self.dtype, kernel_init=XAVIER)
-        x = endpoints[self.top]
+        """Makes the maps that are read, by name."""
+        maps = {name: endpoints[name] for name in self.feature_endpoints}
+        for name in self.l2_normalized:
+            maps[name] = L2Scale(layers=self.layers, name=f"{name}_scale")(maps[name])
+        conv = functools.partial(ConvNorm, kernel_init=XAVIER, layers=self.layers)
+        x = endpoints[self.extra_layers_from]
         if self.fc:
             x = max_pool(x, 3, 1, padding=1)
-            x = conv(self.fc, 3, padding=6, dilation=6, name="fc6")(x, train)
-            maps["fc7"] = x = conv(self.fc, name="fc7")(x, train)
+            x = conv(self.fc, 3, padding=6, dilation=6, name="fc6")(x, train=train)
+            maps["fc7"] = x = conv(self.fc, name="fc7")(x, train=train)
         for number, extra in enumerate(self.extras, start=8):
             extra = Extra(*extra)
-            x = conv(extra.reduced, name=f"conv{number}_1")(x, train)
+            x = conv(extra.reduced, name=f"conv{number}_1")(x, train=train)
             size = extra.kernel, extra.stride, extra.padding
-            x = conv(extra.features, *size, name=f"conv{number}_2")(x, train)
+            x = conv(extra.features, *size, name=f"conv{number}_2")(x, train=train)
             maps[f"conv{number}_2"] = x
-        if self.whole:
-            maps["whole"] = jnp.max(x, (1, 2), keepdims=True)
+        if self.global_map:
+            maps["global"] = jnp.max(x, (1, 2), keepdims=True)
         return maps
 
-    def _image_loss(self, logits, deltas, anchors, boxes, labels, valid):
-        matching = assign.match_ssd(boxes, valid, anchors, self.overlap)
-        positive = matching >= 0
-        owner = jnp.maximum(matching, 0)
-        label = jnp.where(positive, labels[owner] + 1, 0)
-        entropy = losses.cross_entropy(logits, label)
-        counted = positive | hard_negatives(entropy, positive, self.negatives)
-        aim = box_ops.encode(boxes[owner], anchors, self.weights)
-        mask = jnp.broadcast_to(positive[:, None], deltas.shape)
+    def _losses(self, class_logits, box_deltas, anchors, gt_boxes, gt_labels, gt_valid):
+        """Computes one image's terms, and how many default boxes are matched."""
+        matched_idxs = assign.match_ssd(gt_boxes, gt_valid, anchors, self.positive_iou)
+        positive = matched_idxs >= 0
+        index = jnp.maximum(matched_idxs, 0)
+        class_targets = jnp.where(positive, gt_labels[index] + 1, 0)
+        class_loss = losses.cross_entropy(class_logits, class_targets)
+        class_mask = positive | hard_negatives(class_loss, positive, self.negative_ratio)
+        box_targets = box_ops.encode(gt_boxes[index], anchors, self.box_weights)
+        box_mask = jnp.broadcast_to(positive[:, None], box_deltas.shape)
         return {
-            "class": jnp.sum(jnp.where(counted, entropy, 0)),
-            "box": jnp.sum(losses.smooth_l1(deltas, aim, mask=mask)),
+            "class": jnp.sum(jnp.where(class_mask, class_loss, 0)),
+            "box": jnp.sum(losses.smooth_l1(box_deltas, box_targets, mask=box_mask)),
             "matched": jnp.sum(positive),
         }
 
-    def _best(self, logits, deltas, anchors, size):
-        scores = jax.nn.softmax(logits)[:, 1:]
-        boxes = box_ops.decode(deltas, anchors, self.weights, self.limit)
-        boxes = box_ops.clip(boxes, size[0], size[1])
-        kept = nms_classes(boxes, scores, self.nms, self.count, self.candidates, self.score)
-        return Detections(
-            boxes=jnp.where(kept.valid[:, None], boxes[kept.index], 0),
-            scores=kept.score,
-            labels=kept.label,
-            valid=kept.valid,
-        )
-
 
 class L2Scale(nn.Module):
-    """Each pixel's features over their Euclidean norm, times a learned scale per channel.
+    """A normalisation of each pixel's features by their norm, with a learned scale per channel.
 
-    ParseNet's normalisation (Liu et al. 2015), which conv4_3 needs, being larger than later maps.
+    ParseNet's (Liu et al. 2015), which conv4_3 needs, being larger than later maps. Parameter:
+    `scale` (channels,).
     """
 
     start: float = START
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    def __call__(self, x: Images) -> Images:
         scale = self.param("scale", nn.initializers.constant(self.start), (x.shape[-1],))
         y = l2_normalize(x.astype(scale.dtype)) * channelwise(scale)
-        return y.astype(x.dtype)
+        return y.astype(compute_dtype(self.layers.dtype, scale))
 
 
 def SSD300(
-    num_classes: int = 20,
-    boxes: DefaultBoxes = BOXES_300,
-    dtype: str = "float32",
+    num_classes: int = 20, default_boxes: DefaultBoxes = BOXES_300, layers: Layers = NO_NORM
 ) -> SSD:
-    """On VGG-16 for 300×300 pixels: 8732 default boxes, those of the paper's VOC files.
+    """Makes SSD on VGG-16 for 300×300 pixels: 8732 default boxes, those of the paper's VOC files.
 
     `DefaultBoxes(COCO_300)` are its files' for COCO, and with `clip='sides'` torchvision's.
     """
-    return SSD(_vgg16(dtype), num_classes, boxes, dtype=dtype)
+    return SSD(_vgg16(layers), num_classes, default_boxes, layers=layers)
 
 
 def SSD512(
-    num_classes: int = 20,
-    boxes: DefaultBoxes = BOXES_512,
-    dtype: str = "float32",
+    num_classes: int = 20, default_boxes: DefaultBoxes = BOXES_512, layers: Layers = NO_NORM
 ) -> SSD:
-    """On VGG-16 for 512×512 pixels: 24564 default boxes; `COCO_512` are the scales for COCO."""
-    return SSD(_vgg16(dtype), num_classes, boxes, extras=EXTRAS_512, dtype=dtype)
+    """Makes SSD on VGG-16 for 512×512 pixels: 24564 default boxes.
+
+    `COCO_512` are the scales for COCO.
+    """
+    return SSD(_vgg16(layers), num_classes, default_boxes, extras=EXTRAS_512, layers=layers)
 
 
 def SSD300ResNet(
     depth: int = 50,
     num_classes: int = 20,
-    boxes: DefaultBoxes = BOXES_RESNET,
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    default_boxes: DefaultBoxes = BOXES_RESNET,
+    layers: Layers = Layers(),
 ) -> SSD:
-    """On a ResNet of `DEPTHS` for 300×300 pixels: the same six grids, 8732 default boxes.
+    """Makes SSD on a ResNet of `DEPTHS` for 300×300 pixels: the same six grids, 8732 default boxes.
 
     conv3_x, conv4_x and conv5_x are read where VGG has conv4_3, fc7 and conv8_2.
     """
     stages, block = DEPTHS[depth]
     return SSD(
-        ResNet(stages, block, norm=norm, dtype=dtype),
+        ResNet(stages, block, layers=layers),
         num_classes,
-        boxes,
-        reads=("conv3_x", "conv4_x", "conv5_x"),
-        rescaled=(),
-        top="conv5_x",
+        default_boxes,
+        feature_endpoints=("conv3_x", "conv4_x", "conv5_x"),
+        l2_normalized=(),
+        extra_layers_from="conv5_x",
         fc=0,
         extras=EXTRAS_RESNET,
-        norm=norm,
-        dtype=dtype,
+        layers=layers,
     )
 
 
 def SmallSSD(
     num_classes: int = 8,
-    boxes: LectureBoxes = LECTURE_BOXES,
+    default_boxes: LectureBoxes = LECTURE_BOXES,
     width: int = 16,
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    layers: Layers = Layers(),
 ) -> SSD:
-    """The lecture's: a base network, blocks that halve width and height, boxes at each scale.
+    """Makes the lecture's: a base network, blocks that halve width and height, boxes at each scale.
 
     Three stages are the base, each further one a block; a last map of one pixel sees everything
     (Zhang, Dive into Deep Learning, 14.7). As many stages as there are sizes of boxes, plus one.
     """
-    stages = len(boxes.sizes) + 1
-    backbone = VGG(((3, 3),) * stages, width, norm=norm, dtype=dtype)
+    stages = len(default_boxes.sizes) + 1
     return SSD(
-        backbone,
+        VGG(((3, 3),) * stages, width, layers=layers),
         num_classes,
-        boxes,
-        reads=tuple(f"pool{stage}" for stage in range(3, stages + 1)),
-        rescaled=(),
-        top=f"pool{stages}",
+        default_boxes,
+        feature_endpoints=tuple(f"pool{stage}" for stage in range(3, stages + 1)),
+        l2_normalized=(),
+        extra_layers_from=f"pool{stages}",
         fc=0,
         extras=(),
-        whole=True,
-        norm=norm,
-        dtype=dtype,
+        global_map=True,
+        layers=layers,
     )
 
 
-def _vgg16(dtype: str) -> VGG:
-    return VGG(CONFIGURATIONS["D"], keep=("conv4_3", "conv5_3"), ceil_mode=True, dtype=dtype)
+def _vgg16(layers: Layers) -> VGG:
+    endpoints = ("conv4_3", "conv5_3")
+    return VGG(CONFIGURATIONS["D"], keep=endpoints, ceil_mode=True, layers=layers)

@@ -1,4 +1,4 @@
-"""Where SSD's default boxes lie: the paper's, and the lecture's n + m - 1 per cell."""
+"""The places of SSD's default boxes: the paper's, and the lecture's n + m - 1 per cell."""
 
 import dataclasses
 
@@ -23,7 +23,7 @@ STRIDES_512 = (8, 16, 32, 64, 128, 256, 512)
 
 @dataclasses.dataclass(frozen=True)
 class DefaultBoxes:
-    """The paper's (section 2.2): two squares, and two boxes for each ratio beside 1.
+    """The paper's boxes (section 2.2): two squares, and two boxes for each ratio beside 1.
 
     Attributes:
       scales: sides as shares of the image, one more than maps.
@@ -48,12 +48,12 @@ class DefaultBoxes:
             )
 
     @property
-    def shapes(self) -> tuple[int, ...]:
-        """Boxes per cell of each map."""
+    def boxes_per_cell(self) -> tuple[int, ...]:
+        """Default boxes per cell, of each map."""
         return tuple(2 + 2 * len(extra) for extra in self.ratios)
 
     def __call__(self, image: Size, grids: list[Size], dtype: DTypeLike) -> Float[Array, "a 4"]:
-        """xyxy in pixels: the maps in order, row-major, shapes innermost."""
+        """Makes the boxes, xyxy in pixels: maps in order, row-major, a cell's boxes innermost."""
         sides, centres = self.clip != "none", self.clip == "all"
         return ssd_boxes(
             self.scales, self.ratios, image, grids, self.strides, sides, centres, dtype
@@ -62,7 +62,7 @@ class DefaultBoxes:
 
 @dataclasses.dataclass(frozen=True)
 class LectureBoxes:
-    """n sizes with the first of m ratios, and the first size with the other ratios.
+    """The lecture's boxes: n sizes with the first of m ratios, the first size with the others.
 
     Attributes:
       sizes: per map, shares of the image's height.
@@ -79,12 +79,12 @@ class LectureBoxes:
     ratios: tuple[Number, ...] = (1.0, 2.0, 0.5)
 
     @property
-    def shapes(self) -> tuple[int, ...]:
-        """Boxes per cell of each map."""
+    def boxes_per_cell(self) -> tuple[int, ...]:
+        """Default boxes per cell, of each map."""
         return tuple(len(sizes) + len(self.ratios) - 1 for sizes in self.sizes)
 
     def __call__(self, image: Size, grids: list[Size], dtype: DTypeLike) -> Float[Array, "a 4"]:
-        """xyxy in pixels: the maps in order, row-major, shapes innermost."""
+        """Makes the boxes, xyxy in pixels: maps in order, row-major, a cell's boxes innermost."""
         maps = zip(self.sizes, grids, strict=True)
         boxes = [lecture_boxes(sizes, self.ratios, image, grid) for sizes, grid in maps]
         return jnp.concatenate(boxes).astype(dtype)

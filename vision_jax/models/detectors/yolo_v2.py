@@ -1,6 +1,6 @@
 """YOLO9000: Better, Faster, Stronger (Redmon & Farhadi 2016, arXiv:1612.08242): YOLO v2.
 
-Every step of the paper's "path from YOLO" (table 2) is a field: batch norm (`norm`), the backbone,
+Each step of the paper's "path from YOLO" (table 2) is a field: batch norm (`layers`), the backbone,
 the priors, how boxes are predicted from them (`location`), the passthrough. The loss is Darknet's.
 """
 
@@ -9,20 +9,27 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jax import lax
+from jaxtyping import Array, Float, Int
 
-from vision_jax.models.classifiers.classifier import SMALL_NORMAL
-from vision_jax.models.classifiers.darknet import TINY, TINY_POOLS, ConvLeaky, Darknet, Form
+from vision_jax.models.classifiers.darknet import TINY, TINY_POOLS, Darknet, conv_leaky
 from vision_jax.models.detectors import yolo
-from vision_jax.models.detectors.rpn import wide
-from vision_jax.models.layers.blocks import Conv, Norm, shards
-from vision_jax.ops import assign, losses
+from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.selection import select_detections
+from vision_jax.models.detectors.yolo import Priors, Scale
+from vision_jax.models.layers import (
+    Conv,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    shards,
+    small_normal,
+)
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.anchors import yolo_cells
-from vision_jax.structs import Detections, Targets
+from vision_jax.ops import losses as loss_ops
+from vision_jax.structs import Detections, Targets, Terms
 
-Number = int | float
-Priors = tuple[tuple[Number, Number], ...]
 # Widths and heights in cells: Darknet's, from k-means on the boxes of VOC and COCO.
 VOC_PRIORS: Priors = (
     (1.3221, 1.73145), (3.19275, 4.00944), (5.05587, 8.09892), (9.47112, 4.84053),
@@ -39,10 +46,12 @@ VOC_PRIORS_TINY: Priors = (
 HAND_PRIORS: Priors = tuple(
     (size * wide, size / wide) for size in (4, 8, 16) for wide in (0.5**0.5, 1.0, 2**0.5)
 )
+_PRIOR_WEIGHT = 0.01  # Darknet's, of the loss that draws boxes to their priors
+_UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 
 
-class YOLOv2(nn.Module):
-    """The detector.
+class YOLOv2(DetectorModule):
+    """The detector: every cell of a grid refines and classifies a few priors.
 
     Fields:
       backbone: with the endpoints that are read.
@@ -58,17 +67,17 @@ class YOLOv2(nn.Module):
       reorg: how it becomes coarse: 'space_to_depth', or 'darknet', whose reorg layer mixes places
         and channels up and which published weights need.
       merged: features of the 3×3 convolution after the join; 0 for none.
-      norm, form: of the convolutions beside the backbone; see `models.darknet.ConvLeaky`.
-      ignore: a prediction that overlaps an object by more than this need not be background.
-      rescore: an object's target is the IoU of its prediction, not 1.
-      object_weight, noobject_weight, class_weight, box_weight: of the terms.
+      ignore_iou: a prediction that overlaps an object by more than this need not be background.
+      objectness_target: of an object: the 'iou' of its prediction, or 'one'.
+      object_loss_weight, noobject_loss_weight, class_loss_weight, box_loss_weight: factors of the
+        terms.
       warm_up: for so many training images, predictions without an object are drawn to their
         priors, with weight 0.01.
-      score: detections with a lower one are dropped.
-      nms: greatest IoU of two detections of one class.
-      candidates: boxes per class that enter non-maximum suppression.
-      top: detections per image.
-      dtype: compute dtype.
+      score_threshold: detections have a greater score.
+      nms_threshold: IoU above which a detection suppresses a lesser one of its class.
+      pre_nms_top_k: boxes per class that enter the suppression; None is all.
+      max_detections: slots per image.
+      layers: how the layers beside the backbone normalise and compute.
     """
 
     backbone: nn.Module = Darknet()
@@ -81,39 +90,37 @@ class YOLOv2(nn.Module):
     reduced: int = 64
     reorg: Literal["space_to_depth", "darknet"] = "space_to_depth"
     merged: int = 1024
-    norm: Norm = "sync"
-    form: Form = "torch"
-    ignore: float = 0.6
-    rescore: bool = True
-    object_weight: float = 5.0
-    noobject_weight: float = 1.0
-    class_weight: float = 1.0
-    box_weight: float = 1.0
+    ignore_iou: float = 0.6
+    objectness_target: Literal["iou", "one"] = "iou"
+    object_loss_weight: float = 5.0
+    noobject_loss_weight: float = 1.0
+    class_loss_weight: float = 1.0
+    box_loss_weight: float = 1.0
     warm_up: int = 12800
-    score: float = 0.005
-    nms: float = 0.45
-    candidates: int | None = 400
-    top: int = 100
-    dtype: str = "float32"
+    score_threshold: float = 0.005
+    nms_threshold: float = 0.45
+    pre_nms_top_k: int | None = 400
+    max_detections: int = 100
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w c"],
-        sizes: Float[Array, "b 2"],
+        images: Images,
+        sizes: Sizes,
         targets: Targets | None = None,
-        keys: Key[Array, "b"] | None = None,
+        *,
         train: bool = False,
-    ) -> dict[str, Array]:
-        """Outputs.
+        keys: Keys = None,
+    ) -> Outputs:
+        """Finds the outputs.
 
-        raw (b, h, w, priors, 5 + classes): tx, ty, tw, th, objectness, classes, all before any
-          activation.
-        boxes (b, n, 4): xyxy in pixels of the network's input.
-        sizes (b, 2): as given.
+        prediction_maps: one map (b, h, w, priors * (5 + classes)), before any activation.
+        box_deltas (b, a, 4), objectness_logits (b, a), class_logits (b, a, classes): the same
+          numbers; the deltas are tx, ty, tw, th.
+        anchors (a, 4): the priors around the centres of their cells, xyxy in pixels.
         seen (b,): training images before this batch.
         """
-        endpoints = self.backbone(image, train, keys)
         head = Head(
             len(self.priors) * (5 + self.num_classes),
             self.endpoint,
@@ -122,111 +129,121 @@ class YOLOv2(nn.Module):
             self.reduced,
             self.reorg,
             self.merged,
-            self.norm,
-            self.form,
-            self.dtype,
+            self.layers,
             name="head",
         )
-        x, seen = head(endpoints, train)
-        raw = wide(x).reshape(*x.shape[:3], len(self.priors), -1)
-        seen = jnp.broadcast_to(seen, (image.shape[0],))
-        return {"raw": raw, "boxes": self._decode(raw), "sizes": sizes, "seen": seen}
+        endpoints = self.backbone(images, train=train, keys=keys)
+        return self.split(*head(endpoints, train=train))
 
-    def loss(
-        self, outputs: dict, targets: Targets, valid: Bool[Array, "b"]
-    ) -> dict[str, tuple[Array, Array]]:
-        """'box', 'object', 'noobject', 'class' and, with a warm-up, 'prior': sums over
-        predictions, means over images."""
-        boxes, labels, present = yolo.objects(targets)
-        given = outputs["raw"], boxes, labels, present, outputs["seen"]
-        return yolo.total(jax.vmap(self._terms)(*given), valid)
+    def split(self, prediction_map: Float[Array, "b h w o"], seen: Float[Array, ""]) -> Outputs:
+        """Names the numbers of the head's map; see `__call__`."""
+        maps = (prediction_map,)
+        return {
+            "prediction_maps": maps,
+            **yolo.split_maps(maps, (len(self.priors),)),
+            "anchors": self._scale(prediction_map.shape[1:3]).anchors(),
+            "seen": jnp.broadcast_to(seen, (prediction_map.shape[0],)),
+        }
 
-    def detect(self, outputs: dict) -> Detections:
-        """The best boxes; a score is objectness times class probability."""
-        raw = outputs["raw"]
-        flat = raw.reshape(raw.shape[0], -1, raw.shape[-1])
-        scores = nn.sigmoid(flat[..., 4:5]) * nn.softmax(flat[..., 5:])
-        limits = self.score, self.nms, self.candidates, self.top
-        return yolo.select(outputs["boxes"], scores, outputs["sizes"], *limits)
+    def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
+        """Computes 'box', 'object', 'noobject', 'class' and, with a warm-up, 'prior'.
+
+        Each is a sum over predictions, and a mean over images.
+        """
+        gt_boxes, gt_labels, gt_valid = yolo.objects(targets)
+        scale = self._scale(outputs["prediction_maps"][0].shape[1:3])
+        (predictions,) = yolo.predictions(outputs, [scale.count])
+        prior_idxs = yolo.best_priors(gt_boxes, scale.priors)
+
+        def per_image(predictions, gt_boxes, gt_labels, gt_valid, prior_idxs, seen):
+            assignment = scale.assign(gt_boxes, gt_valid, prior_idxs)
+            terms = self._losses(scale, predictions, assignment, gt_boxes, gt_labels)
+            if self.warm_up:
+                free = ~scale.positive_mask(assignment)
+                prior_loss = self._prior_loss(scale, predictions.box_deltas, free)
+                terms["prior"] = jnp.where(seen < self.warm_up, _PRIOR_WEIGHT * prior_loss, 0)
+            return terms
+
+        gt = gt_boxes, gt_labels, gt_valid, prior_idxs
+        return yolo.sum_images(jax.vmap(per_image)(predictions, *gt, outputs["seen"]), valid)
+
+    def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
+        """Selects the best boxes; a score is objectness times class probability."""
+        objectness = nn.sigmoid(outputs["objectness_logits"])
+        scores = objectness[..., None] * nn.softmax(outputs["class_logits"])
+        limits = self.score_threshold, self.nms_threshold, self.pre_nms_top_k, self.max_detections
+        return select_detections(self.decode(outputs), scores, sizes, *limits)
+
+    def decode(self, outputs: Outputs) -> Float[Array, "b a 4"]:
+        """Returns the boxes, xyxy in pixels."""
+        scale = self._scale(outputs["prediction_maps"][0].shape[1:3])
+        return jax.vmap(lambda deltas: self._decode(scale, deltas))(outputs["box_deltas"])
 
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
-        """The priors around the centres of their cells, for an image of that size."""
-        grid = (height // self.stride, width // self.stride)
-        return yolo.anchors(self._sides, grid, self.stride)
+        """Returns the priors around the centres of their cells, xyxy in pixels."""
+        return self._scale((height // self.stride, width // self.stride)).anchors()
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
-        """The object that each prior answers for, or -1; those to ignore depend on predictions."""
-        boxes, _, present = yolo.objects(targets)
-        grid = (height // self.stride, width // self.stride)
+        """Returns the object of each prior, or -1; those to ignore depend on predictions."""
+        gt_boxes, _, gt_valid = yolo.objects(targets)
+        scale = self._scale((height // self.stride, width // self.stride))
 
-        def one(boxes, present):
-            placed = self._placed(boxes, present, grid)
-            return yolo.owner(placed, grid[0] * grid[1] * len(self.priors))
+        def per_image(gt_boxes, gt_valid, prior_idxs):
+            return scale.matched_idxs(scale.assign(gt_boxes, gt_valid, prior_idxs))
 
-        return jax.vmap(one)(boxes, present)
+        return jax.vmap(per_image)(gt_boxes, gt_valid, yolo.best_priors(gt_boxes, scale.priors))
 
     @property
     def stride(self) -> int:
         """Pixels per cell."""
         return self.backbone.strides[self.endpoint]
 
-    @property
-    def _sides(self) -> Float[Array, "a 2"]:
-        """The priors in pixels."""
-        return jnp.array(self.priors, jnp.float32) * self.stride
+    def _scale(self, grid: tuple[int, int]) -> Scale:
+        priors = jnp.array(self.priors, jnp.float32) * self.stride
+        return Scale(grid, self.stride, priors)
 
-    def _placed(self, boxes, present, grid):
-        prior = assign.best_prior(boxes[:, 2:] - boxes[:, :2], self._sides)
-        return yolo.place(boxes, present, prior, grid, self.stride, len(self.priors))
-
-    def _decode(self, raw: Float[Array, "b h w a k"]) -> Float[Array, "b h*w*a 4"]:
+    def _decode(self, scale, box_deltas):
         if self.location == "direct":
-            return yolo.decode(raw, self._sides, self.stride)
-        anchors = self.anchors(raw.shape[1] * self.stride, raw.shape[2] * self.stride)
-        deltas = raw[..., :4].reshape(raw.shape[0], -1, 4)
-        return jax.vmap(lambda d: box_ops.decode(d, anchors, (1.0, 1.0, 1.0, 1.0)))(deltas)
+            return scale.decode(box_deltas)
+        return box_ops.decode(box_deltas, scale.anchors(), _UNWEIGHTED)
 
-    def _box_loss(self, rows, index, truth, mask, grid):
-        """Of the predictions `index`, whose raw outputs are `rows`, against boxes."""
+    def _box_loss(self, scale, box_deltas, index, boxes, mask):
+        """Computes the loss of predictions `index` against boxes, (m,)."""
         if self.location == "direct":
-            cells = yolo_cells(grid, len(self.priors))[index]
-            sides = self._sides[index % len(self.priors)]
-            target = box_ops.encode_yolo(truth, cells, sides, float(self.stride))
-            return yolo.box_loss(rows[:, :4], target, mask)
-        anchors = self.anchors(grid[0] * self.stride, grid[1] * self.stride)[index]
-        target = box_ops.encode(truth, anchors, (1.0, 1.0, 1.0, 1.0))
-        difference = jnp.where(mask[:, None], rows[:, :4] - target, 0)
+            return yolo.box_loss(box_deltas, scale.encode(boxes, index), mask)
+        box_targets = box_ops.encode(boxes, scale.anchors()[index], _UNWEIGHTED)
+        difference = jnp.where(mask[:, None], box_deltas - box_targets, 0)
         return 0.5 * (difference * difference).sum(1)
 
-    def _terms(self, raw, truth, labels, present, seen):
-        """One image's terms."""
-        grid = raw.shape[:2]
-        flat = raw.reshape(-1, raw.shape[-1])
-        boxes = jax.lax.stop_gradient(self._decode(raw[None])[0])
-        placed = self._placed(truth, present, grid)
-        index, mask = placed.index, placed.last
-        free = ~yolo.owned(placed, len(flat))
+    def _prior_loss(self, scale, box_deltas, mask):
+        everywhere, anchors = jnp.arange(scale.count), scale.anchors()
+        return self._box_loss(scale, box_deltas, everywhere, anchors, mask).sum()
 
-        rows = flat[index]
-        height, width = grid[0] * self.stride, grid[1] * self.stride
-        small = 2 - box_ops.area(truth) / (height * width)
-        right = box_ops.iou(boxes[index], truth) if self.rescore else jnp.ones_like(small)
-        background = free & (yolo.best_overlap(boxes, truth, present) <= self.ignore)
-        entropy = losses.binary_cross_entropy
-        empty = entropy(flat[:, 4], jnp.zeros_like(flat[:, 4]), background).sum()
-        found = yolo.divergence(rows[:, 4], right, mask).sum()
-        box = (small * self._box_loss(rows, index, truth, mask, grid)).sum()
-        terms = {
-            "box": self.box_weight * box,
-            "object": self.object_weight * found,
-            "noobject": self.noobject_weight * empty,
-            "class": self.class_weight * losses.cross_entropy(rows[:, 5:], labels, 0.0, mask).sum(),
+    def _losses(self, scale, predictions, assignment, gt_boxes, gt_labels):
+        """Computes one image's terms."""
+        index, positive = assignment.index, assignment.last
+        boxes = lax.stop_gradient(self._decode(scale, predictions.box_deltas))
+        background = ~scale.positive_mask(assignment)
+        background &= yolo.max_iou(boxes, gt_boxes, assignment.valid) <= self.ignore_iou
+
+        matched = predictions.at(index)
+        size_weight = 2 - box_ops.area(gt_boxes) / scale.area
+        box_loss = self._box_loss(scale, matched.box_deltas, index, gt_boxes, positive)
+        target = jnp.ones_like(size_weight)
+        if self.objectness_target == "iou":
+            target = box_ops.iou(boxes[index], gt_boxes)
+        objectness = predictions.objectness_logits
+        noobject_loss = loss_ops.binary_cross_entropy(
+            objectness, jnp.zeros_like(objectness), background
+        )
+        class_loss = loss_ops.cross_entropy(matched.class_logits, gt_labels, 0.0, positive)
+        object_loss = yolo.divergence(matched.objectness_logits, target, positive)
+        return {
+            "box": self.box_loss_weight * (size_weight * box_loss).sum(),
+            "object": self.object_loss_weight * object_loss.sum(),
+            "noobject": self.noobject_loss_weight * noobject_loss.sum(),
+            "class": self.class_loss_weight * class_loss.sum(),
         }
-        if self.warm_up:
-            everywhere, anchors = jnp.arange(len(flat)), self.anchors(height, width)
-            drawn = self._box_loss(flat, everywhere, anchors, free, grid)
-            terms["prior"] = jnp.where(seen < self.warm_up, 0.01 * drawn.sum(), 0)
-        return terms
 
 
 class Head(nn.Module):
@@ -241,19 +258,16 @@ class Head(nn.Module):
     convs: tuple[int, ...]
     passthrough: str
     reduced: int
-    reorg: str
+    reorg: Literal["space_to_depth", "darknet"]
     merged: int
-    norm: Norm = "sync"
-    form: Form = "torch"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self, endpoints: dict[str, Array], train: bool = False
+        self, endpoints: Endpoints, *, train: bool = False
     ) -> tuple[Float[Array, "b h w o"], Float[Array, ""]]:
         def unit(x, features, kernel, name):
-            parts = self.norm, self.form, self.dtype
-            return ConvLeaky(features, kernel, 1, *parts, name=name)(x, train)
+            return conv_leaky(features, kernel, layers=self.layers, name=name)(x, train=train)
 
         x = endpoints[self.endpoint]
         for i, features in enumerate(self.convs, start=1):
@@ -265,7 +279,7 @@ class Head(nn.Module):
             x = jnp.concatenate([coarse.astype(x.dtype), x], -1)
         if self.merged:
             x = unit(x, self.merged, 3, "merged")
-        predict = Conv(self.outputs, dtype=self.dtype, kernel_init=SMALL_NORMAL, name="predict")
+        predict = Conv(self.outputs, kernel_init=small_normal, layers=self.layers, name="predict")
         seen = self.variable("counters", "seen", jnp.zeros, (), jnp.float32)
         before = seen.value
         if train and not self.is_initializing():
@@ -274,14 +288,14 @@ class Head(nn.Module):
 
 
 def space_to_depth(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 4*c"]:
-    """Each 2×2 square of pixels as one, its pixels in row-major order, channels innermost."""
+    """Makes each 2×2 square of pixels one, its pixels in row-major order, channels innermost."""
     b, h, w, c = x.shape
     x = x.reshape(b, h // 2, 2, w // 2, 2, c).transpose(0, 1, 3, 2, 4, 5)
     return x.reshape(b, h // 2, w // 2, 4 * c)
 
 
 def darknet_reorg(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 4*c"]:
-    """What Darknet's reorg layer computes.
+    """Computes Darknet's reorg layer.
 
     It takes the memory of (c, h, w) for one of (c / 4, 2h, 2w), gathers each 2×2 square of that
     into channels, and takes the result for one of (4c, h / 2, w / 2).
@@ -293,22 +307,16 @@ def darknet_reorg(x: Float[Array, "b h w c"]) -> Float[Array, "b h//2 w//2 4*c"]
 
 
 def YOLOv2Tiny(
-    num_classes: int = 20,
-    norm: Norm = "sync",
-    form: Form = "torch",
-    priors: Priors = VOC_PRIORS_TINY,
-    dtype: str = "float32",
+    num_classes: int = 20, priors: Priors = VOC_PRIORS_TINY, layers: Layers = Layers()
 ) -> YOLOv2:
-    """Darknet's yolov2-tiny-voc: a plain backbone, one convolution, no passthrough."""
+    """Makes Darknet's yolov2-tiny-voc: a plain backbone, one convolution, no passthrough."""
     return YOLOv2(
-        Darknet(TINY, TINY_POOLS, norm=norm, form=form, dtype=dtype),
+        Darknet(TINY, TINY_POOLS, layers=layers),
         num_classes,
         "stage7",
         priors,
         convs=(1024,),
         passthrough="",
         merged=0,
-        norm=norm,
-        form=form,
-        dtype=dtype,
+        layers=layers,
     )

@@ -1,43 +1,44 @@
 """YOLOv3: An Incremental Improvement (Redmon & Farhadi 2018, arXiv:1804.02767).
 
-Three scales predict from one backbone, each with its own three of nine priors; classes are logistic.
+Three scales predict from one backbone, each with three priors of its own; classes are logistic.
 The loss is Darknet's: an object belongs to the one prior, of all nine, whose shape is nearest; its
 objectness is 1, that of other predictions 0, unless they overlap an object by more than 0.7.
 """
 
+import functools
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Bool, Float, Int, Key
+from jax import lax
+from jaxtyping import Array, Float, Int
 
-from vision_jax.models.classifiers.classifier import SMALL_NORMAL
 from vision_jax.models.classifiers.darknet import (
     TINY,
     TINY_POOLS,
-    ConvLeaky,
     Darknet,
-    Form,
     ResidualDarknet,
+    conv_leaky,
 )
 from vision_jax.models.detectors import yolo
-from vision_jax.models.detectors.rpn import wide
-from vision_jax.models.layers.blocks import Conv, Norm
-from vision_jax.ops import assign, losses
+from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.selection import select_detections
+from vision_jax.models.detectors.yolo import Priors, Scale
+from vision_jax.models.layers import Conv, Endpoints, Images, Keys, Layers, small_normal
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.anchors import yolo_cells
-from vision_jax.structs import Detections, Targets
+from vision_jax.ops import losses as loss_ops
+from vision_jax.structs import Detections, Targets, Terms
 
-Number = int | float
-COCO_PRIORS: tuple[tuple[Number, Number], ...] = (
+COCO_PRIORS: Priors = (
     (10, 13), (16, 30), (33, 23), (30, 61), (62, 45), (59, 119), (116, 90), (156, 198), (373, 326)
 )  # fmt: skip
-COCO_PRIORS_TINY: tuple[tuple[Number, Number], ...] = (
+COCO_PRIORS_TINY: Priors = (
     (10, 14), (23, 27), (37, 58), (81, 82), (135, 169), (344, 319)
 )  # fmt: skip
 
 
-class YOLOv3(nn.Module):
-    """The detector.
+class YOLOv3(DetectorModule):
+    """The detector: every cell of three scales' grids refines and classifies its scale's priors.
 
     Fields:
       backbone: with an endpoint per scale.
@@ -49,20 +50,19 @@ class YOLOv3(nn.Module):
         by a 1×1 convolution to `lateral` features and up to twice the resolution, to the next.
       out: features of the 3×3 convolution before each scale's predictions.
       lateral: see `neck`; one less than scales.
-      norm, form: of the convolutions beside the backbone; see `models.darknet.ConvLeaky`.
-      ignore: a prediction that overlaps an object by more than this need not be background.
+      ignore_iou: a prediction that overlaps an object by more than this need not be background.
       smoothing: share of a class target that is spread evenly (Zhang et al. 2019, section 3.3).
-      score: detections with a lower one are dropped.
-      nms: greatest IoU of two detections of one class.
-      candidates: boxes per class that enter non-maximum suppression.
-      top: detections per image.
-      dtype: compute dtype.
+      score_threshold: detections have a greater score.
+      nms_threshold: IoU above which a detection suppresses a lesser one of its class.
+      pre_nms_top_k: boxes per class that enter the suppression; None is all.
+      max_detections: slots per image.
+      layers: how the layers beside the backbone normalise and compute.
     """
 
     backbone: nn.Module = ResidualDarknet()
     num_classes: int = 80
     endpoints: tuple[str, ...] = ("stage5", "stage4", "stage3")
-    priors: tuple[tuple[Number, Number], ...] = COCO_PRIORS
+    priors: Priors = COCO_PRIORS
     masks: tuple[tuple[int, ...], ...] = ((6, 7, 8), (3, 4, 5), (0, 1, 2))
     neck: tuple[tuple[int, ...], ...] = (
         (512, 1024, 512, 1024, 512),
@@ -71,143 +71,138 @@ class YOLOv3(nn.Module):
     )
     out: tuple[int, ...] = (1024, 512, 256)
     lateral: tuple[int, ...] = (256, 128)
-    norm: Norm = "sync"
-    form: Form = "torch"
-    ignore: float = 0.7
+    ignore_iou: float = 0.7
     smoothing: float = 0.0
-    score: float = 0.005
-    nms: float = 0.45
-    candidates: int | None = 400
-    top: int = 100
-    dtype: str = "float32"
+    score_threshold: float = 0.005
+    nms_threshold: float = 0.45
+    pre_nms_top_k: int | None = 400
+    max_detections: int = 100
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
         self,
-        image: Float[Array, "b h w c"],
-        sizes: Float[Array, "b 2"],
+        images: Images,
+        sizes: Sizes,
         targets: Targets | None = None,
-        keys: Key[Array, "b"] | None = None,
+        *,
         train: bool = False,
-    ) -> dict[str, Array | tuple[Array, ...]]:
-        """Outputs; the coarsest scale first.
+        keys: Keys = None,
+    ) -> Outputs:
+        """Finds the outputs of all scales, the coarsest first.
 
-        raw: per scale (b, h, w, priors, 5 + classes): tx, ty, tw, th, objectness, classes, all
-          before any activation.
-        boxes (b, n, 4): xyxy in pixels of the network's input, all scales in one.
-        sizes (b, 2): as given.
+        prediction_maps: per scale (b, h, w, priors * (5 + classes)), before any activation.
+        box_deltas (b, a, 4), objectness_logits (b, a), class_logits (b, a, classes): the same
+          numbers, all scales in one; the deltas are tx, ty, tw, th.
+        anchors (a, 4): the priors around the centres of their cells, xyxy in pixels.
         """
-        endpoints = self.backbone(image, train, keys)
+        endpoints = self.backbone(images, train=train, keys=keys)
         head = Head(
             self.endpoints,
             tuple(len(mask) * (5 + self.num_classes) for mask in self.masks),
             self.neck,
             self.out,
             self.lateral,
-            self.norm,
-            self.form,
-            self.dtype,
+            self.layers,
             name="head",
         )
-        raw = tuple(
-            wide(x).reshape(*x.shape[:3], len(mask), -1)
-            for x, mask in zip(head(endpoints, train), self.masks, strict=True)
-        )
-        levels = zip(raw, self.masks, self.strides, strict=True)
-        boxes = [yolo.decode(x, self._priors(mask), stride) for x, mask, stride in levels]
-        return {"raw": raw, "boxes": jnp.concatenate(boxes, 1), "sizes": sizes}
+        return self.split(head(endpoints, train=train))
 
-    def loss(
-        self, outputs: dict, targets: Targets, valid: Bool[Array, "b"]
-    ) -> dict[str, tuple[Array, Array]]:
-        """'box', 'object', 'noobject' and 'class': sums over predictions, means over images."""
-        boxes, labels, present = yolo.objects(targets)
-        sides = boxes[..., 2:] - boxes[..., :2]
-        prior = jax.vmap(assign.best_prior, (0, None))(sides, self._priors(range(self._count)))
+    def split(self, prediction_maps: tuple[Float[Array, "b _ _ _"], ...]) -> Outputs:
+        """Names the numbers of the scales' maps; see `__call__`."""
+        scales = self._scales([x.shape[1:3] for x in prediction_maps])
+        return {
+            "prediction_maps": prediction_maps,
+            **yolo.split_maps(prediction_maps, tuple(len(mask) for mask in self.masks)),
+            "anchors": jnp.concatenate([scale.anchors() for scale in scales]),
+        }
+
+    def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
+        """Computes 'box', 'object', 'noobject' and 'class'.
+
+        Each is a sum over predictions, and a mean over images.
+        """
+        gt_boxes, gt_labels, gt_valid = yolo.objects(targets)
+        scales = self._scales([x.shape[1:3] for x in outputs["prediction_maps"]])
+        predictions = yolo.predictions(outputs, [scale.count for scale in scales])
+        prior_idxs = self._best_priors(gt_boxes)
         terms: dict[str, Array] = {}
-        for raw, mask, stride in zip(outputs["raw"], self.masks, self.strides, strict=True):
+        for scale, mask, scale_predictions in zip(scales, self.masks, predictions, strict=True):
+            per_image = functools.partial(self._losses, scale, mask)
+            gt = gt_boxes, gt_labels, gt_valid, prior_idxs
+            losses = jax.vmap(per_image)(scale_predictions, *gt)
+            terms = {name: terms.get(name, 0) + value for name, value in losses.items()}
+        return yolo.sum_images(terms, valid)
 
-            def one(raw, boxes, labels, present, prior, mask=mask, stride=stride):
-                return self._level(raw, boxes, labels, present, prior, mask, stride)
+    def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
+        """Selects the best boxes; a score is objectness times class probability."""
+        objectness = nn.sigmoid(outputs["objectness_logits"])
+        scores = objectness[..., None] * nn.sigmoid(outputs["class_logits"])
+        limits = self.score_threshold, self.nms_threshold, self.pre_nms_top_k, self.max_detections
+        return select_detections(self.decode(outputs), scores, sizes, *limits)
 
-            level = jax.vmap(one)(raw, boxes, labels, present, prior)
-            terms = {name: terms.get(name, 0) + value for name, value in level.items()}
-        return yolo.total(terms, valid)
-
-    def detect(self, outputs: dict) -> Detections:
-        """The best boxes; a score is objectness times class probability."""
-        flat = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in outputs["raw"]]
-        found = nn.sigmoid(jnp.concatenate(flat, 1)[..., 4:])
-        scores = found[..., :1] * found[..., 1:]
-        limits = self.score, self.nms, self.candidates, self.top
-        return yolo.select(outputs["boxes"], scores, outputs["sizes"], *limits)
+    def decode(self, outputs: Outputs) -> Float[Array, "b a 4"]:
+        """Returns the boxes, xyxy in pixels."""
+        scales = self._scales([x.shape[1:3] for x in outputs["prediction_maps"]])
+        predictions = yolo.predictions(outputs, [scale.count for scale in scales])
+        pairs = zip(scales, predictions, strict=True)
+        return jnp.concatenate([jax.vmap(scale.decode)(x.box_deltas) for scale, x in pairs], 1)
 
     def anchors(self, height: int, width: int) -> Float[Array, "a 4"]:
-        """The priors around the centres of their cells, for an image of that size."""
-        levels = zip(self.masks, self.strides, strict=True)
-        return jnp.concatenate(
-            [
-                yolo.anchors(self._priors(mask), (height // stride, width // stride), stride)
-                for mask, stride in levels
-            ]
-        )
+        """Returns the priors around the centres of their cells, xyxy in pixels."""
+        scales = self._scales([(height // stride, width // stride) for stride in self.strides])
+        return jnp.concatenate([scale.anchors() for scale in scales])
 
     def matches(self, targets: Targets, height: int, width: int) -> Int[Array, "b a"]:
-        """The object that each prior answers for, or -1; those to ignore depend on predictions."""
-        boxes, _, present = yolo.objects(targets)
-        sides = boxes[..., 2:] - boxes[..., :2]
-        prior = jax.vmap(assign.best_prior, (0, None))(sides, self._priors(range(self._count)))
-        levels = []
-        for mask, stride in zip(self.masks, self.strides, strict=True):
-            grid = (height // stride, width // stride)
+        """Returns the object of each prior, or -1; those to ignore depend on predictions."""
+        gt_boxes, _, gt_valid = yolo.objects(targets)
+        scales = self._scales([(height // stride, width // stride) for stride in self.strides])
 
-            def one(boxes, present, prior, mask=mask, stride=stride, grid=grid):
-                placed = _placed(boxes, present, prior, mask, grid, stride)
-                return yolo.owner(placed, grid[0] * grid[1] * len(mask))
+        def per_image(gt_boxes, gt_valid, prior_idxs):
+            matched_idxs = []
+            for scale, mask in zip(scales, self.masks, strict=True):
+                assignment = _assign(scale, mask, gt_boxes, gt_valid, prior_idxs)
+                matched_idxs.append(scale.matched_idxs(assignment))
+            return jnp.concatenate(matched_idxs)
 
-            levels.append(jax.vmap(one)(boxes, present, prior))
-        return jnp.concatenate(levels, 1)
+        return jax.vmap(per_image)(gt_boxes, gt_valid, self._best_priors(gt_boxes))
 
     @property
     def strides(self) -> tuple[int, ...]:
         """Pixels per cell of each scale."""
         return tuple(self.backbone.strides[name] for name in self.endpoints)
 
-    @property
-    def _count(self) -> int:
-        return len(self.priors)
+    def _scales(self, grids: list[tuple[int, int]]) -> list[Scale]:
+        priors = [jnp.array([self.priors[i] for i in mask], jnp.float32) for mask in self.masks]
+        return [Scale(*scale) for scale in zip(grids, self.strides, priors, strict=True)]
 
-    def _priors(self, mask) -> Float[Array, "a 2"]:
-        return jnp.array([self.priors[i] for i in mask], jnp.float32)
+    def _best_priors(self, gt_boxes):
+        return yolo.best_priors(gt_boxes, jnp.array(self.priors, jnp.float32))
 
-    def _level(self, raw, truth, labels, present, prior, mask, stride):
-        """One image's terms at one scale."""
-        grid, count = raw.shape[:2], raw.shape[2]
-        flat = raw.reshape(-1, raw.shape[-1])
-        priors, cells = self._priors(mask), yolo_cells(grid, count)
-        boxes = jax.lax.stop_gradient(yolo.decode(raw[None], priors, stride)[0])
-        placed = _placed(truth, present, prior, mask, grid, stride)
-        free = ~yolo.owned(placed, len(flat))
-        free &= yolo.best_overlap(boxes, truth, present) <= self.ignore
+    def _losses(self, scale, mask, predictions, gt_boxes, gt_labels, gt_valid, prior_idxs):
+        """Computes one image's terms at one scale, whose priors are the numbers `mask`."""
+        assignment = _assign(scale, mask, gt_boxes, gt_valid, prior_idxs)
+        index, positive = assignment.index, assignment.last
+        boxes = lax.stop_gradient(scale.decode(predictions.box_deltas))
+        background = ~scale.positive_mask(assignment)
+        background &= yolo.max_iou(boxes, gt_boxes, gt_valid) <= self.ignore_iou
 
-        rows, here = flat[placed.index], cells[placed.index]
-        wanted = box_ops.encode_yolo(truth, here, priors[placed.index % count], float(stride))
-        height, width = grid[0] * stride, grid[1] * stride
-        small = 2 - box_ops.area(truth) / (height * width)
+        matched = predictions.at(index)
+        size_weight = 2 - box_ops.area(gt_boxes) / scale.area
+        box_loss = yolo.box_loss(matched.box_deltas, scale.encode(gt_boxes, index), positive)
         # An object of another class at the same place is one too.
-        together = (placed.index[:, None] == placed.index[None]) & placed.present[None]
-        named = jax.nn.one_hot(labels, self.num_classes)
-        named = jnp.where(together[..., None], named[None], 0).max(1, initial=0)
-        named = (1 - self.smoothing) * named + self.smoothing / self.num_classes
-        mask = placed.last
-        entropy = losses.binary_cross_entropy
+        is_together = (index[:, None] == index[None]) & assignment.valid[None]
+        class_targets = jax.nn.one_hot(gt_labels, self.num_classes)
+        class_targets = jnp.where(is_together[..., None], class_targets[None], 0).max(1, initial=0)
+        class_targets = (1 - self.smoothing) * class_targets + self.smoothing / self.num_classes
+        class_mask = jnp.broadcast_to(positive[:, None], class_targets.shape)
+        objectness, entropy = predictions.objectness_logits, loss_ops.binary_cross_entropy
+        matched_objectness = matched.objectness_logits
         return {
-            "box": (small * yolo.box_loss(rows[:, :4], wanted, mask)).sum(),
-            "object": entropy(rows[:, 4], jnp.ones_like(rows[:, 4]), mask).sum(),
-            "noobject": entropy(flat[:, 4], jnp.zeros_like(flat[:, 4]), free).sum(),
-            "class": entropy(
-                rows[:, 5:], named, jnp.broadcast_to(mask[:, None], named.shape)
-            ).sum(),
+            "box": (size_weight * box_loss).sum(),
+            "object": entropy(matched_objectness, jnp.ones_like(size_weight), positive).sum(),
+            "noobject": entropy(objectness, jnp.zeros_like(objectness), background).sum(),
+            "class": entropy(matched.class_logits, class_targets, class_mask).sum(),
         }
 
 
@@ -223,19 +218,16 @@ class Head(nn.Module):
     neck: tuple[tuple[int, ...], ...]
     out: tuple[int, ...]
     lateral: tuple[int, ...]
-    norm: Norm = "sync"
-    form: Form = "torch"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self, endpoints: dict[str, Array], train: bool = False
+        self, endpoints: Endpoints, *, train: bool = False
     ) -> tuple[Float[Array, "b _ _ _"], ...]:
         def unit(x, features, kernel, name):
-            parts = self.norm, self.form, self.dtype
-            return ConvLeaky(features, kernel, 1, *parts, name=name)(x, train)
+            return conv_leaky(features, kernel, layers=self.layers, name=name)(x, train=train)
 
-        x, found = None, []
+        x, prediction_maps = None, []
         for scale, endpoint in enumerate(self.endpoints, start=1):
             y = endpoints[endpoint]
             if x is not None:
@@ -246,29 +238,21 @@ class Head(nn.Module):
                 y = unit(y, features, 1 if i % 2 else 3, f"scale{scale}_conv{i}")
             x = y
             y = unit(y, self.out[scale - 1], 3, f"scale{scale}_out")
-            predict = Conv(
-                self.outputs[scale - 1],
-                dtype=self.dtype,
-                kernel_init=SMALL_NORMAL,
-                name=f"scale{scale}_predict",
-            )
-            found.append(predict(y))
-        return tuple(found)
+            outputs, name = self.outputs[scale - 1], f"scale{scale}_predict"
+            predict = Conv(outputs, kernel_init=small_normal, layers=self.layers, name=name)
+            prediction_maps.append(predict(y))
+        return tuple(prediction_maps)
 
 
 def YOLOv3Tiny(
-    num_classes: int = 80,
-    norm: Norm = "sync",
-    form: Form = "torch",
-    priors: tuple[tuple[Number, Number], ...] = COCO_PRIORS_TINY,
-    dtype: str = "float32",
+    num_classes: int = 80, priors: Priors = COCO_PRIORS_TINY, layers: Layers = Layers()
 ) -> YOLOv3:
-    """Darknet's yolov3-tiny: two scales on a plain backbone.
+    """Makes Darknet's yolov3-tiny: two scales on a plain backbone.
 
     Darknet gives its second scale priors 0, 1, 2, its first 3, 4, 5.
     """
     return YOLOv3(
-        Darknet(TINY, TINY_POOLS, norm=norm, form=form, dtype=dtype),
+        Darknet(TINY, TINY_POOLS, layers=layers),
         num_classes,
         endpoints=("stage7", "stage5"),
         priors=priors,
@@ -276,14 +260,11 @@ def YOLOv3Tiny(
         neck=((256,), ()),
         out=(512, 256),
         lateral=(128,),
-        norm=norm,
-        form=form,
-        dtype=dtype,
+        layers=layers,
     )
 
 
-def _placed(truth, present, prior, mask, grid, stride):
-    """The objects whose prior is one of the scale's."""
-    is_mine = prior[:, None] == jnp.array(mask)[None]
-    mine = present & is_mine.any(1)
-    return yolo.place(truth, mine, is_mine.argmax(1), grid, stride, len(mask))
+def _assign(scale, mask, gt_boxes, gt_valid, prior_idxs):
+    """Assigns the objects whose prior is one of the scale's, the numbers `mask`."""
+    is_of_scale = prior_idxs[:, None] == jnp.array(mask)[None]
+    return scale.assign(gt_boxes, gt_valid & is_of_scale.any(1), is_of_scale.argmax(1))

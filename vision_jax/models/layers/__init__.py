@@ -4,7 +4,6 @@ from vision_jax.models.layers.arrays import (
     Endpoints,
     Images,
     Keys,
-    at_least_float32,
     channelwise,
     compute_dtype,
     last_map,
@@ -27,13 +26,15 @@ from vision_jax.models.layers.norm import (
     shards,
 )
 from vision_jax.models.layers.residual import residual_add, residual_relu
-from vision_jax.models.layers.settings import Layers
+from vision_jax.models.layers.settings import NO_NORM, Layers, layers_of, norms
 from vision_jax.models.layers.variants import variant
+from vision_jax.ops.dtypes import at_least_float32
 
 __all__ = [
     "DEVICE_AXIS",
     "FOLDED",
     "HEAD_LAYER",
+    "NO_NORM",
     "BatchNorm",
     "Conv",
     "ConvNorm",
@@ -53,7 +54,9 @@ __all__ = [
     "he_fan_in",
     "he_fan_out",
     "last_map",
+    "layers_of",
     "norm",
+    "norms",
     "residual_add",
     "residual_relu",
     "shards",

@@ -1,4 +1,4 @@
-"""The arrays that layers and networks take, and how their dtype and shape are looked at."""
+"""The types of arrays that layers and networks take, and checks of their dtypes and shapes."""
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -8,17 +8,13 @@ from vision_jax.config import UserError
 
 Images = Float[Array, "b h w c"]
 Keys = Key[Array, "b"] | None  # one random key per example; needed in training by what draws
-Endpoints = dict[str, Array | tuple[Array, ...]]  # feature maps by the paper's names
+# A network's outputs: feature maps by the paper's names, `logits`, …
+Endpoints = dict[str, Array | tuple[Array, ...]]
 
 
 def compute_dtype(dtype: str, parameter: Array) -> jnp.dtype:
     """Returns the dtype to compute in: `dtype`, or float64 where the parameters are float64."""
     return jnp.dtype("float64" if parameter.dtype == jnp.float64 else dtype)
-
-
-def at_least_float32(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """Casts to float32 what is narrower: boxes and losses are no matter for half precision."""
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
 
 
 def channelwise(vector: Float[Array, "c"]) -> Float[Array, "1 1 1 c"]:
@@ -32,16 +28,22 @@ def last_map(endpoints: Endpoints) -> Images:
 
 
 def check_parameter(module: nn.Module, name: str, shape: tuple[int, ...], channels: int) -> None:
-    """Compares a parameter that is given with the shape that the input asks for.
+    """Compares a parameter's shape, if it exists already, with the one that an input asks for.
+
+    Args:
+      module: the layer that owns the parameter.
+      name: the parameter's.
+      shape: that the input asks for.
+      channels: of the input, for the message.
 
     Raises:
-      UserError: they differ; one line where flax would raise a page.
+      UserError: the shapes differ; one line where flax would raise a page.
     """
     if not module.has_variable("params", name):
         return
-    found = module.get_variable("params", name).shape
-    if found != shape:
+    actual = module.get_variable("params", name).shape
+    if actual != shape:
         path = "/".join(module.path)
         raise UserError(
-            f"{path}: an input of {channels} channels needs weights of shape {shape}, not {found}"
+            f"{path}: an input of {channels} channels needs weights of shape {shape}, not {actual}"
         )

@@ -7,15 +7,21 @@ from jaxtyping import Array, Float, Key
 
 from vision_jax.models.layers.arrays import Images, Keys
 
-# Heads number their dropout layers from here, backbones theirs from 0.
-HEAD_LAYER = 1000
+HEAD_LAYER = 1000  # heads number their dropout layers from here, backbones theirs from 0
 
 
 class Dropout(nn.Module):
-    """Dropout (Srivastava et al. 2014) by per-example keys.
+    """Dropout (Srivastava et al. 2014) by per-example keys; values are scaled in training.
 
-    Each example's mask follows from its own key and from `layer`, a number that differs between a
-    model's dropout layers, so it does not depend on how a batch is spread over devices.
+    Each example's mask follows from its own key and from `layer`, so it does not depend on how a
+    batch is spread over devices.
+
+    Fields:
+      rate: probability of dropping a value.
+      layer: a number that differs between a network's dropout layers.
+
+    Raises:
+      ValueError: training without keys.
     """
 
     rate: float
@@ -37,8 +43,15 @@ class Dropout(nn.Module):
 class StochasticDepth(nn.Module):
     """Drops a residual branch for whole examples (Huang et al. 2016), by per-example keys.
 
-    A kept branch is divided by the probability of keeping it, so evaluation needs no change (the
+    A branch that stays is divided by its probability of staying, so evaluation needs no change (the
     paper scales in evaluation instead, which is the same network up to that factor).
+
+    Fields:
+      rate: probability of dropping an example's branch.
+      layer: a number that differs between a network's branches.
+
+    Raises:
+      ValueError: training without keys.
     """
 
     rate: float
@@ -52,15 +65,15 @@ class StochasticDepth(nn.Module):
         def draw(key):
             return jax.random.bernoulli(jax.random.fold_in(key, self.layer), keep)
 
-        kept = jax.vmap(draw)(required(keys, "stochastic depth"))
-        return jnp.where(kept[:, None, None, None], x / keep, 0)
+        stays = jax.vmap(draw)(required(keys, "stochastic depth"))
+        return jnp.where(stays[:, None, None, None], x / keep, 0)
 
 
 def required(keys: Keys, what: str) -> Key[Array, "b"]:
-    """Returns the keys that a layer draws with.
+    """Returns the keys that a layer draws with, unless there are none.
 
     Raises:
-      ValueError: there are none; names `what` needs them.
+      ValueError: there are none; the message says that `what` needs them.
     """
     if keys is None:
         raise ValueError(f"{what} in training needs keys: one random key per example, shape (b,)")

@@ -73,28 +73,30 @@ class BatchNorm(nn.Module):
         return y.astype(compute_dtype(self.layers.dtype, scale))
 
     def gain(self, scale: Float[Array, "c"], var: Float[Array, "c"]) -> Float[Array, "c"]:
-        """Returns the factor of centred values."""
+        """Computes the factor that centred values are multiplied by."""
         if self.layers.norm_form == "torch":
             return scale * lax.rsqrt(var + self.layers.eps)
         # The root's slope at 0 is infinite; a map without variance has no gradient through it.
-        some = var > 0
-        return scale / (jnp.where(some, jnp.sqrt(jnp.where(some, var, 1)), 0) + self.layers.eps)
+        positive = var > 0
+        root = jnp.where(positive, jnp.sqrt(jnp.where(positive, var, 1)), 0)
+        return scale / (root + self.layers.eps)
 
     def _statistics(self, x, dtype):
-        """Returns mean, biased variance and count.
+        """Returns the batch's mean, biased variance and count of values per channel.
 
         Devices hold equal shares, so the batch's variance is the mean of theirs and of their means'
         spread.
         """
         (mean, var), count = moments(x.astype(dtype)), x.size // x.shape[-1]
         if self.layers.norm == "sync" and _is_bound(DEVICE_AXIS):
-            own = mean
-            mean = lax.pmean(own, DEVICE_AXIS)
-            var = lax.pmean(var + lax.square(own - mean), DEVICE_AXIS)
+            local_mean = mean
+            mean = lax.pmean(local_mean, DEVICE_AXIS)
+            var = lax.pmean(var + lax.square(local_mean - mean), DEVICE_AXIS)
             count *= lax.axis_size(DEVICE_AXIS)
         return mean, var, count
 
     def _running(self, old, new):
+        """Updates a running average."""
         share = self.layers.momentum
         return share * old + (1 - share) * lax.stop_gradient(new)
 
@@ -124,7 +126,7 @@ class GroupNorm(nn.Module):
 
 
 def norm(layers: Layers, name: str, *, zero_scale: bool = False) -> Callable[..., Images]:
-    """Makes the normalisation of `layers`, a submodule called `name`: `(x, train=…) → x`.
+    """Makes a network's normalisation layer, a submodule called `name`: `(x, *, train) → x`.
 
     Args:
       layers: the network's settings; with norm 'none' nothing is made, and x returned.
@@ -132,13 +134,13 @@ def norm(layers: Layers, name: str, *, zero_scale: bool = False) -> Callable[...
       zero_scale: start with scale 0, so that a residual branch starts as nothing.
     """
     if layers.norm == "none":
-        return lambda x, train=False: x
+        return lambda x, *, train=False: x
     if layers.norm == "group":
         return GroupNorm(zero_scale=zero_scale, layers=layers, name=name)
     if layers.norm != "position":
         return BatchNorm(zero_scale, layers, name=name)
     flat = BatchNorm(zero_scale, layers.replace(norm="sync"), name=name)
-    return lambda x, train=False: flat(x.reshape(len(x), 1, 1, -1), train=train).reshape(x.shape)
+    return lambda x, *, train=False: flat(x.reshape(len(x), 1, 1, -1), train=train).reshape(x.shape)
 
 
 def shards() -> int:

@@ -10,10 +10,10 @@ from vision_jax.kernels.materialize import materialize, materialize_relu
 
 
 def residual_add(x: Float[Array, "*d"], branch: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """Computes x + branch, in the branch's dtype."""
+    """Computes x + branch in the branch's dtype, stored."""
     return materialize(x.astype(branch.dtype) + branch)
 
 
 def residual_relu(x: Float[Array, "*d"], branch: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """Computes max(x + branch, 0), in the branch's dtype."""
+    """Computes max(x + branch, 0) in the branch's dtype, stored."""
     return materialize_relu(x.astype(branch.dtype) + branch)

@@ -1,13 +1,16 @@
 """The settings that all layers of a network share: how they normalise, and in what precision."""
 
 import dataclasses
-from typing import Literal, get_args
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 from vision_jax.config import UserError, suggest
 
-NormKind = Literal["sync", "local", "frozen", "position", "group", "none"]
-NORM_KINDS: tuple[str, ...] = get_args(NormKind)
-DTYPES = ("float32", "bfloat16", "float16", "float64")
+KNOWN = {  # the values that a setting can have
+    "norm": ("sync", "local", "frozen", "position", "group", "none"),
+    "dtype": ("float32", "bfloat16", "float16", "float64"),
+    "norm_form": ("torch", "darknet"),
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,17 +32,18 @@ class Layers:
         variance in training too, as the framework Darknet does (eps 1e-6, momentum 0.99).
 
     Raises:
-      UserError: an unknown norm or dtype.
+      UserError: an unknown norm, dtype or form.
     """
 
-    norm: NormKind = "sync"
+    norm: str = "sync"
     eps: float = 1e-5
     momentum: float = 0.9
     dtype: str = "float32"
-    norm_form: Literal["torch", "darknet"] = "torch"
+    norm_form: str = "torch"
 
     def __post_init__(self):
-        for name, value, known in (("norm", self.norm, NORM_KINDS), ("dtype", self.dtype, DTYPES)):
+        for name, known in KNOWN.items():
+            value = getattr(self, name)
             if value not in known:
                 raise UserError(f"unknown {name} {value!r}{suggest(value, known)}")
 
@@ -50,3 +54,27 @@ class Layers:
     def without_norm(self) -> "Layers":
         """Returns the settings for a part that normalises nothing."""
         return self.replace(norm="none")
+
+
+NO_NORM = Layers(norm="none")  # networks from before batch normalisation
+
+
+def layers_of(part: Any) -> Iterator[Layers]:
+    """Finds the settings of all layers of a network: its own field, and those of its parts."""
+    if isinstance(part, Layers):
+        yield part
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from layers_of(value)
+    elif isinstance(part, tuple | list):
+        for value in part:
+            yield from layers_of(value)
+    elif dataclasses.is_dataclass(part):
+        for field in dataclasses.fields(part):
+            if field.name != "parent":  # what linen binds a module to lies above it
+                yield from layers_of(getattr(part, field.name))
+
+
+def norms(part: Any) -> set[str]:
+    """Finds the kinds of normalisation in a network, `Layers.norm` of all its layers."""
+    return {layers.norm for layers in layers_of(part)}

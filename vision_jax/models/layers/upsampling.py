@@ -23,32 +23,37 @@ from vision_jax.ops.conv import conv_transpose2d
 from vision_jax.ops.reach import receptive_fields
 
 Kind = Literal["bilinear", "nearest", "nails", "random"]
-TRACED = 256  # side of the image that a backbone is traced with
+TRACE_SIZE = 256  # height and width of the image that a backbone is traced with
 
 
 @dataclasses.dataclass(frozen=True)
 class Grid:
-    """Pixel i of a map looks at the image around its coordinate stride * i + centre."""
+    """Where a map's pixels lie in the image: pixel i at the coordinate stride * i + centre.
+
+    Attributes:
+      stride: image pixels from one pixel to the next, the same along rows and columns.
+      centre: the image coordinate of pixel 0; the image's own pixels have whole coordinates.
+    """
 
     stride: int
     centre: float
 
     def moved(self, pixels: int | float) -> "Grid":
-        """The grid of a map whose pixel 0 is this one's pixel `pixels`."""
+        """Returns the grid of a map whose pixel 0 is this one's pixel `pixels`."""
         return Grid(self.stride, self.centre + self.stride * pixels)
 
 
 @functools.cache
 def grids(backbone: nn.Module, channels: int = 3) -> dict[str, Grid]:
-    """Finds where the pixels of each endpoint lie; the same along rows and columns.
+    """Finds the grid of each endpoint of a backbone from its traced program.
 
     Args:
-      backbone: unbound, with its settings as the field `layers`.
-      channels: of its images.
+      backbone: an unbound module with the field `layers`.
+      channels: number of channels of its images.
     """
     # Statistics of a whole map would say nothing about places.
     backbone = backbone.clone(layers=backbone.layers.without_norm())
-    image = jax.ShapeDtypeStruct((1, TRACED, TRACED, channels), jnp.float32)
+    image = jax.ShapeDtypeStruct((1, TRACE_SIZE, TRACE_SIZE, channels), jnp.float32)
     variables = jax.eval_shape(backbone.init, jax.random.key(0), image)
     fields = receptive_fields(backbone.apply, variables, image)
     return {
@@ -59,45 +64,46 @@ def grids(backbone: nn.Module, channels: int = 3) -> dict[str, Grid]:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """How one grid is brought to a finer one by a transposed convolution.
+    """How a transposed convolution brings a coarse grid to a finer one.
 
     Attributes:
-      ratio: the stride: fine pixels per coarse pixel.
-      width: of the kernel: 2 * ratio, or 2 * ratio - 1 where the coarse pixels' centres lie on the
-        fine pixels' and not between them.
+      stride: fine pixels per coarse pixel.
+      kernel: the kernel's side: 2 * stride, or 2 * stride - 1 where the coarse pixels' centres lie
+        on the fine pixels' and not between them.
       first: the fine map's pixel on which the result's pixel 0 lies; negative outside of it.
     """
 
-    ratio: int
-    width: int
+    stride: int
+    kernel: int
     first: int
 
     @classmethod
     def between(cls, coarse: Grid, fine: Grid) -> "Step":
-        ratio = coarse.stride // fine.stride
-        place = round(2 * (coarse.centre - fine.centre) / fine.stride)  # in half pixels
-        width = 2 * ratio - 1 if place % 2 == 0 else 2 * ratio
-        return cls(ratio, width, (place - (width - 1)) // 2)
+        """Finds the step from one grid to another, whose stride divides the first one's."""
+        stride = coarse.stride // fine.stride
+        half_pixels = round(2 * (coarse.centre - fine.centre) / fine.stride)
+        kernel = 2 * stride - 1 if half_pixels % 2 == 0 else 2 * stride
+        return cls(stride, kernel, (half_pixels - (kernel - 1)) // 2)
 
     def size(self, pixels: int) -> int:
-        """Pixels of the result along an axis."""
-        return self.ratio * (pixels - 1) + self.width
+        """Returns how many pixels `pixels` of the coarse map become along an axis."""
+        return self.stride * (pixels - 1) + self.kernel
 
 
 class Upsample(nn.Module):
-    """A transposed convolution from a map to as many channels, or its fixed form.
+    """A transposed convolution from a map to one of as many channels, learned or fixed.
 
     Fields:
-      ratio, width: as of `Step`.
+      stride, kernel: see `Step`.
       kind: what the kernel is, or begins as: 'bilinear'; 'nearest', which repeats each value;
         'nails', which leaves zeros between the values (bed of nails); 'random', learned only.
-      learned: parameter `kernel` (width, width, c, c), whose channels begin apart; otherwise there
-        are no parameters, and each channel is two matrix products.
+      learned: parameter `kernel` (kernel, kernel, c, c), whose channels begin apart; otherwise
+        there are no parameters, and each channel is two matrix products.
       layers: settings of the learned form; it has no norm.
     """
 
-    ratio: int
-    width: int
+    stride: int
+    kernel: int
     kind: Kind = "bilinear"
     learned: bool = True
     layers: Layers = Layers()
@@ -106,7 +112,7 @@ class Upsample(nn.Module):
     def __call__(
         self, x: Float[Array, "b h w c"], first: tuple[int, int], size: tuple[int, int]
     ) -> Float[Array, "b ho wo c"]:
-        """Rows and columns first … first + size of the result.
+        """Upsamples a map and cuts rows and columns first … first + size out of the result.
 
         Raises:
           UserError: a random kernel that is not learned.
@@ -114,28 +120,28 @@ class Upsample(nn.Module):
         if not self.learned:
             return self._fixed(x, first, size)
         channels = x.shape[-1]
-        shape = (self.width, self.width, channels, channels)
+        shape = (self.kernel, self.kernel, channels, channels)
         kernel = self.param("kernel", self._start, shape)
         dtype = compute_dtype(self.layers.dtype, kernel)
-        y = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.ratio)
+        y = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.stride)
         return y[:, first[0] : first[0] + size[0], first[1] : first[1] + size[1]]
 
     def _start(self, key: Array, shape: tuple[int, ...]) -> Array:
-        if self.kind == "random":  # each output pixel reads width / ratio inputs per axis
-            fan_in = shape[2] * (self.width / self.ratio) ** 2
+        if self.kind == "random":  # each output pixel reads kernel / stride inputs per axis
+            fan_in = shape[2] * (self.kernel / self.stride) ** 2
             return jax.random.normal(key, shape) / math.sqrt(fan_in)
-        line = profile(self.kind, self.width, self.ratio)
+        line = profile(self.kind, self.kernel, self.stride)
         eye = np.eye(shape[2])
         return jnp.asarray(np.outer(line, line)[:, :, None, None] * eye[None, None], jnp.float32)
 
     def _fixed(self, x, first, size):
-        line = profile(self.kind, self.width, self.ratio)
+        line = profile(self.kind, self.kernel, self.stride)
         for axis in (0, 1):
             matrix = np.zeros((size[axis], x.shape[1 + axis]))
             for i in range(x.shape[1 + axis]):
-                place = self.ratio * i - first[axis] + np.arange(self.width)
-                inside = (place >= 0) & (place < size[axis])
-                matrix[place[inside], i] = line[inside]
+                rows = self.stride * i - first[axis] + np.arange(self.kernel)
+                inside = (rows >= 0) & (rows < size[axis])
+                matrix[rows[inside], i] = line[inside]
             # At full precision: accelerators would round the factors of a default product.
             y = jnp.tensordot(
                 jnp.asarray(matrix, x.dtype),
@@ -147,18 +153,18 @@ class Upsample(nn.Module):
         return x
 
 
-def profile(kind: str, width: int, ratio: int) -> np.ndarray:
-    """The kernel along one axis, (width,), for upsampling by `ratio`.
+def profile(kind: str, kernel: int, stride: int) -> np.ndarray:
+    """Returns the upsampling kernel along one axis, (kernel,).
 
     Raises:
-      UserError: a kind that has none.
+      UserError: a kind that is not fixed.
     """
-    place = np.arange(width) - (width - 1) / 2
+    distance = np.arange(kernel) - (kernel - 1) / 2
     if kind == "bilinear":
-        return 1 - np.abs(place) / ratio
+        return 1 - np.abs(distance) / stride
     if kind == "nearest":
-        start = (width - ratio) // 2
-        return ((np.arange(width) >= start) & (np.arange(width) < start + ratio)).astype(float)
+        start = (kernel - stride) // 2
+        return ((np.arange(kernel) >= start) & (np.arange(kernel) < start + stride)).astype(float)
     if kind == "nails":
-        return (np.arange(width) == (width - 1) // 2).astype(float)
+        return (np.arange(kernel) == (kernel - 1) // 2).astype(float)
     raise UserError(f"kind={kind!r}: fixed kernels are 'bilinear', 'nearest' and 'nails'")

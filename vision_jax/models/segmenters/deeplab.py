@@ -1,19 +1,29 @@
 """Segmenters on dilated backbones: torchvision's FCN, and DeepLabv3 (Chen et al. 2017, 1706.05587).
 
-The backbone's last stages dilate instead of striding, so that its last map has stride 8; a head scores
-it, and the scores are interpolated to the image's size. An auxiliary head scores the stage before.
-Initialisation as of `ResNet`; the scores' layers as torch's, with zero biases.
+The backbone's last stages dilate instead of striding, so that its last map has stride 8; a head
+scores it, and the scores are interpolated to the image's size. An auxiliary head scores the stage
+before. Initialisation as of `ResNet`; the scores' layers as torch's, with zero biases.
 """
 
 import functools
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from vision_jax.models.classifiers.classifier import HEAD_LAYER, last_map
 from vision_jax.models.classifiers.resnet import ResNet
-from vision_jax.models.layers.blocks import Conv, ConvNorm, Dropout, Norm, torch_linear
+from vision_jax.models.layers import (
+    HEAD_LAYER,
+    Conv,
+    ConvNorm,
+    Dropout,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    last_map,
+    torch_linear,
+)
 from vision_jax.ops.pool import global_avg_pool
 from vision_jax.ops.resize import resize
 
@@ -26,20 +36,18 @@ class ScoreHead(nn.Module):
     num_classes: int = 21
     dropout: float = 0.1
     layer: int = HEAD_LAYER
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, x: Images, *, train: bool = False, keys: Keys = None
     ) -> Float[Array, "b h w k"]:
+        """Scores every pixel of a map."""
         width = max(1, x.shape[-1] // 4)
-        conv = ConvNorm(width, 3, 1, 1, norm=self.norm, dtype=self.dtype, name="conv")
-        x = Dropout(self.dropout, self.layer)(conv(x, train), train, keys)
-        return Conv(self.num_classes, dtype=self.dtype, kernel_init=torch_linear, name="score")(x)
+        x = ConvNorm(width, 3, 1, 1, layers=self.layers, name="conv")(x, train=train)
+        x = Dropout(self.dropout, self.layer)(x, train=train, keys=keys)
+        score = Conv(self.num_classes, kernel_init=torch_linear, layers=self.layers, name="score")
+        return score(x)
 
 
 class PyramidHead(nn.Module):
@@ -51,7 +59,7 @@ class PyramidHead(nn.Module):
       width: channels of each branch and of all that follows.
       dropout: probability, of the joined pyramid's outputs.
       layer: number of the dropout layer.
-      norm, dtype: as of `ResNet`.
+      layers: how layers normalise and compute.
     """
 
     num_classes: int = 21
@@ -59,27 +67,25 @@ class PyramidHead(nn.Module):
     width: int = 256
     dropout: float = 0.5
     layer: int = HEAD_LAYER
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        x: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, x: Images, *, train: bool = False, keys: Keys = None
     ) -> Float[Array, "b h w k"]:
-        conv = functools.partial(ConvNorm, self.width, norm=self.norm, dtype=self.dtype)
-        found = [conv(name="conv1x1")(x, train)]
+        """Scores every pixel of a map."""
+        conv = functools.partial(ConvNorm, self.width, layers=self.layers)
+        branches = [conv(name="conv1x1")(x, train=train)]
         for rate in self.rates:
-            branch = conv(3, 1, rate, rate, name=f"rate{rate}")
-            found.append(branch(x, train))
-        mean = conv(name="image")(global_avg_pool(x)[:, None, None, :], train)
-        found.append(jnp.broadcast_to(mean, found[0].shape))
-        x = conv(name="project")(jnp.concatenate(found, -1), train)
-        x = Dropout(self.dropout, self.layer)(x, train, keys)
-        x = conv(3, 1, 1, name="conv")(x, train)
-        return Conv(self.num_classes, dtype=self.dtype, kernel_init=torch_linear, name="score")(x)
+            branches.append(conv(3, 1, rate, rate, name=f"rate{rate}")(x, train=train))
+        average = global_avg_pool(x)[:, None, None, :]
+        average = conv(name="image")(average, train=train)
+        branches.append(jnp.broadcast_to(average, branches[0].shape))
+        x = conv(name="project")(jnp.concatenate(branches, -1), train=train)
+        x = Dropout(self.dropout, self.layer)(x, train=train, keys=keys)
+        x = conv(3, 1, 1, name="conv")(x, train=train)
+        score = Conv(self.num_classes, kernel_init=torch_linear, layers=self.layers, name="score")
+        return score(x)
 
 
 class Dilated(nn.Module):
@@ -91,28 +97,23 @@ class Dilated(nn.Module):
     Fields:
       backbone: any; its last map is scored.
       head, aux: a `ScoreHead` or `PyramidHead`; None for no auxiliary head.
-      aux_reads: the endpoint that `aux` scores.
+      aux_endpoint: the endpoint that `aux` scores.
     """
 
     backbone: nn.Module
     head: nn.Module
     aux: nn.Module | None = None
-    aux_reads: str = "conv4_x"
+    aux_endpoint: str = "conv4_x"
 
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array | tuple[Array, ...]]:
-        """See the class, and `Classifier` for the arguments."""
-        endpoints, size = self.backbone(image, train, keys), image.shape[1:3]
-        scores = self.head(last_map(endpoints), train, keys)
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Scores every pixel; see `Classifier` for the arguments."""
+        endpoints, size = self.backbone(images, train=train, keys=keys), images.shape[1:3]
+        scores = self.head(last_map(endpoints), train=train, keys=keys)
         outputs = {**endpoints, "scores": scores, "logits": resize(scores, size)}
         if self.aux is None:
             return outputs
-        aux = self.aux(endpoints[self.aux_reads], train, keys)
-        return {**outputs, "aux_logits": (resize(aux, size),)}
+        aux_scores = self.aux(endpoints[self.aux_endpoint], train=train, keys=keys)
+        return {**outputs, "aux_logits": (resize(aux_scores, size),)}
 
     @property
     def strides(self) -> dict[str, int]:
@@ -120,23 +121,21 @@ class Dilated(nn.Module):
         return self.backbone.strides
 
 
-def FCNResNet50(
-    num_classes: int = 21, aux: bool = True, norm: Norm = "sync", dtype: str = "float32"
-) -> Dilated:
-    """torchvision's fcn_resnet50; the loss is main + 0.5 aux."""
-    return _on_resnet50(ScoreHead(num_classes, norm=norm, dtype=dtype), aux, norm, dtype)
+def FCNResNet50(num_classes: int = 21, aux: bool = True, layers: Layers = Layers()) -> Dilated:
+    """Makes torchvision's fcn_resnet50, whose loss is main + 0.5 aux."""
+    return _on_resnet50(ScoreHead(num_classes, layers=layers), aux)
 
 
 def DeepLabV3ResNet50(
-    num_classes: int = 21, aux: bool = True, norm: Norm = "sync", dtype: str = "float32"
+    num_classes: int = 21, aux: bool = True, layers: Layers = Layers()
 ) -> Dilated:
-    """torchvision's deeplabv3_resnet50; the loss is main + 0.5 aux."""
-    return _on_resnet50(PyramidHead(num_classes, norm=norm, dtype=dtype), aux, norm, dtype)
+    """Makes torchvision's deeplabv3_resnet50, whose loss is main + 0.5 aux."""
+    return _on_resnet50(PyramidHead(num_classes, layers=layers), aux)
 
 
-def _on_resnet50(head, aux, norm, dtype):
-    backbone = ResNet(dilate=(False, True, True), norm=norm, dtype=dtype)
-    side = None
-    if aux:
-        side = ScoreHead(head.num_classes, layer=HEAD_LAYER + 1, norm=norm, dtype=dtype)
-    return Dilated(backbone, head, side)
+def _on_resnet50(head: ScoreHead | PyramidHead, aux: bool) -> Dilated:
+    backbone = ResNet(dilate=(False, True, True), layers=head.layers)
+    if not aux:
+        return Dilated(backbone, head)
+    aux_head = ScoreHead(head.num_classes, layer=HEAD_LAYER + 1, layers=head.layers)
+    return Dilated(backbone, head, aux_head)

@@ -7,40 +7,50 @@ normal where no classifier's weights are given.
 """
 
 import dataclasses
-from collections.abc import Callable
 from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jax import lax
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array
 
 from vision_jax.config import UserError, suggest
 from vision_jax.models.classifiers.alexnet import AlexNet2014
-from vision_jax.models.classifiers.classifier import HEAD_LAYER, Classifier, last_map
+from vision_jax.models.classifiers.classifier import Classifier
 from vision_jax.models.classifiers.googlenet import GoogLeNetBackbone
 from vision_jax.models.classifiers.resnet import ResNet
 from vision_jax.models.classifiers.sliding import fully_convolutional
 from vision_jax.models.classifiers.vgg import VGG
-from vision_jax.models.layers.blocks import Conv, Dropout
+from vision_jax.models.layers import (
+    HEAD_LAYER,
+    Conv,
+    Dropout,
+    Endpoints,
+    Images,
+    Keys,
+    Layers,
+    he_fan_in,
+    last_map,
+    variant,
+)
 from vision_jax.models.layers.upsampling import Grid, Kind, Step, Upsample, grids
 
-HE = nn.initializers.variance_scaling(2.0, "fan_in", "normal")
+PIXELS = Grid(1, 0.0)  # of the image itself
 
 
 @dataclasses.dataclass(frozen=True)
-class _Base:
-    """A classifier as a segmenter's backbone.
+class Base:
+    """A classifier's backbone in the form that FCNs are built on.
 
     Attributes:
-      backbone: makes it, by compute dtype.
+      backbone: the backbone, in the settings of its paper or of torchvision.
       skips: its endpoints at strides 16 and 8.
-      hidden, window: of its fully connected layers.
-      padding: of its first convolution.
+      hidden, window: of its fully connected layers, see `FCNHead`.
+      padding: of its first convolution, pixels.
     """
 
-    backbone: Callable[[str], nn.Module]
+    backbone: nn.Module
     skips: tuple[str, str]
     hidden: tuple[int, ...] = ()
     window: int = 1
@@ -48,21 +58,24 @@ class _Base:
 
 
 BASES = {
-    "alexnet": _Base(
-        lambda dtype: AlexNet2014(dtype=dtype).backbone.clone(ceil_mode=True),
-        ("conv5", "conv2"),
-        (4096, 4096),
-        6,
-        2,
+    "alexnet": Base(
+        AlexNet2014().backbone.clone(ceil_mode=True), ("conv5", "conv2"), (4096, 4096), 6, 2
     ),
-    "vgg16": _Base(
-        lambda dtype: VGG(dtype=dtype, ceil_mode=True), ("pool4", "pool3"), (4096, 4096), 7, 1
-    ),
-    "googlenet": _Base(
-        lambda dtype: GoogLeNetBackbone(dtype=dtype), ("inception4e", "inception3b")
-    ),
-    "resnet50": _Base(lambda dtype: ResNet(dtype=dtype), ("conv4_x", "conv3_x")),
+    "vgg16": Base(VGG(ceil_mode=True), ("pool4", "pool3"), (4096, 4096), 7, 1),
+    "googlenet": Base(GoogLeNetBackbone(), ("inception4e", "inception3b")),
+    "resnet50": Base(ResNet(), ("conv4_x", "conv3_x")),
 }
+
+
+def find_base(name: str) -> Base:
+    """Returns one of `BASES`.
+
+    Raises:
+      UserError: an unknown name.
+    """
+    if name not in BASES:
+        raise UserError(f"base={name!r}: no FCN is built on it{suggest(name, BASES)}")
+    return BASES[name]
 
 
 class FCNHead(nn.Module):
@@ -78,7 +91,7 @@ class FCNHead(nn.Module):
       kind: what the transposed convolutions begin as, see `upsampling.Upsample`.
       learn: which of them are learned: 'inner', all but the last one (the paper), 'all' or 'none'.
       dropout: probability, of each hidden layer's outputs.
-      dtype: compute dtype.
+      layers: settings; the head has no norm.
     """
 
     num_classes: int = 21
@@ -89,26 +102,30 @@ class FCNHead(nn.Module):
     kind: Kind = "bilinear"
     learn: Literal["inner", "all", "none"] = "inner"
     dropout: float = 0.5
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
         self,
-        endpoints: dict[str, Array | tuple[Array, ...]],
-        places: dict[str, Grid],
+        endpoints: Endpoints,
+        endpoint_grids: dict[str, Grid],
         size: tuple[int, int],
         pad: bool,
+        *,
         train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        keys: Keys = None,
     ) -> dict[str, Array]:
-        """`features` (b, h, w, d), `scores` (b, h, w, k) of the last map, `logits` of all pixels.
+        """Scores every pixel.
 
         Args:
           endpoints: the backbone's.
-          places: where their pixels lie in the image.
+          endpoint_grids: where their pixels lie in the image.
           size: height and width of the logits.
           pad: give fc6 a padding of half its window.
-          train, keys: as of `Classifier`.
+          train, keys: see `Classifier`.
+
+        Returns:
+          `features` (b, h, w, d), `scores` (b, h, w, k) of the last map, `logits` of all pixels.
 
         Raises:
           UserError: a skip that is no endpoint, as many scales as not skips, or maps that end
@@ -117,15 +134,8 @@ class FCNHead(nn.Module):
         if self.scales and len(self.scales) != len(self.skips):
             raise UserError(f"{len(self.scales)} scales for {len(self.skips)} skips")
         x = last_map(endpoints)
-        place = next(places[name] for name, value in endpoints.items() if value is x)
-        for i, width in enumerate(self.hidden):
-            kernel = self.window if i == 0 else 1
-            padding = kernel // 2 if pad else 0
-            fc = Conv(
-                width, kernel, 1, padding, dtype=self.dtype, kernel_init=HE, name=f"fc{i + 6}"
-            )
-            x = Dropout(self.dropout, HEAD_LAYER + i)(nn.relu(fc(x)), train, keys)
-            place = place.moved((kernel - 1) / 2 - padding)
+        grid = next(endpoint_grids[name] for name, value in endpoints.items() if value is x)
+        x, grid = self._hidden(x, grid, pad, train, keys)
         features = x
         x = scores = self._score("score")(x)
         for name, scale in zip(self.skips, self.scales or (1.0,) * len(self.skips), strict=True):
@@ -133,28 +143,41 @@ class FCNHead(nn.Module):
                 known = suggest(name, endpoints)
                 raise UserError(f"head.skips: the backbone has no map {name!r}{known}")
             finer = self._score(f"score_{name}")(endpoints[name] * scale)
-            x, place = self._added(x, place, finer, places[name], f"upscore_{name}")
-        return {"features": features, "scores": scores, "logits": self._logits(x, place, size)}
+            x, grid = self._added(x, grid, finer, endpoint_grids[name], f"upscore_{name}")
+        return {"features": features, "scores": scores, "logits": self._logits(x, grid, size)}
+
+    def _hidden(self, x, grid, pad, train, keys):
+        """Applies fc6, fc7, … to a map; also returns the grid of the result."""
+        for i, width in enumerate(self.hidden):
+            kernel = self.window if i == 0 else 1
+            padding = kernel // 2 if pad else 0
+            options = {"kernel_init": he_fan_in, "layers": self.layers, "name": f"fc{i + 6}"}
+            x = nn.relu(Conv(width, kernel, 1, padding, **options)(x))
+            x = Dropout(self.dropout, HEAD_LAYER + i)(x, train=train, keys=keys)
+            grid = grid.moved((kernel - 1) / 2 - padding)
+        return x, grid
 
     def _score(self, name: str) -> Conv:
-        return Conv(
-            self.num_classes, dtype=self.dtype, kernel_init=nn.initializers.zeros, name=name
-        )
+        zeros = nn.initializers.zeros
+        return Conv(self.num_classes, kernel_init=zeros, layers=self.layers, name=name)
 
-    def _added(self, x, place, finer, finer_place, name):
-        """The coarse scores upsampled, with the finer ones added where there are any; the grid."""
-        step = Step.between(place, finer_place)
+    def _upsample(self, step: Step, learned: bool, name: str) -> Upsample:
+        return Upsample(step.stride, step.kernel, self.kind, learned, self.layers, name=name)
+
+    def _added(self, x, grid, finer, finer_grid, name):
+        """Adds finer scores to the upsampled coarse ones; also returns the grid of the sum.
+
+        The sum has the upsampled map's size; where there are no finer scores, nothing is added.
+        """
+        step = Step.between(grid, finer_grid)
         size = step.size(x.shape[1]), step.size(x.shape[2])
-        up = Upsample(
-            step.ratio, step.width, self.kind, self.learn != "none", self.dtype, name=name
-        )
-        x = up(x, (0, 0), size)
+        x = self._upsample(step, self.learn != "none", name)(x, (0, 0), size)
         cut = [(-step.first, step.first + size[axis] - finer.shape[1 + axis], 0) for axis in (0, 1)]
         finer = lax.pad(finer, jnp.zeros((), finer.dtype), [(0, 0, 0), *cut, (0, 0, 0)])
-        return x + finer, finer_place.moved(step.first)
+        return x + finer, finer_grid.moved(step.first)
 
-    def _logits(self, x, place, size):
-        step = Step.between(place, Grid(1, 0.0))
+    def _logits(self, x, grid, size):
+        step = Step.between(grid, PIXELS)
         for axis in (0, 1):
             end = step.first + step.size(x.shape[1 + axis])
             if step.first > 0 or end < size[axis]:
@@ -162,10 +185,8 @@ class FCNHead(nn.Module):
                     f"the backbone's maps reach from pixel {step.first} to {end} of {size[axis]}; "
                     "use a larger margin, or ceil_mode in the backbone's pooling"
                 )
-        up = Upsample(
-            step.ratio, step.width, self.kind, self.learn == "all", self.dtype, name="upscore"
-        )
-        return up(x, (-step.first, -step.first), size)
+        upsample = self._upsample(step, self.learn == "all", "upscore")
+        return upsample(x, (-step.first, -step.first), size)
 
 
 class FCN(nn.Module):
@@ -177,36 +198,33 @@ class FCN(nn.Module):
     Fields:
       backbone: any backbone with the endpoints that the head reads.
       head: an `FCNHead`.
-      margin: zeros around the image, beside the backbone's own padding. With 99, VGG's first padding
-        is the 100 pixels of the published networks, whose fc6 has none. 0 gives fc6 a padding of
-        half its window instead, and pads the image below and on the right to whole strides.
+      margin: zeros around the image, beside the backbone's own padding. With 99, VGG's first
+        padding is the 100 pixels of the published networks, whose fc6 has none. 0 gives fc6 a
+        padding of half its window instead, and pads the image below and on the right to whole
+        strides.
     """
 
     backbone: nn.Module
     head: nn.Module
     margin: int = 0
 
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array | tuple[Array, ...]]:
-        """See the class, and `Classifier` for the arguments."""
-        size = image.shape[1:3]
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Scores every pixel; see `Classifier` for the arguments."""
+        size = images.shape[1:3]
         if self.margin:
             pads = [(self.margin, self.margin)] * 2
         else:
             stride = max(self.backbone.strides.values())
             pads = [(0, -side % stride) for side in size]
-        endpoints = self.backbone(jnp.pad(image, ((0, 0), *pads, (0, 0))), train, keys)
+        padded = jnp.pad(images, ((0, 0), *pads, (0, 0)))
+        endpoints = self.backbone(padded, train=train, keys=keys)
         unbound = self.backbone.clone(parent=None, name=None)
-        places = {
+        endpoint_grids = {
             name: Grid(grid.stride, grid.centre - self.margin)
-            for name, grid in grids(unbound, image.shape[-1]).items()
+            for name, grid in grids(unbound, images.shape[-1]).items()
         }
-        found = self.head(endpoints, places, size, not self.margin, train, keys)
-        return {**endpoints, **found}
+        arguments = endpoints, endpoint_grids, size, not self.margin
+        return {**endpoints, **self.head(*arguments, train=train, keys=keys)}
 
     @property
     def strides(self) -> dict[str, int]:
@@ -223,9 +241,9 @@ def fcn(
     kind: Kind = "bilinear",
     learn: Literal["inner", "all", "none"] = "inner",
     dropout: float = 0.5,
-    dtype: str = "float32",
+    layers: Layers | None = None,
 ) -> FCN:
-    """FCN-32s, 16s or 8s on one of the backbones of `BASES`.
+    """Makes FCN-32s, 16s or 8s on one of the backbones of `BASES`.
 
     Args:
       base: the backbone: the networks of torchvision's names.
@@ -233,58 +251,54 @@ def fcn(
       num_classes: background included.
       published: with a first padding of 100 pixels, instead of a padded fc6; see `FCN`.
       scales, kind, learn, dropout: see `FCNHead`.
-      dtype: compute dtype.
+      layers: how layers normalise and compute; None is as the backbone does by itself: AlexNet and
+        VGG-16 have no norm.
+
+    Raises:
+      UserError: an unknown base.
     """
-    given = BASES[base]
-    skips = {32: (), 16: given.skips[:1], 8: given.skips}[stride]
-    head = FCNHead(
-        num_classes, given.hidden, given.window, skips, scales, kind, learn, dropout, dtype
-    )
-    return FCN(given.backbone(dtype), head, 100 - given.padding if published else 0)
+    chosen = find_base(base)
+    backbone = chosen.backbone if layers is None else chosen.backbone.clone(layers=layers)
+    skips = {32: (), 16: chosen.skips[:1], 8: chosen.skips}[stride]
+    fc = chosen.hidden, chosen.window
+    head = FCNHead(num_classes, *fc, skips, scales, kind, learn, dropout, backbone.layers)
+    return FCN(backbone, head, 100 - chosen.padding if published else 0)
 
 
-def FCN32s(num_classes: int = 21, dtype: str = "float32") -> FCN:
-    """On VGG-16, with the last layer fixed to be bilinear."""
-    return fcn("vgg16", 32, num_classes, dtype=dtype)
-
-
-def FCN16s(num_classes: int = 21, dtype: str = "float32") -> FCN:
-    """On VGG-16, with pool4."""
-    return fcn("vgg16", 16, num_classes, dtype=dtype)
-
-
-def FCN8s(num_classes: int = 21, at_once: bool = False, dtype: str = "float32") -> FCN:
-    """On VGG-16, with pool4 and pool3; `at_once` scales them for training without stages."""
-    scales = (0.01, 0.0001) if at_once else ()
-    return fcn("vgg16", 8, num_classes, scales=scales, dtype=dtype)
+FCN32s = variant("FCN32s", fcn, "Makes FCN-32s on VGG-16; see `fcn`.", base="vgg16", stride=32)
+FCN16s = variant("FCN16s", fcn, "Makes FCN-16s on VGG-16; see `fcn`.", base="vgg16", stride=16)
+FCN8s = variant("FCN8s", fcn, "Makes FCN-8s on VGG-16; see `fcn`.", base="vgg16", stride=8)
 
 
 def transplant(
     model: FCN,
     variables: dict[str, Any],
     classifier: Classifier,
-    given: dict[str, Any],
+    classifier_variables: dict[str, Any],
     size: tuple[int, int, int] = (224, 224, 3),
 ) -> dict[str, Any]:
-    """A segmenter's variables with a classifier's backbone and fully connected layers in them.
+    """Puts a classifier's backbone and fully connected layers into a segmenter's variables.
 
     The kernels of fc6, fc7, … are reshaped (`sliding.fully_convolutional`); the classifier's last
     layer, whose classes are others, is left out.
 
     Args:
       model, variables: the segmenter, and its variables as initialised.
-      classifier, given: on the same backbone, and its variables.
+      classifier, classifier_variables: on the same backbone, and its variables.
       size: height, width and channels of the images that it classifies.
 
     Raises:
       UserError: a layer's shape differs.
     """
-    _, given = fully_convolutional(classifier, given, size)
-    params = {**variables["params"], "backbone": given["params"]["backbone"]}
+    _, given = fully_convolutional(classifier, classifier_variables, size)
     names = [f"fc{i + 6}" for i in range(len(model.head.hidden))]
-    head = {**params["head"], **{name: given["params"]["head"][name] for name in names}}
-    params["head"] = head
-    found = {**variables, **given, "params": params}
-    if jax.tree.map(jnp.shape, found) != jax.tree.map(jnp.shape, variables):
+    fc = {name: given["params"]["head"][name] for name in names}
+    params = {
+        **variables["params"],
+        "backbone": given["params"]["backbone"],
+        "head": {**variables["params"]["head"], **fc},
+    }
+    transplanted = {**variables, **given, "params": params}
+    if jax.tree.map(jnp.shape, transplanted) != jax.tree.map(jnp.shape, variables):
         raise UserError("the classifier's layers are not those of the segmenter")
-    return found
+    return transplanted

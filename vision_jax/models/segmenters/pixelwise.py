@@ -7,10 +7,9 @@ all its channels at the image's resolution, for want of pooling.
 
 import jax.numpy as jnp
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+from jaxtyping import Array, Float
 
-from vision_jax.models.classifiers.classifier import last_map
-from vision_jax.models.layers.blocks import Conv, ConvNorm, Norm
+from vision_jax.models.layers import Conv, ConvNorm, Endpoints, Images, Keys, Layers, last_map
 from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.ops.upsample import nearest
 
@@ -18,8 +17,9 @@ from vision_jax.ops.upsample import nearest
 class PatchSegmenter(nn.Module):
     """A classifier of windows, applied at every pixel.
 
-    `backbone` and `head` are those of a `Classifier`, whose weights fit. Returns `logits` (b, h, w, k)
-    and nothing else. All windows are in memory at once: step⁻² window² times the image.
+    `backbone` and `head` are those of a `Classifier`, whose weights fit. Returns `logits`
+    (b, h, w, k) and nothing else. All windows are in memory at once: step⁻² window² times the
+    image.
 
     Fields:
       backbone, head: of the classifier.
@@ -34,19 +34,17 @@ class PatchSegmenter(nn.Module):
     step: int = 1
 
     def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, images: Images, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Float[Array, "b h w k"]]:
-        """See the class, and `Classifier` for the arguments; all windows share an image's key."""
-        b, h, w, _ = image.shape
-        patches = windows(image, self.window, self.step)
+        """Scores every pixel; see `Classifier` for the arguments. Windows share an image's key."""
+        b, h, w, _ = images.shape
+        patches = windows(images, self.window, self.step)
         rows, columns = patches.shape[1:3]
         if keys is not None:
             keys = jnp.repeat(keys, rows * columns)
         flat = patches.reshape(-1, *patches.shape[3:])
-        logits = self.head(self.backbone(flat, train, keys), train, keys)["logits"]
+        endpoints = self.backbone(flat, train=train, keys=keys)
+        logits = self.head(endpoints, train=train, keys=keys)["logits"]
         logits = logits.reshape(b, rows, columns, -1)
         return {"logits": nearest(logits, self.step)[:, :h, :w]}
 
@@ -56,16 +54,14 @@ class PatchSegmenter(nn.Module):
         return {}
 
 
-def windows(
-    image: Float[Array, "b h w c"], size: int, step: int = 1
-) -> Float[Array, "b ho wo size size c"]:
-    """The size × size pixels around every step-th pixel, with zeros beyond the border."""
+def windows(images: Images, size: int, step: int = 1) -> Float[Array, "b ho wo size size c"]:
+    """Cuts out the size × size pixels around every step-th pixel, with zeros beyond the border."""
     half = size // 2
-    padded = jnp.pad(image, ((0, 0), (half, half), (half, half), (0, 0)))
-    rows = jnp.arange(0, image.shape[1], step)[:, None] + jnp.arange(size)[None, :]
-    columns = jnp.arange(0, image.shape[2], step)[:, None] + jnp.arange(size)[None, :]
-    found = padded[:, rows]  # b, rows, size, columns and border, c
-    return found[:, :, :, columns].transpose(0, 1, 3, 2, 4, 5)
+    padded = jnp.pad(images, ((0, 0), (half, half), (half, half), (0, 0)))
+    rows = jnp.arange(0, images.shape[1], step)[:, None] + jnp.arange(size)[None, :]
+    columns = jnp.arange(0, images.shape[2], step)[:, None] + jnp.arange(size)[None, :]
+    strips = padded[:, rows]  # b, rows, size, columns and border, c
+    return strips[:, :, :, columns].transpose(0, 1, 3, 2, 4, 5)
 
 
 class FullResolutionBackbone(nn.Module):
@@ -74,35 +70,24 @@ class FullResolutionBackbone(nn.Module):
     Fields:
       widths: channels of each.
       dilations: distance between the taps of each, () for 1.
-      norm, dtype: as of `ResNet`.
+      layers: how layers normalise and compute.
     """
 
     widths: tuple[int, ...] = (64,) * 8
     dilations: tuple[int, ...] = ()
-    norm: Norm = "sync"
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, images: Images, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Array]:
-        """Endpoints (b, h, w, c); see `Classifier` for the arguments."""
-        x, endpoints = image, {}
+        """Finds the endpoints (b, h, w, c); see `Classifier` for the arguments."""
+        x, endpoints = images, {}
         dilations = self.dilations or (1,) * len(self.widths)
         for i, (width, dilation) in enumerate(zip(self.widths, dilations, strict=True), start=1):
-            conv = ConvNorm(
-                width,
-                3,
-                padding=dilation,
-                dilation=dilation,
-                norm=self.norm,
-                dtype=self.dtype,
-                name=f"conv{i}",
-            )
-            endpoints[f"conv{i}"] = x = conv(x, train)
+            name = f"conv{i}"
+            conv = ConvNorm(width, 3, 1, dilation, dilation, layers=self.layers, name=name)
+            endpoints[name] = x = conv(x, train=train)
         return endpoints
 
     @property
@@ -115,17 +100,14 @@ class PixelHead(nn.Module):
     """Scores of a last map that has the image's size, by a 1x1 convolution `score`."""
 
     num_classes: int = 21
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
     def __call__(
-        self,
-        endpoints: dict[str, Array | tuple[Array, ...]],
-        size: tuple[int, int],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
+        self, endpoints: Endpoints, size: tuple[int, int], *, train: bool = False, keys: Keys = None
     ) -> dict[str, Float[Array, "b h w k"]]:
-        score = Conv(self.num_classes, dtype=self.dtype, name="score")
+        """Scores the backbone's last endpoint."""
+        score = Conv(self.num_classes, layers=self.layers, name="score")
         return {"logits": score(last_map(endpoints))}
 
 
@@ -133,9 +115,8 @@ def full_resolution(
     num_classes: int = 21,
     widths: tuple[int, ...] = (64,) * 8,
     dilations: tuple[int, ...] = (),
-    norm: Norm = "sync",
-    dtype: str = "float32",
+    layers: Layers = Layers(),
 ) -> Segmenter:
-    """Convolutions that all have the image's size; see `FullResolutionBackbone`."""
-    backbone = FullResolutionBackbone(widths, dilations, norm, dtype)
-    return Segmenter(backbone, PixelHead(num_classes, dtype))
+    """Makes a segmenter whose maps all have the image's size; see `FullResolutionBackbone`."""
+    backbone = FullResolutionBackbone(widths, dilations, layers)
+    return Segmenter(backbone, PixelHead(num_classes, layers))

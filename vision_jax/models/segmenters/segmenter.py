@@ -1,7 +1,8 @@
 """A backbone and a head that scores every pixel; papers that need more have models of their own."""
 
 from flax import linen as nn
-from jaxtyping import Array, Float, Key
+
+from vision_jax.models.layers import Endpoints, Images, Keys
 
 
 class Segmenter(nn.Module):
@@ -15,15 +16,10 @@ class Segmenter(nn.Module):
     backbone: nn.Module
     head: nn.Module
 
-    def __call__(
-        self,
-        image: Float[Array, "b h w c"],
-        train: bool = False,
-        keys: Key[Array, "b"] | None = None,
-    ) -> dict[str, Array | tuple[Array, ...]]:
-        """See the class, and `Classifier` for the arguments."""
-        outputs = self.backbone(image, train, keys)
-        return {**outputs, **self.head(outputs, image.shape[1:3], train, keys)}
+    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
+        """Scores every pixel; see `Classifier` for the arguments."""
+        outputs = self.backbone(images, train=train, keys=keys)
+        return {**outputs, **self.head(outputs, images.shape[1:3], train=train, keys=keys)}
 
     @property
     def strides(self) -> dict[str, int]:
