@@ -6,30 +6,31 @@ from flax import linen as nn
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.export.folding import fold_norms
+from vision_jax.export import fold_norms
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
+from vision_jax.models.classifiers.darknet import DARKNET as DARKNET_LAYERS
 from vision_jax.models.classifiers.darknet import Darknet
 from vision_jax.models.classifiers.resnet import ResNet
 from vision_jax.models.classifiers.resnet_v2 import ResNetV2
-from vision_jax.models.layers.blocks import BatchNorm, Conv, ConvNorm
+from vision_jax.models.layers import NO_NORM, BatchNorm, Conv, ConvNorm, Layers
 from vision_jax.models.segmenters.deconvnet import DeconvNorm
 
 DARKNET = (((3, 8),), ((3, 16), (1, 8)))
 # name: (network, image size, norms that stay).
 NETWORKS = {
     "v1": (ResNet((1, 1), "bottleneck", 4, version="v1"), 32, 0),
-    "v1.5, frozen": (ResNet((1, 2), "bottleneck", 4, norm="frozen", eps=0.0), 32, 0),
+    "v1.5, frozen": (ResNet((1, 2), "bottleneck", 4, layers=Layers("frozen", eps=0.0)), 32, 0),
     "C, dilated": (ResNet((1, 1), "basic", 8, stem="deep", dilate=(True,)), 32, 0),
     "D": (ResNet((1, 1), "bottleneck", 4, shortcut="pool"), 32, 0),
-    "group": (ResNet((1,), "basic", 8, norm="group"), 32, 0),
+    "group": (ResNet((1,), "basic", 8, layers=Layers("group")), 32, 0),
     # conv2_1/norm1, conv3_1/norm1 and the last read sums or a pooled map.
     "pre-activation": (ResNetV2((1, 1), "bottleneck", 4), 32, 3),
     "CIFAR": (models.ResNetCifar(1, 4), 16, 0),
-    "VGG": (models.VGG(((3, 3), (3,)), 8, norm="sync"), 32, 0),
+    "VGG": (models.VGG(((3, 3), (3,)), 8, layers=Layers()), 32, 0),
     "MobileNet v1": (models.MobileNetV1(4, 0.125).backbone, 32, 0),
     "MobileNet v2": (models.MobileNetV2(4, 0.25).backbone, 32, 0),
     "Darknet": (Darknet(DARKNET), 32, 0),
-    "Darknet's own": (Darknet(DARKNET, form="darknet"), 32, 0),
+    "Darknet's own": (Darknet(DARKNET, layers=DARKNET_LAYERS), 32, 0),
 }
 
 
@@ -79,7 +80,7 @@ class Twice(nn.Module):
     def __call__(self, x):
         y = Conv(4, 3, name="read_twice")(x)
         z = BatchNorm(name="norm")(y)
-        shared = ConvNorm(4, norm="none", act=None, name="shared")
+        shared = ConvNorm(4, act=None, layers=NO_NORM, name="shared")
         return y + z, BatchNorm(name="a")(shared(y)), BatchNorm(name="b")(shared(z))
 
 

@@ -9,8 +9,9 @@ from flax import linen as nn
 from vision_jax import models
 from vision_jax.config import UserError
 from vision_jax.inspect import receptive_field as rf
-from vision_jax.models.layers.blocks import Conv
+from vision_jax.models.layers import Conv
 from vision_jax.ops.pool import avg_pool, max_pool
+from vision_jax.ops.reach import Field
 
 CHANNELS = 6
 
@@ -57,7 +58,7 @@ def test_three_3x3_see_what_one_7x7_sees_with_27_of_49_parts_of_the_parameters()
         expected[4:11, 4:11] = True
         np.testing.assert_array_equal(seen, expected)
         fields.append(rf.theoretical(model, shape)["out"])
-    assert fields[0] == fields[1] == rf.Field((7, 7), (1, 1), (-3, -3))
+    assert fields[0] == fields[1] == Field((7, 7), (1, 1), (-3, -3))
     assert counts == [27 * CHANNELS**2, 49 * CHANNELS**2]
 
 
@@ -79,10 +80,10 @@ def test_published_sizes(model, endpoint, size):
 
 def test_theory_is_the_formula_through_strides_dilation_and_padding():
     fields = rf.theoretical(Mixed(), (40, 40, 2))
-    assert fields["conv1"] == rf.Field((5, 5), (2, 2), (-2, 0))
-    assert fields["pool"] == rf.Field((9, 9), (4, 4), (-4, -2))
-    assert fields["dilated"] == rf.Field((25, 25), (4, 4), (-12, -10))
-    assert fields["sum"] == rf.Field((29, 29), (8, 8), (-12, -10))
+    assert fields["conv1"] == Field((5, 5), (2, 2), (-2, 0))
+    assert fields["pool"] == Field((9, 9), (4, 4), (-4, -2))
+    assert fields["dilated"] == Field((25, 25), (4, 4), (-12, -10))
+    assert fields["sum"] == Field((29, 29), (8, 8), (-12, -10))
     assert fields["gated"].size == (None, None)
     assert fields["sum"].box(0, 1, 40, 40) == (0, 0, 27, 17)
     assert fields["gated"].box(3, 3, 40, 30) == (0, 0, 30, 40)
@@ -136,7 +137,7 @@ def test_the_effective_field_of_a_linear_stack_is_the_kernel_that_it_amounts_to(
 def test_pictures():
     strength = np.zeros((9, 11))
     strength[4, 5] = 1
-    shown = rf.picture(strength, rf.Field((3, 5), (1, 1), (-1, -2)))
+    shown = rf.picture(strength, Field((3, 5), (1, 1), (-1, -2)))
     assert shown.shape == (9, 11, 3) and shown.dtype == np.uint8
     np.testing.assert_array_equal(shown[4, 5], 255)
     orange = (shown == np.array([255, 140, 0])).all(-1)

@@ -4,8 +4,8 @@ import pytest
 from flax import linen as nn
 
 from vision_jax import models
-from vision_jax.inspect.summary import summarize
-from vision_jax.models.layers.blocks import Conv, Dense
+from vision_jax.inspect import summarize
+from vision_jax.models.layers import Conv, Dense
 from vision_jax.ops.conv import conv_transpose2d
 from vision_jax.ops.pool import global_avg_pool, max_pool
 

@@ -68,12 +68,12 @@ def test_shard_map_knows_what_varies():
     np.testing.assert_array_equal(jax.jit(run)(x), np.maximum(x, 0) - 1)
 
 
-def test_nothing_reads_its_operand_again():
-    """A chain's sum is computed once on CPU, although two operations read it."""
+def test_what_two_operations_read_is_computed_once():
+    """A value that two operations read is computed once on CPU."""
 
-    def calls(keep):
+    def calls(barrier):
         def run(x, w):
-            y = keep(jnp.sin(x))
+            y = barrier(jnp.sin(x))
             return y @ w, y + 1
 
         shapes = (
@@ -97,7 +97,7 @@ def test_a_tree_is_computed_before_any_of_it_is_read():
     mixed = jax.vmap(lambda x, y: materialize((x, y)), (0, None))(jnp.arange(4.0), jnp.ones(2))
     np.testing.assert_array_equal(mixed[1], np.ones((4, 2)))
     text = run.lower(tree).compile().as_text()
-    assert text.count('custom_call_target="vision_jax_stored"') == 1
+    assert text.count('custom_call_target="vision_jax_materialize"') == 1
 
 
 def test_exported_programs_call_nothing():

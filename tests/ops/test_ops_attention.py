@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision_jax.ops import attention
+from vision_jax.ops.attention import attention, multi_head_attention
 
 
 def drawn(*shapes):
@@ -15,9 +15,7 @@ def drawn(*shapes):
 def test_multi_head_attention():
     query, key, value, kernels, biases = drawn((2, 3, 6), (2, 4, 6), (2, 4, 6), (4, 6, 6), (4, 6))
     mask = np.asarray([[True, True, False, True], [True, False, False, False]])
-    got, shares = attention.multi_head_attention(
-        query, key, value, 2, kernels, biases, jnp.asarray(mask)
-    )
+    got, shares = multi_head_attention(query, key, value, 2, kernels, biases, jnp.asarray(mask))
     weights = list(zip(np.asarray(kernels), np.asarray(biases), strict=True))
     asked = zip((query, key, value), weights, strict=False)
     q, k, v = (np.asarray(x) @ kernel + bias for x, (kernel, bias) in asked)
@@ -37,8 +35,8 @@ def test_multi_head_attention():
 def test_who_may_look_nowhere_gets_zeros():
     query, key, value = drawn((3, 4), (5, 4), (5, 2))
     mask = jnp.asarray([[True] * 5, [False] * 5, [True] * 5])
-    got, weights = attention.attention(query, key, value, mask)
+    got, weights = attention(query, key, value, mask)
     assert not got[1].any() and not weights[1].any()
     np.testing.assert_allclose(weights.sum(-1), [1, 0, 1], atol=1e-6)
-    gradient = jax.grad(lambda q: attention.attention(q, key, value, mask)[0].sum())(query)
+    gradient = jax.grad(lambda q: attention(q, key, value, mask)[0].sum())(query)
     assert np.isfinite(gradient).all() and not gradient[1].any()

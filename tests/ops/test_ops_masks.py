@@ -198,8 +198,8 @@ def test_keypoint_targets_equal_a_loop():
             row = size - 1 if y == boxes[i, 3] else row
             good = seen > 0 and 0 <= column < size and 0 <= row < size
             assert bool(got.valid[i, k]) == good
-            assert got.place[i, k] == (int(row * size + column) if good else 0)
-    assert got.valid[0, 0] and got.place[0, 0] == size * size - 1
+            assert got.cell[i, k] == (int(row * size + column) if good else 0)
+    assert got.valid[0, 0] and got.cell[0, 0] == size * size - 1
     empty = masks.keypoint_targets(jnp.ones((1, 2, 3)), jnp.ones((1, 4)), size)
     assert not empty.valid.any()
 
@@ -217,7 +217,7 @@ def test_heatmap_peak_comes_back_to_its_keypoint():
         -1,
     ).astype(np.float32)
     target = masks.keypoint_targets(jnp.asarray(points), jnp.asarray(boxes), size)
-    maps = jax.nn.one_hot(target.place, size * size).reshape(4, 3, size, size).transpose(0, 2, 3, 1)
+    maps = jax.nn.one_hot(target.cell, size * size).reshape(4, 3, size, size).transpose(0, 2, 3, 1)
     got = jax.jit(masks.decode_heatmaps, static_argnums=2)(maps, jnp.asarray(boxes), 64)
     cell = (boxes[:, 2:] - boxes[:, :2])[:, None] / size
     assert (np.abs(np.asarray(got[..., :2]) - points[..., :2]) <= cell / 2 + 1).all()

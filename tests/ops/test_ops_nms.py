@@ -8,14 +8,15 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vision_jax.ops import nms
+from vision_jax.ops.nms import nms, nms_classes, soft_nms
 
 RNG = np.random.default_rng(0)
-run = jax.jit(nms.nms, static_argnames=("threshold", "count", "tile"))
+run = jax.jit(nms, static_argnames=("iou_threshold", "count", "tile"))
 run_classes = jax.jit(
-    nms.nms_classes, static_argnames=("threshold", "count", "candidates", "least", "agnostic")
+    nms_classes,
+    static_argnames=("iou_threshold", "count", "pre_nms_top_k", "score_threshold", "agnostic"),
 )
-run_soft = jax.jit(nms.soft_nms, static_argnames=("count", "sigma", "least", "threshold"))
+run_soft = jax.jit(soft_nms, static_argnames=("count", "sigma", "score_threshold", "iou_threshold"))
 
 
 def random_boxes(n, size=100.0):
@@ -147,7 +148,7 @@ def test_nms_of_degenerate_boxes_equals_the_greedy_loop(boxes, scores):
 def test_vmap_is_a_loop():
     boxes = jnp.asarray(np.stack([clustered_boxes(90, 5) for _ in range(3)]))
     scores = jnp.asarray(RNG.uniform(size=(3, 90)).astype(np.float32))
-    one = functools.partial(nms.nms, threshold=0.4, count=30, tile=32)
+    one = functools.partial(nms, iou_threshold=0.4, count=30, tile=32)
     got = jax.jit(jax.vmap(one))(boxes, scores)
     for i in range(3):
         wanted = run(boxes[i], scores[i], 0.4, 30, tile=32)
@@ -158,7 +159,7 @@ def test_no_gradient_passes():
     boxes = jnp.asarray(random_boxes(20))
 
     def total(boxes):
-        kept = nms.nms(boxes, boxes[:, 0], 0.5, 5)
+        kept = nms(boxes, boxes[:, 0], 0.5, 5)
         return jnp.sum(jnp.where(kept.valid[:, None], boxes[kept.index], 0))
 
     assert set(np.unique(jax.grad(total)(boxes))) <= {0.0, 1.0}
@@ -247,12 +248,12 @@ def test_soft_nms_equals_a_loop(threshold):
 def test_soft_nms_respects_groups_and_padding():
     box = jnp.tile(jnp.array([[0.0, 0, 5, 5]]), (3, 1))
     scores = jnp.array([0.9, 0.8, 0.7])
-    got = nms.soft_nms(
+    got = soft_nms(
         box, scores, 3, groups=jnp.array([0, 1, 1]), valid=jnp.array([True, True, False])
     )
     assert got.index[:2].tolist() == [0, 1] and got.valid.tolist() == [True, True, False]
     np.testing.assert_allclose(got.score[:2], [0.9, 0.8])
-    assert not nms.soft_nms(jnp.zeros((0, 4)), jnp.zeros(0), 2).valid.any()
+    assert not soft_nms(jnp.zeros((0, 4)), jnp.zeros(0), 2).valid.any()
 
 
 @pytest.mark.golden
@@ -294,7 +295,7 @@ def test_each_of_eight_devices_suppresses_its_own_images():
     split = jax.sharding.PartitionSpec("data")
     boxes = np.stack([clustered_boxes(number, 9) for _ in range(8)])
     scores = RNG.uniform(size=(8, number)).astype(np.float32)
-    per_image = jax.vmap(lambda boxes, scores: nms.nms(boxes, scores, 0.5, 20))
+    per_image = jax.vmap(lambda boxes, scores: nms(boxes, scores, 0.5, 20))
     spread = jax.shard_map(per_image, mesh=mesh, in_specs=split, out_specs=split, check_vma=False)
     together, alone = jax.jit(spread)(boxes, scores), jax.jit(per_image)(boxes, scores)
     jax.tree.map(np.testing.assert_array_equal, together, alone)

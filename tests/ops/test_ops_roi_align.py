@@ -8,11 +8,12 @@ import numpy as np
 import pytest
 
 from vision_jax.kernels import chunks
-from vision_jax.ops import roi_align, roi_crop
+from vision_jax.ops.roi_align import ps_roi_align, pyramid_level, roi_align, roi_align_pyramid
+from vision_jax.ops.roi_crop import warp_crops
 
 RNG = np.random.default_rng(0)
-align = jax.jit(roi_align.roi_align, static_argnums=(2, 3, 4, 5, 6))
-pyramid = jax.jit(roi_align.roi_align_pyramid, static_argnums=(3, 4, 5, 6, 7))
+align = jax.jit(roi_align, static_argnums=(2, 3, 4, 5, 6))
+pyramid = jax.jit(roi_align_pyramid, static_argnums=(3, 4, 5, 6, 7))
 
 
 def random_boxes(*shape, size=60.0):
@@ -140,9 +141,9 @@ def test_level_by_the_papers_equation():
     sides = np.array([10.0, 111, 112, 113, 223, 224, 225, 447, 448, 449, 4000])
     boxes = jnp.asarray(np.stack([0 * sides, 0 * sides, sides, sides], 1).astype(np.float32))
     wanted = np.clip(np.floor(4 + np.log2(sides / 224)), 2, 5) - 2
-    assert roi_align.pyramid_level(boxes).tolist() == wanted.tolist()
+    assert pyramid_level(boxes).tolist() == wanted.tolist()
     odd = jnp.array([[0.0, 0, 0, 9], [5, 5, 1, 1], [jnp.nan] * 4])
-    assert roi_align.pyramid_level(odd).tolist() == [0, 0, 0]
+    assert pyramid_level(odd).tolist() == [0, 0, 0]
 
 
 @pytest.mark.parametrize("samples, deterministic", [(2, False), (2, True), (0, False)])
@@ -153,7 +154,7 @@ def test_gradient_is_the_finite_difference_and_skips_boxes(samples, deterministi
 
         @jax.jit
         def pooled(features, boxes):
-            return roi_align.roi_align(features, boxes, (2, 2), 0.125, samples, True, deterministic)
+            return roi_align(features, boxes, (2, 2), 0.125, samples, True, deterministic)
 
         jax.test_util.check_grads(lambda f: pooled(f, boxes), (features,), order=1, modes=("rev",))
         to_boxes = jax.grad(lambda b: pooled(features, b).sum())(boxes)
@@ -198,7 +199,7 @@ def test_position_sensitive_reads_the_right_channels():
     k, classes = 2, 3
     features = RNG.normal(size=(1, 6, 7, classes * k * k)).astype(np.float32)
     boxes = random_boxes(1, 5, size=50.0)
-    got = jax.jit(roi_align.ps_roi_align, static_argnums=(2, 3, 4))(
+    got = jax.jit(ps_roi_align, static_argnums=(2, 3, 4))(
         jnp.asarray(features), jnp.asarray(boxes), k, 0.125, 2
     )
     for n, box in enumerate(boxes[0]):
@@ -214,7 +215,7 @@ def test_warp_crop_equals_the_definition(context):
     image = RNG.uniform(size=(12, 15, 3)).astype(np.float32)
     boxes, size = random_boxes(6, size=14.0), (8, 6)
     fill = (0.1, 0.2, 0.3)
-    got = roi_crop.warp_crops(jnp.asarray(image), jnp.asarray(boxes), size, context, fill)
+    got = warp_crops(jnp.asarray(image), jnp.asarray(boxes), size, context, fill)
     for n, (x0, y0, x1, y1) in enumerate(boxes.astype(float)):
         for i in range(size[0]):
             for j in range(size[1]):
@@ -227,7 +228,7 @@ def test_warp_crop_equals_the_definition(context):
 
 def test_warp_crop_of_the_whole_image_is_the_image():
     image = jnp.asarray(RNG.uniform(size=(7, 9, 2)).astype(np.float32))
-    got = roi_crop.warp_crops(image, jnp.array([[0.0, 0, 9, 7]]), (7, 9))
+    got = warp_crops(image, jnp.array([[0.0, 0, 9, 7]]), (7, 9))
     np.testing.assert_allclose(got[0], image, atol=1e-6)
-    beyond = roi_crop.warp_crops(image, jnp.array([[-20.0, -20, -10, -10]]), (2, 2))
+    beyond = warp_crops(image, jnp.array([[-20.0, -20, -10, -10]]), (2, 2))
     np.testing.assert_allclose(beyond[0], jnp.broadcast_to(image[:1, :1], (2, 2, 2)))

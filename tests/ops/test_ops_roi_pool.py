@@ -7,10 +7,16 @@ import jax.test_util
 import numpy as np
 import pytest
 
-from vision_jax.ops import roi_pool
+from vision_jax.ops.roi_pool import (
+    ps_roi_pool,
+    roi_pool,
+    round_half_away,
+    spatial_pyramid_pool,
+    spp_windows,
+)
 
 RNG = np.random.default_rng(0)
-pool = jax.jit(roi_pool.roi_pool, static_argnums=(2, 3, 4))
+pool = jax.jit(roi_pool, static_argnums=(2, 3, 4))
 
 
 def random_boxes(*shape, size=80.0):
@@ -59,7 +65,7 @@ def test_roi_pool_equals_the_definition(size, deterministic):
 
 def test_rounding_is_half_away_from_zero():
     x = jnp.array([0.5, 1.5, 2.5, -0.5, -1.5, 0.49999997, -0.49999997, 4503600.5, 3.0])
-    assert roi_pool.round_half_away(x).tolist() == [1, 2, 3, -1, -2, 0, 0, 4503601, 3]
+    assert round_half_away(x).tolist() == [1, 2, 3, -1, -2, 0, 0, 4503601, 3]
     # [2.5, 4.5] cells covers rows 3 to 5.
     features = jnp.arange(8.0).reshape(1, 8, 1, 1)
     got = pool(features, jnp.array([[[0.0, 2.5, 0, 4.5]]]), (3, 1), 1.0)
@@ -81,7 +87,7 @@ def test_gradient_is_the_finite_difference_and_skips_boxes(deterministic):
 
         @jax.jit
         def pooled(features, boxes):
-            return roi_pool.roi_pool(features, boxes, (2, 2), 0.125, deterministic)
+            return roi_pool(features, boxes, (2, 2), 0.125, deterministic)
 
         jax.test_util.check_grads(lambda f: pooled(f, boxes), (features,), order=1, modes=("rev",))
         assert not jax.grad(lambda b: pooled(features, b).sum())(boxes).any()
@@ -130,7 +136,7 @@ def test_position_sensitive_pool_equals_a_loop(cut):
     boxes = random_boxes(1, 12, size=64.0)
     boxes[0, 0] = [20, 20, 20, 20]
     boxes[0, 1] = [900, 900, 950, 950]
-    got = jax.jit(roi_pool.ps_roi_pool, static_argnums=(2, 3, 4))(
+    got = jax.jit(ps_roi_pool, static_argnums=(2, 3, 4))(
         jnp.asarray(features), jnp.asarray(boxes), k, 0.125, cut == 1
     )
     for n, box in enumerate(boxes[0]):
@@ -153,7 +159,7 @@ def test_torchvision_edges_do_not_change_the_gradient():
     box = jnp.array([[[0.0, 0, 48, 48]]])
 
     def total(features, edges):
-        return roi_pool.ps_roi_pool(features, box, 2, 0.125, edges).sum()
+        return ps_roi_pool(features, box, 2, 0.125, edges).sum()
 
     graded = jax.jit(jax.value_and_grad(total), static_argnums=1)
     inner, outer = (graded(features, edges) for edges in (True, False))
@@ -163,7 +169,7 @@ def test_torchvision_edges_do_not_change_the_gradient():
 
 def test_spatial_pyramid_of_the_whole_map():
     features = RNG.normal(size=(2, 7, 5, 3)).astype(np.float32)
-    got = roi_pool.spatial_pyramid_pool(jnp.asarray(features), (3, 1))
+    got = spatial_pyramid_pool(jnp.asarray(features), (3, 1))
     assert got.shape == (2, 10, 3)
     np.testing.assert_array_equal(got[:, 0], features[:, :3, :2].max((1, 2)))
     np.testing.assert_array_equal(got[:, 4], features[:, 2:5, 1:4].max((1, 2)))
@@ -176,8 +182,6 @@ def test_spp_window_is_the_pyramid_of_its_part():
     # appendix, left = floor(33 / 16) + 1 = 3 and right = ceil(207 / 16) - 1 = 12.
     box = jnp.array([[[33.0, 65, 207, 255]]])
     for deterministic in (False, True):
-        got = jax.jit(lambda f, d=deterministic: roi_pool.spp_windows(f, box, (3, 2, 1), 16, d))(
-            features
-        )
-        wanted = roi_pool.spatial_pyramid_pool(features[:, 5:16, 3:13], (3, 2, 1))
+        got = jax.jit(lambda f, d=deterministic: spp_windows(f, box, (3, 2, 1), 16, d))(features)
+        wanted = spatial_pyramid_pool(features[:, 5:16, 3:13], (3, 2, 1))
         np.testing.assert_array_equal(got[:, 0], wanted)

@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from vision_jax.ops import color
-from vision_jax.ops import trivial_augment as ops
+from vision_jax.ops.trivial_augment import OPERATIONS, operate, trivial_augment
 
-RUN = jax.jit(ops.operate, static_argnames=("method", "fill"))
+RUN = jax.jit(operate, static_argnames=("method", "fill"))
 
 
 def pictures(count=4):
@@ -21,7 +21,7 @@ def operate(name, strength, sign=1):
     def full(value):
         return jnp.full(4, value, jnp.int32)
 
-    kind = ops.OPERATIONS.index(name)
+    kind = OPERATIONS.index(name)
     return np.asarray(RUN(pictures(), full(kind), full(strength), full(sign), "nearest"))
 
 
@@ -78,7 +78,7 @@ def test_tables():
     np.testing.assert_array_equal(operate("equalize", 3), color.equalize(pictures()))
 
 
-@pytest.mark.parametrize("name", [*ops.OPERATIONS[:10], "posterize"])
+@pytest.mark.parametrize("name", [*OPERATIONS[:10], "posterize"])
 def test_the_weakest_strength_is_the_image(name):
     np.testing.assert_allclose(operate(name, 0), pictures(), atol=1e-3)
 
@@ -88,7 +88,7 @@ def test_draws():
     count = 280
     image = jnp.tile(pictures(1), (count, 1, 1, 1))
     keys = jax.random.split(jax.random.key(0), count)
-    run = jax.jit(ops.trivial_augment)
+    run = jax.jit(trivial_augment)
     got = np.asarray(run(image, keys))
     half = np.asarray(run(image[:140], keys[140:]))
     np.testing.assert_allclose(half, got[140:], atol=1e-2)
@@ -101,7 +101,7 @@ def test_draws():
 
 def test_images_of_one_channel():
     image = pictures()[..., :1]
-    got = jax.jit(ops.trivial_augment)(image, jax.random.split(jax.random.key(0), 4))
+    got = jax.jit(trivial_augment)(image, jax.random.split(jax.random.key(0), 4))
     assert got.shape == image.shape and np.isfinite(got).all()
 
 

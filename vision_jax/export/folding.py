@@ -16,8 +16,7 @@ from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Literal, jaxprs_in_params
 from jaxtyping import Array
 
-from vision_jax.models.layers.blocks import FOLDED, BatchNorm, Conv, channelwise
-from vision_jax.models.layers.upsampling import ConvTranspose
+from vision_jax.models.layers import FOLDED, BatchNorm, Conv, ConvTranspose, channelwise
 
 Path = tuple[str, ...]
 
@@ -25,7 +24,7 @@ Path = tuple[str, ...]
 def fold_norms(
     model: nn.Module, variables: dict[str, Any], *inputs: Array | jax.ShapeDtypeStruct
 ) -> dict[str, Any]:
-    """Variables for inference with which the same `model` computes the same without batch norms.
+    """Returns variables with which `model` computes the same in inference without batch norms.
 
     Norms that cannot be folded stay: those that follow no convolution (pre-activation's first in
     each block) or one whose result is read elsewhere too, group norms, norms by position. Results
@@ -35,29 +34,33 @@ def fold_norms(
       model: any network of this package.
       variables: its 'params' and 'batch_stats'; untouched. Statistics of folded norms are left
         out of the result, which gains the collection 'folded', one mark for each of them.
-      inputs: what `model.apply` takes after the variables, or its shapes; nothing is computed.
+      *inputs: the arguments of `model.apply` after the variables, or their shapes; the network is
+        traced and nothing is computed.
     """
-    norms: dict[Path, BatchNorm] = {}
-    pairs = _pairs(model, variables, inputs, norms)
+    norm_of_conv, norms = _pairs(model, variables, inputs)
     params = flatten_dict(variables["params"])
     statistics = flatten_dict(variables.get("batch_stats", {}))
     folded = {}
-    for conv, norm in pairs.items():
+    for conv, norm in norm_of_conv.items():
         scale, shift = params.pop((*norm, "scale")), params.pop((*norm, "bias"))
         mean, var = statistics.pop((*norm, "mean")), statistics.pop((*norm, "var"))
         gain = norms[norm].gain(scale, var)
         params[*conv, "kernel"] = params[*conv, "kernel"] * channelwise(gain)
         params[*conv, "bias"] = shift + (params.get((*conv, "bias"), 0) - mean) * gain
         folded[*norm, "norm"] = jnp.zeros(())
-    found = {"params": params, "batch_stats": statistics, FOLDED: folded}
-    return variables | {name: unflatten_dict(flat) for name, flat in found.items()}
+    collections = {"params": params, "batch_stats": statistics, FOLDED: folded}
+    return variables | {name: unflatten_dict(flat) for name, flat in collections.items()}
 
 
-def _pairs(model, variables, inputs, norms) -> dict[Path, Path]:
-    """Convolution: the norm that is all that ever reads it, and that reads nothing else.
+def _pairs(model, variables, inputs) -> tuple[dict[Path, Path], dict[Path, BatchNorm]]:
+    """Finds the convolutions that only one norm reads, where that norm reads nothing else.
 
     The model is traced with a name on each convolution's output and each norm's input.
+
+    Returns:
+      The norm's path by the convolution's, and all norms by path.
     """
+    norms: dict[Path, BatchNorm] = {}
 
     def name(call, args, kwargs, context):
         module, path = context.module, context.module.path
@@ -73,21 +76,21 @@ def _pairs(model, variables, inputs, norms) -> dict[Path, Path]:
 
     with nn.intercept_methods(name):
         traced = jax.make_jaxpr(model.apply)(variables, *inputs)
-    reads, reads_norm = defaultdict(set), defaultdict(set)
+    readers, inputs_of_norm = defaultdict(set), defaultdict(set)
     for conv, norm in _edges(traced.jaxpr):
         if conv is not None:
-            reads[conv].add(norm)
+            readers[conv].add(norm)
         if norm is not None:
-            reads_norm[norm].add(conv)
-    return {
-        conv: next(iter(readers))
-        for conv, readers in reads.items()
-        if len(readers) == 1 and None not in readers and reads_norm[next(iter(readers))] == {conv}
-    }
+            inputs_of_norm[norm].add(conv)
+    only_reader = {conv: next(iter(some)) for conv, some in readers.items() if len(some) == 1}
+    return {c: n for c, n in only_reader.items() if inputs_of_norm.get(n) == {c}}, norms
 
 
 def _edges(jaxpr) -> Iterator[tuple[Path | None, Path | None]]:
-    """(convolution, norm) for each use of one's output and each input of the other, or None."""
+    """Yields (convolution, norm) for each use of one's output and each input of the other.
+
+    Either is None where a convolution is read by something else, or a norm reads something else.
+    """
     source: dict[Any, Path] = {}
     uses = Counter()
     for equation in jaxpr.eqns:
@@ -110,6 +113,7 @@ def _edges(jaxpr) -> Iterator[tuple[Path | None, Path | None]]:
 
 
 def _name(equation) -> tuple[str | None, Path]:
+    """Returns the kind, 'conv' or 'norm', and the path that an equation is named by."""
     if equation.primitive.name != "name":
         return None, ()
     kind, *path = equation.params["name"].split("/")

@@ -1,4 +1,4 @@
-"""What a pixel of a feature map sees of the image: by theory, exactly, and in effect.
+"""Receptive fields of a feature map's pixels: by theory, exactly, and in effect.
 
 * `theoretical`: from the traced program, along each axis the interval of image rows that can reach
   a pixel, whatever the weights.
@@ -6,8 +6,6 @@
 * `effective`: the mean magnitude of that gradient (Luo et al. 2016, arXiv:1701.04128).
 """
 
-import functools
-from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -21,7 +19,7 @@ from vision_jax.ops.reach import Field, receptive_fields
 
 
 def theoretical(model: nn.Module, shape: tuple[int, int, int]) -> dict[str, Field]:
-    """Finds the field of every endpoint (b, h, w, c), by name.
+    """Finds the receptive field of every endpoint (b, h, w, c), by name.
 
     Args:
       model: a backbone or a classifier.
@@ -42,7 +40,7 @@ def exact(
     key: Key[Array, ""] | None = None,
     draws: int = 16,
 ) -> Bool[Array, "h w"]:
-    """Which pixels of the image have an influence on a pixel of an endpoint.
+    """Finds the pixels of the image that have an influence on a pixel of an endpoint.
 
     One image shows too few: a ReLU that is off and a maximum elsewhere let nothing through. So the
     supports for several random images and random channel weights are united; with more draws the
@@ -56,8 +54,8 @@ def exact(
       key: of the draws; None is key 0.
       draws: number of images, normally distributed.
     """
-    found = gradients(model, variables, shape, endpoint, pixel, key, draws)
-    return jnp.any(found != 0, axis=(0, 3))
+    gradients = pixel_gradients(model, variables, shape, endpoint, pixel, key, draws)
+    return jnp.any(gradients != 0, axis=(0, 3))
 
 
 def effective(
@@ -69,17 +67,18 @@ def effective(
     key: Key[Array, ""] | None = None,
     draws: int = 16,
 ) -> Float[Array, "h w"]:
-    """How strongly each pixel of the image acts on a pixel of an endpoint, its maximum being 1.
+    """Measures how strongly each pixel of the image acts on a pixel of an endpoint, in 0..1.
 
-    The mean over random images and channels of the gradient's magnitude. Arguments as of `exact`.
+    It is the mean over random images and channels of the gradient's magnitude, divided by its
+    maximum. For the arguments see `exact`.
     """
-    found = gradients(model, variables, shape, endpoint, pixel, key, draws)
-    strength = jnp.abs(found).mean((0, 3))
+    gradients = pixel_gradients(model, variables, shape, endpoint, pixel, key, draws)
+    strength = jnp.abs(gradients).mean((0, 3))
     return strength / jnp.maximum(strength.max(), jnp.finfo(strength.dtype).tiny)
 
 
 def effective_size(strength: Float[Array | np.ndarray, "h w"], share: float = 0.0455) -> float:
-    """Side of the square with as many pixels as reach `share` of the maximum.
+    """Computes the side of the square with as many pixels as reach `share` of the maximum.
 
     The default is what a Gaussian has left two standard deviations out (Luo et al., section 3).
     """
@@ -90,7 +89,7 @@ def picture(
     strength: Float[Array | np.ndarray, "h w"] | Bool[Array | np.ndarray, "h w"],
     field: Field | None = None,
 ) -> np.ndarray:
-    """What `exact` or `effective` found as an RGB picture, (h, w, 3) uint8.
+    """Draws the result of `exact` or `effective` as an RGB picture, (h, w, 3) uint8.
 
     Args:
       strength: in 0..1, or which pixels are seen; shown as the square root, since the effective
@@ -113,7 +112,7 @@ def picture(
     return shown
 
 
-def gradients(
+def pixel_gradients(
     model: nn.Module,
     variables: dict[str, Any],
     shape: tuple[int, int, int],
@@ -122,21 +121,25 @@ def gradients(
     key: Key[Array, ""] | None,
     draws: int,
 ) -> Float[Array, "n h w c"]:
-    """Gradients of a random mixture of a pixel's channels, for random images; see `exact`.
+    """Computes gradients of a random mixture of a pixel's channels, for random images.
+
+    Args:
+      model, variables, shape, endpoint, pixel, key, draws: see `exact`.
 
     Raises:
       UserError: an endpoint that is not there or is no map, or a pixel outside of it.
     """
 
-    def see(image: Float[Array, "1 h w c"]) -> Float[Array, "i j d"]:
+    def endpoint_map(image: Float[Array, "1 h w c"]) -> Float[Array, "i j d"]:
         outputs = model.apply(variables, image)
-        if endpoint not in outputs or jnp.ndim(outputs[endpoint]) != 4:
-            maps = [name for name, x in outputs.items() if getattr(x, "ndim", 0) == 4]
+        maps = {k: x for k, x in outputs.items() if isinstance(x, jax.Array) and x.ndim == 4}
+        if endpoint not in maps:
             raise UserError(f"endpoint {endpoint!r} is no map{suggest(endpoint, maps)}")
-        return outputs[endpoint][0]
+        return maps[endpoint][0]
 
     key = jax.random.key(0) if key is None else key
-    h, w, channels = jax.eval_shape(see, jax.ShapeDtypeStruct((1, *shape), jnp.float32)).shape
+    image = jax.ShapeDtypeStruct((1, *shape), jnp.float32)
+    h, w, channels = jax.eval_shape(endpoint_map, image).shape
     i, j = (h // 2, w // 2) if pixel is None else pixel
     if not (0 <= i < h and 0 <= j < w):
         raise UserError(f"pixel ({i}, {j}) is outside of {endpoint}, which has {h}x{w} pixels")
@@ -145,11 +148,12 @@ def gradients(
         image_key, channel_key = jax.random.split(key)
         weights = jax.random.normal(channel_key, (channels,))
         image = jax.random.normal(image_key, (1, *shape))
-        return jax.grad(lambda x: (see(x)[i, j].astype(jnp.float32) * weights).sum())(image)[0]
 
-    return _over(gradient)(jax.random.split(key, draws))
+        def mixture(image: Float[Array, "1 h w c"]) -> Float[Array, ""]:
+            return (endpoint_map(image)[i, j].astype(jnp.float32) * weights).sum()
 
+        return jax.grad(mixture)(image)[0]
 
-def _over(function: Callable) -> Callable:
-    """One image at a time: a batch of gradients of a large net would not fit."""
-    return jax.jit(functools.partial(jax.lax.map, function))
+    # One image at a time: a batch of gradients of a large network would not fit.
+    one_by_one = jax.jit(lambda keys: jax.lax.map(gradient, keys))
+    return one_by_one(jax.random.split(key, draws))

@@ -1,4 +1,4 @@
-"""What a network costs, layer by layer, for any network: read from its traced program.
+"""The cost of a network, layer by layer, for any network: read from its traced program.
 
 Nothing is run. Every convolution and matrix product in the program is counted under the module (or
 `jax.named_scope`) that it was written in.
@@ -11,20 +11,21 @@ from typing import Any
 import jax
 import numpy as np
 from flax import linen as nn
+from jax.extend.core import jaxprs_in_params
 
-OUTSIDE = "."  # the path of what the network does in no module or scope of its own
+OUTSIDE = "."  # the path of operations that are in no module or scope
 
 
 @dataclasses.dataclass(frozen=True)
 class Layer:
-    """One innermost module or named scope.
+    """The cost of one innermost module or named scope.
 
-    Fields:
-      path: 'backbone/conv1/conv'.
+    Attributes:
+      path: names of the modules that it lies in, such as 'backbone/conv1/conv'.
       output: shape of the last array computed in it.
-      parameters: values in its parameters.
-      multiply_adds: of its convolutions and matrix products; nothing else counts.
-      activation_bytes: of its output, in the dtype that it has.
+      parameters: number of values in its parameters.
+      multiply_adds: those of its convolutions and matrix products; nothing else counts.
+      activation_bytes: size of its output, in the dtype that it has.
     """
 
     path: str
@@ -36,7 +37,7 @@ class Layer:
 
 @dataclasses.dataclass(frozen=True)
 class Summary:
-    """The layers in order of first use, and their sums."""
+    """The cost of a network: its layers in order of first use, and their sums."""
 
     layers: tuple[Layer, ...]
 
@@ -53,7 +54,7 @@ class Summary:
         return sum(layer.activation_bytes for layer in self.layers)
 
     def grouped(self, depth: int) -> "Summary":
-        """Layers with the same first `depth` names in their path added up."""
+        """Adds up the layers whose paths begin with the same `depth` names."""
         groups: dict[str, Layer] = {}
         for layer in self.layers:
             path = "/".join(layer.path.split("/")[:depth])
@@ -68,7 +69,7 @@ class Summary:
         return Summary(tuple(groups.values()))
 
     def __str__(self) -> str:
-        """A table in plain text."""
+        """Returns a table in plain text."""
         rows = [("layer", "output", "parameters", "multiply-adds", "activation bytes")]
         rows += [
             (
@@ -93,7 +94,7 @@ class Summary:
 
 
 def summarize(model: nn.Module, *inputs: Any) -> Summary:
-    """What `model.apply(variables, *inputs)` computes.
+    """Counts the layers and costs of `model.apply(variables, *inputs)`, without running it.
 
     Args:
       model: any linen module.
@@ -101,22 +102,16 @@ def summarize(model: nn.Module, *inputs: Any) -> Summary:
     """
     variables = jax.eval_shape(model.init, jax.random.key(0), *inputs)
     program = jax.make_jaxpr(model.apply)(variables, *inputs)
-    found: dict[str, _Scope] = {}
-    _walk(program.jaxpr, "", 1, found)
+    scopes: dict[str, _Scope] = {}
+    _add_equations(program.jaxpr, "", 1, scopes)
     parameters = _parameters(variables.get("params", {}))
     for path in parameters:
-        found.setdefault(path, _Scope())
-    outer = {path[:i] for path in found for i, letter in enumerate(path) if letter == "/"}
+        scopes.setdefault(path, _Scope())
+    outer = {path[:i] for path in scopes for i, letter in enumerate(path) if letter == "/"}
     layers = [
-        Layer(
-            path,
-            found[path].output,
-            parameters.get(path, 0),
-            found[path].multiply_adds,
-            found[path].bytes,
-        )
-        for path in found
-        if path not in {OUTSIDE, *outer} or path in parameters or found[path].multiply_adds
+        Layer(path, scope.output, parameters.get(path, 0), scope.multiply_adds, scope.bytes)
+        for path, scope in scopes.items()
+        if path not in {OUTSIDE, *outer} or path in parameters or scope.multiply_adds
     ]
     return Summary(tuple(layers))
 
@@ -128,15 +123,15 @@ class _Scope:
     multiply_adds: int = 0
 
 
-def _walk(program, prefix, times, found):
-    """Adds up the equations of a jaxpr, and of those inside it."""
+def _add_equations(program, prefix, times, scopes):
+    """Adds the equations of a jaxpr, and of those inside it, to `scopes`."""
     for equation in program.eqns:
         path = _path(prefix, str(equation.source_info.name_stack))
-        inner = list(_inner(equation))
+        inner = list(jaxprs_in_params(equation.params))
         repeats = times * equation.params.get("length", 1)  # of a scan
         for sub in inner:
-            _walk(sub, path, repeats, found)
-        scope = found.setdefault(path or OUTSIDE, _Scope())
+            _add_equations(sub, path, repeats, scopes)
+        scope = scopes.setdefault(path or OUTSIDE, _Scope())
         if not inner:
             scope.multiply_adds += times * _multiply_adds(equation)
         aval = equation.outvars[0].aval
@@ -146,7 +141,7 @@ def _walk(program, prefix, times, found):
 
 
 def _path(prefix, stack):
-    """The module path in a name stack: no class of the network, methods or transformations."""
+    """Returns the modules in a name stack: no class of the network, methods, transformations."""
     names = stack.split("/") if stack else []
     if not prefix:
         names = names[1:]
@@ -154,16 +149,8 @@ def _path(prefix, stack):
     return "/".join([prefix, *names] if prefix else names)
 
 
-def _inner(equation):
-    """The programs inside it."""
-    for value in equation.params.values():
-        for item in value if isinstance(value, (tuple, list)) else (value,):
-            item = getattr(item, "jaxpr", item)
-            if hasattr(item, "eqns"):
-                yield item
-
-
 def _multiply_adds(equation):
+    """Counts the multiply-adds of one equation."""
     shapes = [v.aval.shape for v in equation.invars]
     out = equation.outvars[0].aval.shape
     if equation.primitive.name == "dot_general":
@@ -177,12 +164,12 @@ def _multiply_adds(equation):
 
 
 def _parameters(tree, path=()):
-    """Values held directly by each module."""
-    found = {}
-    own = sum(math.prod(v.shape) for v in tree.values() if not isinstance(v, dict))
-    if own:
-        found["/".join(path) or OUTSIDE] = own
+    """Counts the values that each module holds itself, by its path."""
+    counts = {}
+    count = sum(math.prod(v.shape) for v in tree.values() if not isinstance(v, dict))
+    if count:
+        counts["/".join(path) or OUTSIDE] = count
     for name, value in tree.items():
         if isinstance(value, dict):
-            found |= _parameters(value, (*path, name))
-    return found
+            counts |= _parameters(value, (*path, name))
+    return counts

@@ -1,4 +1,4 @@
-"""Work that goes through its rows a few at a time, so that memory or cache hold what it needs."""
+"""Loops that go through rows a few at a time, so that memory or cache hold what they need."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -9,7 +9,7 @@ MATRIX_CHUNK = 64  # regions per step of forms by matrices: bounds their memory
 
 
 def per_chunk(function, arguments: tuple[Array, ...], chunk: int = MATRIX_CHUNK) -> Array:
-    """`function` over leading axes, `chunk` rows at a time, one chunk after the other."""
+    """Maps `function` over leading axes, `chunk` rows at a time, one chunk after the other."""
     count = arguments[0].shape[0]
     if count <= chunk:
         return function(*arguments)
@@ -18,12 +18,12 @@ def per_chunk(function, arguments: tuple[Array, ...], chunk: int = MATRIX_CHUNK)
 
 
 def split(arguments: tuple[Array, ...], chunk: int) -> tuple[Array, ...]:
-    """(n, …) → (steps, chunk, …), the last step filled up with zeros."""
+    """Reshapes (n, …) to (steps, chunk, …), with the last step filled up with zeros."""
     count = arguments[0].shape[0]
     steps = -(-count // chunk)
 
-    def one(x: Array) -> Array:
+    def split_one(x: Array) -> Array:
         x = jnp.pad(x, [(0, steps * chunk - count)] + [(0, 0)] * (x.ndim - 1))
         return x.reshape(steps, chunk, *x.shape[1:])
 
-    return tuple(one(x) for x in arguments)
+    return tuple(split_one(x) for x in arguments)

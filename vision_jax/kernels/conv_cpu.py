@@ -14,12 +14,12 @@ from vision_jax.kernels import conv_lax
 from vision_jax.kernels.chunks import split
 from vision_jax.kernels.conv_lax import Geometry, transposed
 
-# Most numbers in the images whose gradient is taken at a time; a core's cache is 1 MiB.
-TOGETHER = 250_000
+# Largest count of numbers in images whose gradient is taken at a time; a core's cache is 1 MiB.
+_TOGETHER = 250_000
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    """See `conv_lax.forward`."""
+    """Computes the output, as `conv_lax.forward` does."""
     if _is_pointwise(geometry):
         return _pointwise(x, w, geometry)
     if _is_depthwise(x.shape, w.shape, geometry):
@@ -28,7 +28,7 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def image_gradient(dy: Array, w: Array, geometry: Geometry) -> Array:
-    """See `conv_lax.image_gradient`."""
+    """Computes the gradient at the images, as `conv_lax.image_gradient` does."""
     if _is_plain(geometry):
         return _forward(dy, w[::-1, ::-1].swapaxes(2, 3), _reversed(geometry))
     shape = geometry.image_shape(dy.shape, w.shape)
@@ -36,7 +36,7 @@ def image_gradient(dy: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def kernel_gradient(dy: Array, x: Array, geometry: Geometry) -> Array:
-    """See `conv_lax.kernel_gradient`."""
+    """Computes the gradient at the kernel, as `conv_lax.kernel_gradient` does."""
     shape = geometry.kernel_shape(dy.shape, x.shape)
     if _is_depthwise(x.shape, shape, geometry):
         return _depthwise_kernel_gradient(dy, x, geometry)
@@ -47,7 +47,7 @@ def kernel_gradient(dy: Array, x: Array, geometry: Geometry) -> Array:
 
 
 def _is_plain(geometry):
-    """Whether gradients are written out as what they are: convolutions of stride 1.
+    """Returns True if gradients are written out as what they are: convolutions of stride 1.
 
     XLA:CPU is fast with those of this layout. It brings others into it in a program's outermost
     computation alone: kernels of 256 channels take 6 s within a branch or a loop instead of 0.03.
@@ -62,7 +62,7 @@ def _forward(x, w, padding):
 
 
 def _reversed(geometry):
-    """The padding with which the output's gradient becomes that at the image."""
+    """Computes the padding with which the output's gradient becomes that at the image."""
     top, left = (
         (k - 1 - before, k - 1 - after)
         for k, (before, after) in zip(geometry.kernel, geometry.padding, strict=True)
@@ -76,7 +76,7 @@ def _is_pointwise(geometry):
 
 
 def _pointwise(x, w, geometry):
-    """A 1x1 convolution as one matrix product.
+    """Computes a 1x1 convolution as one matrix product.
 
     XLA:CPU runs its own convolution here at a half to a quarter of the speed of the product,
     forward and backward; the product's weight gradient contracts the rows without a transpose.
@@ -93,7 +93,7 @@ def _is_depthwise(x_shape, w_shape, geometry):
 
 
 def _shifted(x, w, geometry):
-    """A sum of shifted images, each times one tap of the kernels.
+    """Computes a depthwise convolution as a sum of shifted images, each times one tap.
 
     One pass over the pixels, in vectors of channels; XLA:CPU's grouped convolution is 10 to 50
     times as slow, and so is its gradient.
@@ -104,7 +104,7 @@ def _shifted(x, w, geometry):
 
 
 def _shifts(x, geometry):
-    """For each tap of a kernel, the pixels that it meets."""
+    """Returns, for each tap of a kernel, the pixels that it meets."""
     zero = jnp.zeros((), x.dtype)
     x = lax.pad(x, zero, ((0, 0, 0), *((a, b, 0) for a, b in geometry.padding), (0, 0, 0)))
     b, c = x.shape[0], x.shape[3]
@@ -117,8 +117,8 @@ def _shifts(x, geometry):
 
 
 def _depthwise_kernel_gradient(dy, x, geometry):
-    """Sums of products, a few images at a time, which stay in the cache from tap to tap."""
-    many = max(1, TOGETHER // math.prod(x.shape[1:]))
+    """Computes sums of products, a few images at a time, which stay in the cache for all taps."""
+    many = max(1, _TOGETHER // math.prod(x.shape[1:]))
 
     def product(images):
         x, dy = images

@@ -1,4 +1,4 @@
-"""A convolution and its gradients as lax has them: the forms of GPUs and TPUs.
+"""The convolution and its gradients as lax has them: the forms for GPUs and TPUs.
 
 Images (b, h, w, c), kernels (kh, kw, c / groups, o), outputs (b, ho, wo, o).
 """
@@ -13,7 +13,7 @@ DIMENSIONS = ("NHWC", "HWIO", "NHWC")
 
 
 class Geometry(NamedTuple):
-    """What a convolution and its gradients have in common.
+    """The geometry that a convolution and its gradients have in common.
 
     Pairs are (rows, columns), `padding` is ((top, bottom), (left, right)).
     """
@@ -35,20 +35,20 @@ class Geometry(NamedTuple):
         return rows, columns
 
     def image_shape(self, output: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
-        """The images', from the shapes of the other two."""
+        """Returns the images' shape, from those of output and kernel."""
         return output[0], *self.image, kernel[2] * self.groups
 
     def kernel_shape(self, output: tuple[int, ...], image: tuple[int, ...]) -> tuple[int, ...]:
-        """The kernel's, from the shapes of the other two."""
+        """Returns the kernel's shape, from those of output and images."""
         return *self.kernel, image[3] // self.groups, output[3]
 
     def output_shape(self, image: tuple[int, ...], kernel: tuple[int, ...]) -> tuple[int, ...]:
-        """The output's, from the shapes of the other two."""
+        """Returns the output's shape, from those of images and kernel."""
         return image[0], *self.output, kernel[3]
 
 
 def forward(x: Array, w: Array, geometry: Geometry) -> Array:
-    """The output."""
+    """Computes the output, from images and kernel."""
     return lax.conv_general_dilated(
         x,
         w,
@@ -61,17 +61,17 @@ def forward(x: Array, w: Array, geometry: Geometry) -> Array:
 
 
 def image_gradient(dy: Array, w: Array, geometry: Geometry) -> Array:
-    """The gradient at the images, from that at the output."""
+    """Computes the gradient at the images, from that at the output."""
     shape = geometry.image_shape(dy.shape, w.shape)
     return transposed(lambda x: forward(x, w, geometry), shape, dy)
 
 
 def kernel_gradient(dy: Array, x: Array, geometry: Geometry) -> Array:
-    """The gradient at the kernel, from that at the output."""
+    """Computes the gradient at the kernel, from that at the output."""
     shape = geometry.kernel_shape(dy.shape, x.shape)
     return transposed(lambda w: forward(x, w, geometry), shape, dy)
 
 
 def transposed(linear, shape, dy):
-    """`dy` through the transpose of a linear function of an array of that shape."""
+    """Applies the transpose of a linear function of an array of that shape to `dy`."""
     return jax.linear_transpose(linear, jax.ShapeDtypeStruct(shape, dy.dtype))(dy)[0]

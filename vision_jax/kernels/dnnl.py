@@ -10,15 +10,15 @@ DIRECT, TRAINING = 1, 64  # the algorithm and the kind of a convolution's primit
 WEIGHTS, DIFF_WEIGHTS, SCRATCHPAD = 131, 132, 136  # whose layout a primitive may be asked for
 FROM, TO, SCRATCH = 1, 17, 80  # arguments of primitives
 _CPU, _IN_ORDER, _F32, _ANY_LAYOUT, _USERS = 1, 1, 3, 1, 1
-# Threads that wait long for the next convolution would take the cores from what comes in between;
-# a moment spares waking them within one. GCC's library reads this when it is loaded.
+# Threads that wait long for the next convolution would take the cores from other operations in
+# between; a moment spares waking them within one. GCC's library reads this when it is loaded.
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
 
 Handle = ctypes.c_void_p
 
 
 def load() -> "Library | None":
-    """The library; None where the wheel or what it needs (libgomp) is missing."""
+    """Loads the library; returns None where the wheel or the libgomp that it needs is missing."""
     try:
         files = importlib.metadata.files(PACKAGE) or ()
     except importlib.metadata.PackageNotFoundError:
@@ -26,25 +26,29 @@ def load() -> "Library | None":
     path = next((str(file.locate()) for file in files if file.name == FILE), None)
     if path is None:
         return None
-    given = {name: os.environ.get(name) for name in _WAITING}
-    if all(value is None for value in given.values()):
+    before = {name: os.environ.get(name) for name in _WAITING}
+    if all(value is None for value in before.values()):
         os.environ.update(_WAITING)
     try:
         return Library(path)
     except OSError:
         return None
     finally:
-        for name, value in given.items():
+        for name, value in before.items():
             if value is None:
                 os.environ.pop(name, None)
 
 
 class Library:
-    """oneDNN's functions as far as convolutions need them; a failing one raises RuntimeError."""
+    """oneDNN's functions as far as convolutions need them.
+
+    Raises:
+      RuntimeError: a function returned an error.
+    """
 
     def __init__(self, path: str):
         self._library = ctypes.CDLL(path)
-        self._quick = ctypes.PyDLL(path)  # for what is over before another thread could begin
+        self._quick = ctypes.PyDLL(path)  # for calls too short to let another thread begin
         self.size_of = self._library.dnnl_memory_desc_get_size
         self.size_of.restype, self.size_of.argtypes = ctypes.c_size_t, [Handle]
         self._query = self._library.dnnl_primitive_desc_query_md
@@ -57,45 +61,49 @@ class Library:
         self.call("primitive_attr_set_scratchpad_mode", self.attributes, _USERS)
 
     def call(self, function: str, *arguments: object) -> None:
+        """Calls the function `dnnl_{function}`."""
         code = getattr(self._library, f"dnnl_{function}")(*arguments)
         if code:
             raise RuntimeError(f"oneDNN's {function} failed with status {code}")
 
     def make(self, function: str, *arguments: object) -> Handle:
-        """What a function returns through its first argument."""
-        found = Handle()
-        self.call(function, ctypes.byref(found), *arguments)
-        return found
+        """Calls a function and returns the object that it makes, its first argument."""
+        made = Handle()
+        self.call(function, ctypes.byref(made), *arguments)
+        return made
 
     def layout(self, shape: Sequence[int], strides: Sequence[int] | None) -> Handle:
-        """A description of an array; of one that the library may lay out, without strides."""
+        """Describes an array in memory; without strides, the library chooses its layout."""
         sizes = (len(shape), numbers(shape), _F32)
         if strides is None:
             return self.make("memory_desc_create_with_tag", *sizes, _ANY_LAYOUT)
         return self.make("memory_desc_create_with_strides", *sizes, numbers(strides))
 
-    def layout_of(self, primitive: Handle, what: int) -> Handle:
-        return Handle(self._query(primitive, what, 0))
+    def layout_of(self, primitive: Handle, array: int) -> Handle:
+        """Returns the layout in which a primitive wants an array, such as `WEIGHTS`."""
+        return Handle(self._query(primitive, array, 0))
 
     def memory(self, layout: Handle) -> Handle:
-        """Without a place yet."""
+        """Makes a memory object, whose address `place` sets."""
         return self.make("memory_create", layout, self.engine, None)
 
     def stream(self) -> Handle:
-        """On which primitives are executed, one after the other."""
+        """Makes a stream, on which primitives are executed one after the other."""
         return self.make("stream_create", self.engine, _IN_ORDER)
 
     def convolution(self, description: Handle) -> Handle:
+        """Makes the primitive that a description is of."""
         return self.make("primitive_create", description)
 
     def move(self, before: Handle, after: Handle) -> Handle:
-        """From one layout to another."""
+        """Makes the primitive that copies an array from one layout to another."""
         ends = (before, self.engine, after, self.engine)
         return self.make(
             "primitive_create", self.make("reorder_primitive_desc_create", *ends, None)
         )
 
     def execute(self, primitive: Handle, stream: Handle, arguments: ctypes.Array) -> None:
+        """Executes a primitive with arguments made by `arguments`."""
         self.call("primitive_execute", primitive, stream, len(arguments), arguments)
 
 
@@ -104,10 +112,11 @@ class _Argument(ctypes.Structure):
 
 
 def arguments(pairs: Sequence[tuple[int, Handle]]) -> ctypes.Array:
+    """Returns named memory objects as primitives take them."""
     items = [_Argument(name, memory) for name, memory in pairs]
     return (_Argument * len(items))(*items)
 
 
 def numbers(values: Sequence[int]) -> ctypes.Array:
-    """As the library takes sizes."""
+    """Returns sizes as the library takes them."""
     return (ctypes.c_int64 * len(values))(*values)

@@ -1,10 +1,10 @@
-"""Values that are computed once.
+"""A barrier for XLA:CPU: keeps a value in memory instead of recomputing it in every consumer.
 
 XLA:CPU moves elementwise work into every operation that reads its result, even where the result
 lies in memory already. So the sums of residual blocks are computed again from the first block of
-their stage on, in every block, forward and backward: with n blocks, n²/2 sums instead of n. A call
-of a foreign function, which does nothing and returns the memory that it was given, is what XLA
-cannot look through. Other platforms weigh what recomputing costs by themselves.
+their stage on, in every block, forward and backward: with n blocks, n²/2 sums instead of n. XLA
+cannot look through the call of a foreign function, which does nothing and returns the memory that
+it was given. On other platforms there is no barrier: they weigh the cost of recomputing themselves.
 """
 
 import functools
@@ -25,9 +25,9 @@ _MATERIALIZE.multiple_results = True
 
 
 def materialize(tree: Tree) -> Tree:
-    """An array, or a tree of them, which nothing that reads it computes again.
+    """Stores an array, or a tree of them, so that consumers read it instead of recomputing it.
 
-    Of a tree, nothing is read before all of it is computed.
+    No array of a tree is read before all of them are computed.
     """
     leaves, structure = jax.tree.flatten(tree)
     return jax.tree.unflatten(structure, _MATERIALIZE.bind(*leaves))
@@ -35,9 +35,9 @@ def materialize(tree: Tree) -> Tree:
 
 @jax.custom_jvp
 def materialize_relu(x: Float[Array, "*d"]) -> Float[Array, "*d"]:
-    """max(x, 0), which nothing that reads it computes again.
+    """Computes max(x, 0) and stores it, so that consumers read it instead of recomputing it.
 
-    Its derivative, 0 at 0 as `nn.relu`'s, is read off the result: backward, x is not needed.
+    The derivative, 0 at 0 as that of `nn.relu`, is read off the result: backward, x is not needed.
     """
     return materialize(jnp.maximum(x, 0))
 

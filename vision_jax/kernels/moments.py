@@ -19,23 +19,25 @@ from jaxtyping import Array, Float
 _MOMENTS = Primitive("moments")
 _MOMENTS.multiple_results = True
 _AXES = (-4, -3, -2)
-# mean² over variance up to which the plain difference serves: its rounding is some eps · mean².
+# Largest mean² over variance for which the plain difference serves, whose rounding error is some
+# eps · mean².
 _FAR = 64.0
 
 
 def moments(x: Float[Array, "b h w c"]) -> tuple[Float[Array, "c"], Float[Array, "c"]]:
-    """Mean and biased variance (at least 0) of each channel, to be differentiated any number of
-    times and under `vmap`.
+    """Computes each channel's mean and biased variance, which is at least 0.
+
+    It can be differentiated any number of times, also under `vmap`.
 
     Args:
-      x: at least one pixel; float32 or float64, in which the result is, too.
+      x: at least one pixel; float32 or float64, as are the results.
     """
     mean, var = _MOMENTS.bind(x)
     return mean, var
 
 
 def _about(x: Array, origin: Array) -> tuple[Array, Array]:
-    """By differences from `origin`, one value per channel."""
+    """Computes the moments from differences to `origin`, one value per channel."""
     shifted = x - _spread(origin)
     shift = shifted.mean(_AXES)
     var = jnp.maximum(lax.square(shifted).mean(_AXES) - lax.square(shift), 0)
@@ -47,6 +49,7 @@ def _about_a_pixel(x: Array) -> tuple[Array, Array]:
 
 
 def _by_case(x: Array) -> tuple[Array, Array]:
+    """Computes the moments by the plain difference, or about the mean where that would cancel."""
     mean = x.mean(_AXES)
     var = lax.square(x).mean(_AXES) - lax.square(mean)
     near = (lax.square(mean) <= _FAR * var).all()
@@ -54,13 +57,13 @@ def _by_case(x: Array) -> tuple[Array, Array]:
 
 
 def _spread(vector: Array) -> Array:
-    """Per channel → as an image."""
+    """Gives a per-channel vector the axes of images."""
     return jnp.expand_dims(vector, _AXES)
 
 
 def _shapes(x: ShapedArray) -> tuple[ShapedArray, ShapedArray]:
-    found = x.update(shape=(*x.shape[:-4], x.shape[-1]))
-    return found, found
+    per_channel = x.update(shape=(*x.shape[:-4], x.shape[-1]))
+    return per_channel, per_channel
 
 
 def _jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
@@ -73,7 +76,7 @@ def _jvp(primals: Any, tangents: Any) -> tuple[Any, Any]:
 
 
 def _batch(operands: Any, axes: Any) -> tuple[Any, Any]:
-    """Runs in front: all of them decide together, so that a branch stays one."""
+    """Puts the runs in front: all of them decide together, so that a branch stays one."""
     return _MOMENTS.bind(jnp.moveaxis(operands[0], axes[0], 0)), (0, 0)
 
 

@@ -1,7 +1,7 @@
 """Convolutions by oneDNN on CPU, from the wheel `onednn-cpu-gomp`, where that is installed.
 
 XLA:CPU's own convolutions take 1.2 to 2 times as long forward and up to 9 times as long towards
-the kernel (benchmarks/README.md). Programs reach the library by `xla_call`.
+the kernel (docs/profiles.md). Programs reach the library by `xla_call`.
 `VISION_JAX_ONEDNN=0` does without it.
 """
 
@@ -23,25 +23,25 @@ from vision_jax.kernels.conv_lax import Geometry
 
 TARGET = "vision_jax_onednn_convolution"
 FORWARD, IMAGE_GRADIENT, KERNEL_GRADIENT = range(3)
-# Where image, kernel and output are among the first operand, the second one and the result.
+# By kind: where image, kernel and output are among first operand, second operand and result.
 _ORDER = ((0, 1, 2), (2, 1, 0), (1, 2, 0))
-_ARGUMENTS = ((1, 33, 17), (129, 33, 145), (1, 161, 145))  # what oneDNN calls these three
-# The arrays of a call: the kernel as it is given, and as the library lays it out.
+_ARGUMENTS = ((1, 33, 17), (129, 33, 145), (1, 161, 145))  # oneDNN's numbers of these three
+# The arrays of a call: the kernel in the program's layout, then (inner) in the library's own.
 _IMAGE, _KERNEL, _OUTPUT, _INNER, _SCRATCH = range(5)
 _ALIGNMENT = 64
 
 
 class Sizes(NamedTuple):
-    """One convolution, or a gradient of it.
+    """The sizes of one convolution, or of a gradient of it.
 
-    Fields:
-      what: FORWARD, IMAGE_GRADIENT or KERNEL_GRADIENT.
-      runs: so many lie one after the other in each array.
+    Attributes:
+      kind: FORWARD, IMAGE_GRADIENT or KERNEL_GRADIENT.
+      runs: number of convolutions, whose arrays lie one after the other.
       images, channels, features: b, c and o of a run.
       geometry: the rest.
     """
 
-    what: int
+    kind: int
     runs: int
     images: int
     channels: int
@@ -50,7 +50,7 @@ class Sizes(NamedTuple):
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
-        """Of a run's images, kernel and output."""
+        """Returns the shapes of a run's images, kernel and output."""
         g = self.geometry
         return (
             (self.images, *g.image, self.channels),
@@ -59,19 +59,22 @@ class Sizes(NamedTuple):
         )
 
     @classmethod
-    def of(cls, what: int, shapes: Sequence[Sequence[int]], geometry: Geometry) -> "Sizes":
-        """From the shapes of both operands and the result, with or without an axis of runs."""
-        image, _, output = (shapes[i] for i in _ORDER[what])
+    def of(cls, kind: int, shapes: Sequence[Sequence[int]], geometry: Geometry) -> "Sizes":
+        """Reads the sizes off the shapes of both operands and the result.
+
+        The shapes may have an axis of runs in front.
+        """
+        image, _, output = (shapes[i] for i in _ORDER[kind])
         runs = image[0] if len(image) == 5 else 1
-        return cls(what, runs, image[-4], image[-1], output[-1], geometry)
+        return cls(kind, runs, image[-4], image[-1], output[-1], geometry)
 
     def pack(self) -> list[int]:
-        """As plain numbers."""
+        """Returns the sizes as plain numbers."""
         return jax.tree.leaves(self)
 
     @classmethod
     def unpack(cls, data: bytes) -> "Sizes":
-        """From the bytes of these numbers, int64."""
+        """Reads the sizes from the bytes of these numbers, int64."""
         return jax.tree.unflatten(_STRUCTURE, struct.unpack(f"{_NUMBERS}q", data))
 
 
@@ -83,12 +86,12 @@ _NUMBERS = _STRUCTURE.num_leaves
 
 @functools.cache
 def available() -> bool:
-    """Whether oneDNN is there and wanted; programs may then call `TARGET`."""
+    """Returns True if oneDNN is installed and not disabled by VISION_JAX_ONEDNN=0."""
     return _caller() is not None
 
 
 def takes(sizes: Sizes) -> bool:
-    """Whether programs may call `TARGET` with these sizes."""
+    """Returns True if CPU programs may call `TARGET` with these sizes."""
     caller = _caller()
     if caller is None:
         return False
@@ -110,47 +113,52 @@ def _caller():
 
 
 class _Pool:
-    """Things for one thread at a time, made when there is none to spare."""
+    """Objects that one thread at a time may use, made when there is none to spare."""
 
     def __init__(self, make: Callable[[], Any]):
         self._make, self._spare = make, collections.deque()
 
     @contextlib.contextmanager
     def borrowed(self) -> Iterator[Any]:
+        """Lends an object, until the context ends."""
         try:
-            thing = self._spare.pop()
+            item = self._spare.pop()
         except IndexError:
-            thing = self._make()
+            item = self._make()
         try:
-            yield thing
+            yield item
         finally:
-            self._spare.append(thing)
+            self._spare.append(item)
 
 
-class _Room:
-    """Memory for what a convolution puts aside."""
+class _Workspace:
+    """Memory that convolutions use while they run; it grows with their needs."""
 
     def __init__(self):
         self._bytes = b""
 
     def address(self, size: int) -> int:
-        """Of at least so many bytes."""
+        """Returns the aligned address of a buffer of at least `size` bytes."""
         if len(self._bytes) < size + _ALIGNMENT:
             self._bytes = ctypes.create_string_buffer(size + _ALIGNMENT)
         return _aligned(ctypes.addressof(self._bytes))
 
 
 class _Caller:
-    """Makes each convolution that is called for once, and runs it."""
+    """The handler of `TARGET`: prepares each convolution on its first call, and runs it."""
 
     def __init__(self, library: dnnl.Library):
         self._library = library
         self._plans: dict[bytes, _Plan] = {}
         self._lock = threading.Lock()
-        self._rooms = _Pool(_Room)
+        self._workspaces = _Pool(_Workspace)
 
     def plan(self, data: bytes) -> "_Plan":
-        """Of sizes in bytes; RuntimeError where the library has no way."""
+        """Returns the convolution of packed `Sizes`, prepared once.
+
+        Raises:
+          RuntimeError: the library has no way to compute it.
+        """
         plan = self._plans.get(data)
         if plan is None:
             with self._lock:
@@ -159,28 +167,28 @@ class _Caller:
         return plan
 
     def __call__(self, data: bytes, operands: Sequence[int], results: Sequence[int]) -> None:
-        with self._rooms.borrowed() as room:
-            self.plan(data).run((*operands, *results), room)
+        with self._workspaces.borrowed() as workspace:
+            self.plan(data).run((*operands, *results), workspace)
 
 
 class _Plan:
-    """A convolution that was made for its sizes.
+    """A convolution prepared for its sizes.
 
     The library lays kernels out in its own way, so that each run moves the kernel before or after.
     """
 
     def __init__(self, library: dnnl.Library, sizes: Sizes):
-        self._what, self._runs = sizes.what, sizes.runs
+        self._kind, self._runs = sizes.kind, sizes.runs
         self._steps = [4 * math.prod(shape) for shape in sizes.shapes]  # bytes from run to run
         description, kernel = _describe(library, sizes)
-        is_result = sizes.what == KERNEL_GRADIENT
+        is_result = sizes.kind == KERNEL_GRADIENT
         inner = library.layout_of(description, dnnl.DIFF_WEIGHTS if is_result else dnnl.WEIGHTS)
         scratch = library.layout_of(description, dnnl.SCRATCHPAD)
         self._inner_size = _aligned(library.size_of(inner))
-        self._room_size = self._inner_size + library.size_of(scratch)
+        self._workspace_size = self._inner_size + library.size_of(scratch)
         image, output = _image_layouts(library, sizes)
         layouts = (image, kernel, output, inner, scratch)
-        names = (*_ARGUMENTS[sizes.what], dnnl.SCRATCH)
+        names = (*_ARGUMENTS[sizes.kind], dnnl.SCRATCH)
         arguments = tuple(zip(names, (_IMAGE, _INNER, _OUTPUT, _SCRATCH), strict=True))
         calls = [(library.convolution(description), arguments)]
         if is_result:
@@ -191,19 +199,24 @@ class _Plan:
             calls.insert(0, move)
         self._calls = _Pool(lambda: _Call(library, layouts, calls))
 
-    def run(self, addresses: Sequence[int], room: _Room) -> None:
-        """With the addresses of the operands and the result of all runs."""
-        arrays = [addresses[i] for i in _ORDER[self._what]]
-        inner = room.address(self._room_size)
-        aside = inner, inner + self._inner_size
+    def run(self, addresses: Sequence[int], workspace: _Workspace) -> None:
+        """Computes all runs.
+
+        Args:
+          addresses: of the operands and the result.
+          workspace: memory for the kernel in the library's layout, and for its own use.
+        """
+        arrays = [addresses[i] for i in _ORDER[self._kind]]
+        inner = workspace.address(self._workspace_size)
+        scratch = inner + self._inner_size
         with self._calls.borrowed() as call:
             for run in range(self._runs):
-                own = (a + run * step for a, step in zip(arrays, self._steps, strict=True))
-                call(*own, *aside)
+                places = (a + run * step for a, step in zip(arrays, self._steps, strict=True))
+                call(*places, inner, scratch)
 
 
 class _Call:
-    """Primitives with memory objects of their own."""
+    """Primitives with memory objects of their own, which one thread at a time may use."""
 
     def __init__(
         self,
@@ -220,7 +233,7 @@ class _Call:
         ]
 
     def __call__(self, *addresses: int) -> None:
-        """With the memories' addresses."""
+        """Executes the primitives on memory at these addresses."""
         for memory, address in zip(self._memories, addresses, strict=True):
             self._library.place(memory, address)
         for primitive, arguments in self._calls:
@@ -228,11 +241,12 @@ class _Call:
 
 
 def _aligned(number):
+    """Rounds a size or an address up to the alignment."""
     return -(-number // _ALIGNMENT) * _ALIGNMENT
 
 
 def _image_layouts(library, sizes):
-    """Of the image and the output: logically (b, c, h, w), and NHWC in memory."""
+    """Describes image and output, which are logically (b, c, h, w), and NHWC in memory."""
     image, _, output = sizes.shapes
     return [
         library.layout((b, c, h, w), (h * w * c, 1, w * c, c)) for b, h, w, c in (image, output)
@@ -240,7 +254,7 @@ def _image_layouts(library, sizes):
 
 
 def _describe(library, sizes):
-    """The primitive's description, and the layout of kernels as they are given, HWIO."""
+    """Returns the primitive's description, and the layout of the program's kernels, HWIO."""
     geometry = sizes.geometry
     kh, kw, c, o = sizes.shapes[1]
     shape, strides = (o, c, kh, kw), (1, o, kw * c * o, c * o)
@@ -258,10 +272,10 @@ def _describe(library, sizes):
         return library.make(name, library.engine, *arrays, *window, *hint, library.attributes)
 
     hint = ()
-    found = create("forward", dnnl.TRAINING, dnnl.DIRECT, image, kernel, None, output)
-    hint = (found,)
-    if sizes.what == IMAGE_GRADIENT:
-        found = create("backward_data", dnnl.DIRECT, image, kernel, output)
-    elif sizes.what == KERNEL_GRADIENT:
-        found = create("backward_weights", dnnl.DIRECT, image, kernel, None, output)
-    return found, library.layout(shape, strides)
+    description = create("forward", dnnl.TRAINING, dnnl.DIRECT, image, kernel, None, output)
+    hint = (description,)  # gradients are created with a hint of the forward direction
+    if sizes.kind == IMAGE_GRADIENT:
+        description = create("backward_data", dnnl.DIRECT, image, kernel, output)
+    elif sizes.kind == KERNEL_GRADIENT:
+        description = create("backward_weights", dnnl.DIRECT, image, kernel, None, output)
+    return description, library.layout(shape, strides)

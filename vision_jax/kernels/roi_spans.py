@@ -1,6 +1,6 @@
 """Sums of a map's cells over regions' bins, where a bin's cells are few of the map's.
 
-What adaptive RoIAlign comes down to on a CPU. Both directions go through eight regions at a time,
+Adaptive RoIAlign comes down to this on a CPU. Both directions go through eight regions at a time,
 and through as many cells per bin as the largest of these regions needs, so that no bound has to be
 known beforehand. (Reverse mode only: `jax.jvp` finds no rule.)
 """
@@ -24,11 +24,11 @@ def span_sums(
     starts: Int[Array, "r"],
     widths: Int[Array, "r"],
 ) -> Float[Array, "r i j c"]:
-    """Σ rows[r, i, y] · columns[r, j, x] · cell (y, x) of region r's map, without gradient to both.
+    """Computes Σ rows[r, i, y] · columns[r, j, x] · cell (y, x) of region r's map.
 
     Args:
       table: the cells of all maps, row after row.
-      rows, columns: weights; those of a bin are 0 but for neighbours.
+      rows, columns: weights, which get no gradient; those of a bin are 0 but for neighbours.
       starts: where each region's map begins in the table.
       widths: cells in a row of it.
     """
@@ -49,14 +49,14 @@ def _forward(table: Array, *weights: Array) -> tuple[Array, tuple]:
     return span_sums(table, *weights), (weights, table.shape, table[:0])
 
 
-def _backward(kept: tuple, gradient: Array) -> tuple[Array | None, ...]:
-    weights, shape, like = kept
+def _backward(residuals: tuple, gradient: Array) -> tuple[Array | None, ...]:
+    weights, shape, like = residuals
 
     def chunk(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
-        own = part[0].astype(total.dtype)
+        bin_gradients = part[0].astype(total.dtype)
 
         def add(places: Array, share: Array, total: Array) -> Array:
-            return total.at[places].add(own * share.astype(total.dtype))
+            return total.at[places].add(bin_gradients * share.astype(total.dtype))
 
         return _over_cells(part[1:], add, total), None
 
@@ -69,9 +69,10 @@ span_sums.defvjp(_forward, _backward)
 
 
 def _over_cells(weights: Weights, add, total: Array) -> Array:
-    """`total` after `add(places, shares, total)` for the first, second, … cell of every bin.
+    """Calls `add(places, shares, total)` for the first, second, … cell of every bin.
 
-    places (r, i, j) are numbers in the table, shares (r, i, j, 1) weights.
+    places (r, i, j) are row numbers of the table, shares (r, i, j, 1) the cells' weights; each call
+    returns the next one's `total`, and the last one's is the result.
     """
     rows, columns, starts, widths = weights
     (top, down), (left, across) = _span(rows), _span(columns)
@@ -92,7 +93,7 @@ def _over_cells(weights: Weights, add, total: Array) -> Array:
 
 
 def _span(weights: Array) -> tuple[Array, Array]:
-    """(r, bins): each bin's first cell, and how many there are up to its last one."""
+    """Finds each bin's first cell, (r, bins), and how many there are up to its last one."""
     used = weights != 0
     first = used.argmax(-1).astype(jnp.int32)
     last = weights.shape[-1] - 1 - used[..., ::-1].argmax(-1).astype(jnp.int32)
@@ -100,10 +101,10 @@ def _span(weights: Array) -> tuple[Array, Array]:
 
 
 def _weight(weights: Array, cell: Array) -> Array:
-    """(r, bins) of (r, bins, cells); 0 beyond the last cell."""
+    """Picks each bin's weight of one cell, (r, bins) of (r, bins, cells); 0 beyond the last one."""
     return jnp.take_along_axis(weights, cell[..., None], -1, mode="fill", fill_value=0)[..., 0]
 
 
 def _wide(x: Array) -> np.dtype:
-    """Sums of many terms are no matter for half precision."""
+    """Returns the dtype to sum up in: sums of many terms are no matter for half precision."""
     return jnp.dtype(jnp.float32) if x.dtype.itemsize < 4 else x.dtype

@@ -23,7 +23,7 @@ class _Extension(ctypes.Structure):
 
 
 class _Extensible(ctypes.Structure):
-    """How most of them begin; ctypes puts inherited fields in front."""
+    """The beginning of most of them; ctypes puts inherited fields in front."""
 
     _fields_ = (("size", ctypes.c_size_t), ("extension", ctypes.POINTER(_Extension)))
 
@@ -92,17 +92,17 @@ class _Frame(_Extensible):
 
 
 _Callback = ctypes.CFUNCTYPE(ctypes.c_void_p, ctypes.POINTER(_Frame))
-_callbacks = []  # XLA keeps their addresses for good
+_callbacks = []  # kept alive, since XLA keeps their addresses for good
 
 
 def register(target: str, handler: Handler) -> None:
-    """Makes `handler` what CPU programs call as `target`.
+    """Registers `handler` as the function that CPU programs call as `target`.
 
     Args:
       target: the name in `jax.ffi.ffi_lowering` or `ffi_call`, with one attribute, an array of
         int64, or none.
-      handler: is given that array's bytes. What it raises becomes the program's error. Several
-        threads may be in it.
+      handler: is given that array's bytes. An exception in it becomes the program's error.
+        Several threads may be in it.
     """
 
     def call(frame):
@@ -125,10 +125,12 @@ def register(target: str, handler: Handler) -> None:
 
 
 def _addresses(buffers):
+    """Returns the addresses of a frame's buffers."""
     return [buffers.items[i].contents.data for i in range(buffers.count)]
 
 
 def _attribute(attributes):
+    """Returns the bytes of a frame's only attribute, b'' where there is none."""
     if not attributes.count:
         return b""
     numbers = attributes.items[0].contents
@@ -136,5 +138,6 @@ def _attribute(attributes):
 
 
 def _answer(extension):
+    """Writes the interface's version to where XLA asks for it."""
     asked = ctypes.cast(extension, ctypes.POINTER(_MetadataExtension)).contents
     asked.metadata.contents.version.major, asked.metadata.contents.version.minor = _VERSION

@@ -22,9 +22,14 @@ Number = int | float
 def cell_anchors(
     sizes: Sequence[Number], ratios: Sequence[Number], rounded: bool = True
 ) -> Float[np.ndarray, "a 4"]:
-    """Boxes around (0, 0) with area size² and height / width = ratio (FPN, Lin 2017, section 4.1).
+    """Computes a cell's boxes around (0, 0), of area size² and height / width = ratio.
 
-    Order: for each ratio, all sizes. `rounded` corners are whole pixels, as in published weights.
+    FPN (Lin 2017, section 4.1). Order: for each ratio, all sizes.
+
+    Args:
+      sizes: pixels.
+      ratios: height / width.
+      rounded: round corners to whole pixels, as published weights expect.
     """
     size = np.asarray(sizes, np.float32)
     root = np.sqrt(np.asarray(ratios, np.float32))
@@ -39,10 +44,11 @@ def original_cell_anchors(
     ratios: Sequence[Number] = (0.5, 1.0, 2.0),
     scales: Sequence[Number] = (8, 16, 32),
 ) -> Float[np.ndarray, "a 4"]:
-    """The first Faster R-CNN's cell (Ren 2015): inclusive pixels around (base - 1) / 2.
+    """Computes the cell of the first Faster R-CNN (Ren 2015): inclusive pixels around its middle.
 
-    For 16, (0.5, 1, 2), (8, 16, 32) the first box is [-84, -40, 99, 55]. Sides are rounded to
-    whole pixels before they are scaled. Order: for each ratio, all scales.
+    The middle is (base - 1) / 2. For 16, (0.5, 1, 2), (8, 16, 32) the first box is
+    [-84, -40, 99, 55]. Sides are rounded to whole pixels before they are scaled. Order: for each
+    ratio, all scales.
     """
     width = np.round(np.sqrt(base * base / np.asarray(ratios, np.float64)))
     height = np.round(width * np.asarray(ratios, np.float64))
@@ -57,7 +63,7 @@ def original_cell_anchors(
 def grid_anchors(
     cell: Float[np.ndarray, "a 4"], grid: Size, stride: Size
 ) -> Float[Array, "{grid[0]}*{grid[1]}*a 4"]:
-    """`cell` repeated at every cell of a grid.
+    """Repeats the boxes of `cell` at every cell of a grid.
 
     Args:
       cell: boxes around the top left corner of a cell.
@@ -78,12 +84,13 @@ def pyramid_anchors(
     grids: Sequence[Size],
     rounded: bool = True,
 ) -> tuple[Float[Array, "_ 4"], ...]:
-    """RPN's, FPN's and RetinaNet's anchors, one array per level.
+    """Computes the anchors of FPN and RetinaNet, one array per level.
 
     Args:
       sizes, ratios: per level, see `cell_anchors`.
       image: height and width in pixels; a level's stride is image // grid, as in torchvision.
       grids: per level, cells down and across.
+      rounded: see `cell_anchors`.
     """
     return tuple(
         grid_anchors(cell_anchors(s, r, rounded), g, (image[0] // g[0], image[1] // g[1]))
@@ -92,7 +99,10 @@ def pyramid_anchors(
 
 
 def ssd_scales(levels: int, lowest: float = 0.2, highest: float = 0.9) -> tuple[float, ...]:
-    """Box sides as shares of the image, evenly spaced (Liu 2016, eq. 4), and 1 for the last s'."""
+    """Computes box sides as shares of the image, evenly spaced (Liu 2016, eq. 4).
+
+    There is one more than levels: the last level's geometric mean takes 1.
+    """
     step = (highest - lowest) / (levels - 1) if levels > 1 else 0.0
     return (*(lowest + step * k for k in range(levels)), 1.0)
 
@@ -107,9 +117,10 @@ def ssd_boxes(
     clip_centres: bool = False,
     dtype: DTypeLike = np.float32,
 ) -> Float[Array, "_ 4"]:
-    """SSD's default boxes (Liu 2016, section 2.2) of all levels, in one array; see `ssd_shares`.
+    """Computes SSD's default boxes (Liu 2016, section 2.2) of all levels, in one array.
 
     Args:
+      scales, ratios, image, grids, strides, clip_sides, clip_centres: see `ssd_shares`.
       dtype: of the corners, which are computed from shares in float32.
     """
     shares = ssd_shares(scales, ratios, image, grids, strides, clip_sides, clip_centres)
@@ -128,7 +139,7 @@ def ssd_shares(
     clip_sides: bool = True,
     clip_centres: bool = False,
 ) -> Float[np.ndarray, "_ 4"]:
-    """SSD's default boxes as centre x, y, width, height in shares of the image, float32.
+    """Computes SSD's default boxes as centre x, y, width, height in shares of the image, float32.
 
     A cell of level k has the square s_k, the square sqrt(s_k s_k+1), and for each ratio r the
     boxes s_k (sqrt r, 1 / sqrt r) and s_k (1 / sqrt r, sqrt r).
@@ -150,8 +161,8 @@ def ssd_shares(
             wide, narrow = small * np.sqrt(ratio), small / np.sqrt(ratio)
             sides += [(wide, narrow), (narrow, wide)]
         sides = np.clip(sides, 0, 1) if clip_sides else np.asarray(sides)
-        count = [side / strides[k] for side in image] if strides else grid
-        y, x = ((np.arange(n) + 0.5) / whole for n, whole in zip(grid, count, strict=True))
+        cells = [side / strides[k] for side in image] if strides else grid  # in the whole image
+        y, x = ((np.arange(n) + 0.5) / count for n, count in zip(grid, cells, strict=True))
         centre = np.stack(np.meshgrid(x, y, indexing="xy"), -1).reshape(-1, 1, 2)
         centre = np.clip(centre, 0, 1) if clip_centres else centre
         shape = (len(centre), len(sides), 2)
@@ -163,10 +174,11 @@ def ssd_shares(
 def lecture_boxes(
     sizes: Sequence[Number], ratios: Sequence[Number], image: Size, grid: Size
 ) -> Float[Array, "{grid[0]}*{grid[1]}*{len(sizes)+len(ratios)-1} 4"]:
-    """The n + m - 1 scheme: (s1, r1) ... (sn, r1), (s1, r2) ... (s1, rm) at every cell's centre.
+    """Computes n + m - 1 boxes at every cell's centre: all sizes, and all ratios of the first size.
 
-    A box (s, r) has height s h / sqrt r and width s h sqrt r for an image of height h (pixels),
-    so that r is its width / height on any image (Zhang, Dive into Deep Learning, 14.4).
+    Order: (s1, r1) ... (sn, r1), (s1, r2) ... (s1, rm). A box (s, r) has height s h / sqrt r and
+    width s h sqrt r for an image of height h (pixels), so that r is its width / height on any image
+    (Zhang, Dive into Deep Learning, 14.4).
     """
     pairs = [(s, ratios[0]) for s in sizes] + [(sizes[0], r) for r in ratios[1:]]
     size, ratio = np.asarray(pairs, np.float32).T
@@ -183,14 +195,14 @@ def lecture_boxes(
 
 
 def yolo_cells(grid: Size, priors: int) -> Float[Array, "{grid[0]}*{grid[1]}*{priors} 2"]:
-    """Column and row of the cell of each YOLO box, priors innermost; see `boxes.decode_yolo`."""
+    """Returns column and row of each YOLO box's cell, priors innermost, for `boxes.decode_yolo`."""
     y, x = np.meshgrid(np.arange(grid[0]), np.arange(grid[1]), indexing="ij")
     cells = np.stack([x, y], -1).reshape(-1, 1, 2).repeat(priors, 1)
     return jnp.asarray(cells.reshape(-1, 2).astype(np.float32))
 
 
 def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n m"]:
-    """IoU of boxes (width, height) laid on one centre, all pairs."""
+    """Computes the IoU of boxes (width, height) laid on one centre, for all pairs."""
     corners = [jnp.concatenate([jnp.zeros_like(sides), sides], -1) for sides in (a, b)]
     return boxes.pairwise(boxes.iou, *corners)
 
@@ -198,7 +210,7 @@ def shape_iou(a: Float[Array, "n 2"], b: Float[Array, "m 2"]) -> Float[Array, "n
 def kmeans_priors(
     key: Key[Array, ""], sides: Float[Array, "n 2"], count: int, steps: int = 100
 ) -> tuple[Float[Array, "{count} 2"], Int[Array, "n"]]:
-    """YOLO's priors: k-means on widths and heights with distance 1 - IoU (Redmon 2016, section 2).
+    """Finds YOLO's priors by k-means on box shapes with distance 1 - IoU (Redmon 2016, section 2).
 
     Args:
       key: draws the first centres among the boxes.

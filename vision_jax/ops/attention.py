@@ -11,14 +11,14 @@ def attention(
     value: Float[Array, "*b k v"],
     mask: Bool[Array, "*#b #q k"] | None = None,
 ) -> tuple[Float[Array, "*b q v"], Float[Array, "*b q k"]]:
-    """softmax(query · key / √d) · value.
+    """Computes scaled dot-product attention: softmax(query · key / √d) · value.
 
     Args:
       query, key, value: leading axes (batch, heads) alike.
       mask: True where a query may look. A query that may look nowhere gets zeros.
 
     Returns:
-      The values found, and the weights, which sum to 1 over the keys.
+      The weighted sums of values, and the weights, which sum to 1 over the keys.
     """
     scores = jnp.einsum("...qd,...kd->...qk", query * query.shape[-1] ** -0.5, key)
     if mask is not None:
@@ -38,10 +38,10 @@ def multi_head_attention(
     biases: Float[Array, "4 d"],
     mask: Bool[Array, "b k"] | None = None,
 ) -> tuple[Float[Array, "b q d"], Float[Array, "b q k"]]:
-    """Attention in `heads` subspaces of d / heads dimensions each.
+    """Computes attention in `heads` subspaces of d / heads dimensions each.
 
     Args:
-      query, key, value: what asks, what is compared, what is found.
+      query, key, value: sequences; keys are compared with queries, and values summed up.
       heads: divides d.
       kernels: of query, key, value and output, (in, out). torch's `in_proj_weight` (3 d, d) holds
         the first three, each transposed, one below the other; `out_proj.weight` is the last.
@@ -57,6 +57,6 @@ def multi_head_attention(
         return projected.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
 
     mask = None if mask is None else mask[:, None, None, :]
-    found, weights = attention(split(query, 0), split(key, 1), split(value, 2), mask)
-    joined = found.swapaxes(1, 2).reshape(query.shape)
+    sums, weights = attention(split(query, 0), split(key, 1), split(value, 2), mask)
+    joined = sums.swapaxes(1, 2).reshape(query.shape)
     return joined @ kernels[3] + biases[3][None, None, :], weights.mean(1)

@@ -20,10 +20,10 @@ FORMATS = ("xyxy", "yxyx", "xywh", "cxcywh")
 
 
 def convert(boxes: Float[Array, "*n 4"], source: str, target: str) -> Float[Array, "*n 4"]:
-    """Boxes in another format.
+    """Converts boxes to another format.
 
     Args:
-      boxes: any unit.
+      boxes: in any unit.
       source, target: `xyxy`, `yxyx` (TensorFlow's order), `xywh` (COCO: corner and size) or
         `cxcywh` (centre and size).
 
@@ -61,13 +61,13 @@ def _from_xyxy(boxes: Array, target: str) -> Array:
 
 
 def area(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n"]:
-    """(x1 - x0)(y1 - y0), in squared pixels; negative where one side is inverted."""
+    """Computes areas (x1 - x0)(y1 - y0), in squared pixels; negative where one side is inverted."""
     x0, y0, x1, y1 = _columns(boxes)
     return (x1 - x0) * (y1 - y0)
 
 
 def intersection(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Area that both boxes cover, in squared pixels."""
+    """Computes the area that both boxes cover, in squared pixels."""
     ax0, ay0, ax1, ay1 = _columns(a)
     bx0, by0, bx1, by1 = _columns(b)
     width = jnp.maximum(jnp.minimum(ax1, bx1) - jnp.maximum(ax0, bx0), 0)
@@ -76,19 +76,19 @@ def intersection(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Ar
 
 
 def iou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Intersection over union, in [0, 1]; 0 where the union is not positive."""
+    """Computes intersection over union, in [0, 1]; 0 where the union is not positive."""
     both = intersection(a, b)
     return _ratio(both, area(a) + area(b) - both)
 
 
 def overlap_of_first(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Share of `a` that `b` covers, in [0, 1]: COCO's rule for crowds, SSD's for crops."""
+    """Computes the share of `a` that `b` covers, in [0, 1]: for COCO's crowds and SSD's crops."""
     both = intersection(a, b)
     return _ratio(both, area(a) + jnp.zeros_like(both))
 
 
 def giou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Generalized IoU (Rezatofighi 2019, algorithm 1), in [-1, 1]."""
+    """Computes generalized IoU (Rezatofighi 2019, algorithm 1), in [-1, 1]."""
     both = intersection(a, b)
     union = area(a) + area(b) - both
     width, height = _hull(a, b)
@@ -97,7 +97,7 @@ def giou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#
 
 
 def diou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Distance IoU (Zheng 2020, eq. 7), in [-1, 1]."""
+    """Computes distance IoU (Zheng 2020, eq. 7), in [-1, 1]."""
     width, height = _hull(a, b)
     ax0, ay0, ax1, ay1 = _columns(a)
     bx0, by0, bx1, by1 = _columns(b)
@@ -106,7 +106,7 @@ def diou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#
 
 
 def ciou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#n"]:
-    """Complete IoU (Zheng 2020, eq. 10): DIoU minus a penalty on unlike aspect ratios.
+    """Computes complete IoU (Zheng 2020, eq. 10): DIoU minus a penalty on unlike aspect ratios.
 
     As in the paper, the weight of the penalty passes no gradient.
     """
@@ -120,14 +120,14 @@ def ciou(a: Float[Array, "*#n 4"], b: Float[Array, "*#n 4"]) -> Float[Array, "*#
 def pairwise(
     overlap: Callable[[Array, Array], Array], a: Float[Array, "n 4"], b: Float[Array, "m 4"]
 ) -> Float[Array, "n m"]:
-    """`overlap` (`iou`, `giou` ...) of every box of `a` with every box of `b`."""
+    """Computes an overlap (`iou`, `giou` ...) of every box of `a` with every box of `b`."""
     return overlap(a[:, None], b[None])
 
 
 def clip(
     boxes: Float[Array, "*n 4"], height: ScalarLike, width: ScalarLike
 ) -> Float[Array, "*n 4"]:
-    """Boxes cut off at the image's border; `height` and `width` (pixels) may be traced scalars."""
+    """Cuts boxes off at the image's border; `height` and `width`, pixels, may be traced scalars."""
     x0, y0, x1, y1 = _columns(boxes)
     width, height = jnp.asarray(width, boxes.dtype), jnp.asarray(height, boxes.dtype)
     return jnp.stack(
@@ -142,7 +142,7 @@ def clip(
 
 
 def flip_horizontal(boxes: Float[Array, "*n 4"], width: ScalarLike) -> Float[Array, "*n 4"]:
-    """Boxes of the mirrored image, `width` pixels wide."""
+    """Mirrors boxes as an image of `width` pixels is mirrored left and right."""
     x0, y0, x1, y1 = _columns(boxes)
     width = jnp.asarray(width, boxes.dtype)
     return jnp.stack([width - x1, y0, width - x0, y1], -1)
@@ -151,16 +151,16 @@ def flip_horizontal(boxes: Float[Array, "*n 4"], width: ScalarLike) -> Float[Arr
 def resize(
     boxes: Float[Array, "*n 4"], scale_y: ScalarLike, scale_x: ScalarLike
 ) -> Float[Array, "*n 4"]:
-    """Boxes of the image resized by these factors (new pixels per old pixel)."""
+    """Scales boxes as an image is resized by these factors, new pixels per old pixel."""
     x0, y0, x1, y1 = _columns(boxes)
     scale_y, scale_x = jnp.asarray(scale_y, boxes.dtype), jnp.asarray(scale_x, boxes.dtype)
     return jnp.stack([x0 * scale_x, y0 * scale_y, x1 * scale_x, y1 * scale_y], -1)
 
 
-def large_enough(boxes: Float[Array, "*n 4"], least: ScalarLike) -> Bool[Array, "*n"]:
-    """Whether both sides are at least `least` pixels long (False on NaN)."""
+def large_enough(boxes: Float[Array, "*n 4"], min_size: ScalarLike) -> Bool[Array, "*n"]:
+    """Says whether both sides are at least `min_size` pixels long (False on NaN)."""
     x0, y0, x1, y1 = _columns(boxes)
-    return (x1 - x0 >= least) & (y1 - y0 >= least)
+    return (x1 - x0 >= min_size) & (y1 - y0 >= min_size)
 
 
 def encode(
@@ -168,10 +168,11 @@ def encode(
     anchors: Float[Array, "*n 4"],
     weights: tuple[float, float, float, float] = RCNN_WEIGHTS,
 ) -> Float[Array, "*n 4"]:
-    """What a network should regress to turn anchors into boxes: weighted (tx, ty, tw, th).
+    """Computes the deltas that turn anchors into boxes: weighted (tx, ty, tw, th).
 
-    R-CNN (Girshick 2014, appendix C); SSD's variances v are weights 1 / v. A box without extent
-    (padding) is encoded as if one pixel wide: finite, to be masked by the caller.
+    They are a network's regression targets (R-CNN, Girshick 2014, appendix C); `decode` is the
+    inverse. SSD's variances v are weights 1 / v. A box without extent (padding) is encoded as if
+    one pixel wide: finite, to be masked by the caller.
     """
     x, y, w, h = _centre_and_size(boxes)
     ax, ay, aw, ah = _centre_and_size(anchors)
@@ -188,7 +189,7 @@ def decode(
     weights: tuple[float, float, float, float] = RCNN_WEIGHTS,
     limit: float = LOG_SIZE_LIMIT,
 ) -> Float[Array, "*n 4"]:
-    """Inverse of `encode`; log-sizes above `limit` count as `limit`."""
+    """Applies deltas to anchors, the inverse of `encode`; log-sizes above `limit` count as it."""
     ax, ay, aw, ah = _centre_and_size(anchors)
     tx, ty, tw, th = _columns(deltas)
     wx, wy, ww, wh = weights
@@ -204,7 +205,7 @@ def decode_yolo(
     priors: Float[Array, "*n 2"],
     stride: float,
 ) -> Float[Array, "*n 4"]:
-    """YOLO v2 and v3 (Redmon 2016, fig. 3): boxes from a cell's four raw outputs.
+    """Computes the boxes of YOLO v2 and v3 from cells' raw outputs (Redmon 2016, fig. 3).
 
     Args:
       raw: tx, ty, tw, th before the sigmoid.
@@ -225,9 +226,10 @@ def encode_yolo(
     priors: Float[Array, "*n 2"],
     stride: float,
 ) -> Float[Array, "*n 4"]:
-    """Targets of `decode_yolo`: (sigmoid(tx), sigmoid(ty), tw, th), the first two in [0, 1].
+    """Computes the targets of `decode_yolo`: (sigmoid(tx), sigmoid(ty), tw, th).
 
-    The first two stay behind the sigmoid because the logit of a box on a cell's edge is infinite.
+    The first two, in [0, 1], stay behind the sigmoid because the logit of a box on a cell's edge is
+    infinite.
     """
     x, y, w, h = _centre_and_size(boxes)
     w, h = jnp.where(w > 0, w, 1), jnp.where(h > 0, h, 1)
@@ -247,7 +249,7 @@ def _centre_and_size(boxes: Array) -> tuple[Array, Array, Array, Array]:
 
 
 def _hull(a: Array, b: Array) -> tuple[Array, Array]:
-    """Width and height of the smallest box around both."""
+    """Computes width and height of the smallest box around both."""
     ax0, ay0, ax1, ay1 = _columns(a)
     bx0, by0, bx1, by1 = _columns(b)
     width = jnp.maximum(jnp.maximum(ax1, bx1) - jnp.minimum(ax0, bx0), 0)
@@ -256,13 +258,13 @@ def _hull(a: Array, b: Array) -> tuple[Array, Array]:
 
 
 def _angle(boxes: Array) -> Array:
-    """atan(width / height), in radians."""
+    """Computes atan(width / height), in radians."""
     x0, y0, x1, y1 = _columns(boxes)
     height = y1 - y0
     return jnp.arctan((x1 - x0) / jnp.where(height == 0, 1e-7, height))
 
 
 def _ratio(above: Array, below: Array) -> Array:
-    """above / below where `below` is positive, else 0, with finite gradients in both cases."""
+    """Divides where `below` is positive, else gives 0, with finite gradients in both cases."""
     positive = below > 0
     return jnp.where(positive, above / jnp.where(positive, below, 1), 0)

@@ -17,7 +17,7 @@ Padding = int | Sequence[int] | Sequence[Sequence[int]]
 
 
 def pair(value: Size) -> tuple[int, int]:
-    """(rows, columns) from one number or two."""
+    """Returns (rows, columns) from one number or two."""
     if isinstance(value, int):
         return value, value
     rows, columns = value
@@ -25,7 +25,7 @@ def pair(value: Size) -> tuple[int, int]:
 
 
 def pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
-    """((top, bottom), (left, right)) from one number, two, or two pairs."""
+    """Returns ((top, bottom), (left, right)) from one number, two, or two pairs."""
     if isinstance(padding, int):
         padding = (padding, padding)
     top, left = ((p, p) if isinstance(p, int) else tuple(p) for p in padding)
@@ -40,7 +40,7 @@ def conv2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Float[Array, "b ho wo o"]:
-    """Cross-correlation of `x` with `w`, as in torch.nn.functional.conv2d.
+    """Computes the cross-correlation of `x` with `w`, as torch.nn.functional.conv2d does.
 
     Args:
       x: images; `c = groups * ci`.
@@ -68,9 +68,9 @@ def conv_transpose2d(
     dilation: Size = 1,
     groups: int = 1,
 ) -> Float[Array, "b ho wo oo"]:
-    """Transposed convolution, as in torch.nn.functional.conv_transpose2d.
+    """Computes a transposed convolution, as torch.nn.functional.conv_transpose2d does.
 
-    `w[:, :, i, o]` is what input channel i adds to output channel o, unflipped: the torch weight
+    Input channel i adds `w[:, :, i, o]` to output channel o, unflipped: the torch weight
     (in, out/groups, kh, kw) with its axes moved. Output size per axis:
     `(h - 1) * stride - 2 * padding + dilation * (k - 1) + output_padding + 1`.
 
@@ -96,7 +96,7 @@ def conv_transpose2d(
 
 
 def _phases(x, w, stride, padding, extra):
-    """A transposed convolution as one product, laid out in blocks, without zeros between pixels.
+    """Computes a transposed convolution as one product, laid out in blocks, without inserted zeros.
 
     Output pixel `s * q + a`, of phase a, sums input pixels `q - m` times `w[s * m + a]` over taps
     m. Copies for each tap are made on the side that has fewer channels: of what is multiplied, or
@@ -129,7 +129,7 @@ def _phases(x, w, stride, padding, extra):
 
 
 def pixel_shuffle(x: Float[Array, "b h w c"], factor: int) -> Float[Array, "b ho wo o"]:
-    """Channels laid out as pixels: (h, w, o · factor²) becomes (h · factor, w · factor, o).
+    """Lays channels out as pixels: (h, w, o · factor²) becomes (h · factor, w · factor, o).
 
     Shi et al. 2016, section 3.2, in torch's order: channel (o · factor + row) · factor + column.
 

@@ -29,49 +29,49 @@ _ERASING_TRIES = 10
 
 
 def normalize(
-    image: Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"],
+    images: Float[Array, "*b h w c"] | UInt8[Array, "*b h w c"],
     mean: tuple,
     std: tuple,
 ) -> Float[Array, "*b h w c"]:
-    """(image / 255 - mean) / std.
+    """Normalises pixels: (images / 255 - mean) / std.
 
     Args:
-      image: 0..255; uint8 becomes float32, a float keeps its type.
+      images: 0..255; uint8 becomes float32, a float keeps its type.
       mean: per channel, of values in 0..1.
       std: likewise.
 
     Raises:
       ValueError: mean and std are not one number per channel.
     """
-    channels = image.shape[-1]
+    channels = images.shape[-1]
     if len(mean) != channels or len(std) != channels:
         raise ValueError(
             f"normalize: {len(mean)} means and {len(std)} stds for an image of {channels} channels"
         )
-    dtype = image.dtype if jnp.issubdtype(image.dtype, jnp.floating) else jnp.float32
-    shape = (1,) * (image.ndim - 1) + (channels,)
+    dtype = images.dtype if jnp.issubdtype(images.dtype, jnp.floating) else jnp.float32
+    shape = (1,) * (images.ndim - 1) + (channels,)
     center = jnp.asarray([255 * m for m in mean], dtype).reshape(shape)
     scale = jnp.asarray([1 / (255 * s) for s in std], dtype).reshape(shape)
-    return (image.astype(dtype) - center) * scale
+    return (images.astype(dtype) - center) * scale
 
 
 def random_flip(
-    image: Num[Array, "b h w c"], keys: Key[Array, "b"], probability: float = 0.5
+    images: Num[Array, "b h w c"], keys: Key[Array, "b"], probability: float = 0.5
 ) -> Num[Array, "b h w c"]:
     """Mirrors each image left and right with a probability (0..1)."""
     flip = jax.vmap(lambda key: jax.random.bernoulli(key, probability))(keys)
-    return jnp.where(flip[:, None, None, None], image[:, :, ::-1], image)
+    return jnp.where(flip[:, None, None, None], images[:, :, ::-1], images)
 
 
 def pad_crop(
-    image: Num[Array, "b h w c"], keys: Key[Array, "b"], pad: int = 4, mode: str = "constant"
+    images: Num[Array, "b h w c"], keys: Key[Array, "b"], pad: int = 4, mode: str = "constant"
 ) -> Num[Array, "b h w c"]:
     """Pads every side and cuts the old size out at a uniformly random place.
 
     The CIFAR augmentation of He et al. 2015, section 4.2 (pad 4 with zeros).
 
     Args:
-      image: 0..255, or any scale: padding is 0.
+      images: 0..255, or any scale: padding is 0.
       keys: one per example.
       pad: pixels on each side.
       mode: 'constant' (zeros) or 'reflect' (mirrored about the edge pixel).
@@ -81,8 +81,8 @@ def pad_crop(
     """
     if mode not in ("constant", "reflect"):
         raise ValueError(f"pad_crop: mode {mode!r} is neither 'constant' nor 'reflect'")
-    shape = image.shape[1:]
-    padded = jnp.pad(image, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode)
+    shape = images.shape[1:]
+    padded = jnp.pad(images, ((0, 0), (pad, pad), (pad, pad), (0, 0)), mode)
 
     def crop(padded: Array, key: Array) -> Array:
         top, left = jax.random.randint(key, (2,), 0, 2 * pad + 1)
@@ -92,61 +92,61 @@ def pad_crop(
 
 
 def color_jitter(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     brightness: float = 0.4,
     contrast: float = 0.4,
     saturation: float = 0.4,
 ) -> Float[Array, "b h w c"]:
-    """Brightness, then contrast, then saturation, each by a factor uniform in [1 - x, 1 + x].
+    """Changes brightness, contrast and saturation by factors uniform in [1 - x, 1 + x].
 
     A factor f gives f · image + (1 - f) · other, clipped to 0..255, where other is black, the mean
-    of the image's gray version, and that gray version itself. The order is fixed (fb.resnet.torch
-    and torchvision draw it), which keeps the step's graph free of branches.
+    of the image's gray version, and that gray version itself. The order is as named: one that is
+    drawn, as in fb.resnet.torch and torchvision, would put branches into the step's graph.
     """
-    factors = jax.vmap(lambda key: jax.random.uniform(key, (3,), image.dtype, -1.0, 1.0))(keys)
-    image = color.brightness(image, 1 + brightness * factors[:, 0])
-    image = color.contrast(image, 1 + contrast * factors[:, 1])
-    return color.saturation(image, 1 + saturation * factors[:, 2])
+    factors = jax.vmap(lambda key: jax.random.uniform(key, (3,), images.dtype, -1.0, 1.0))(keys)
+    images = color.brightness(images, 1 + brightness * factors[:, 0])
+    images = color.contrast(images, 1 + contrast * factors[:, 1])
+    return color.saturation(images, 1 + saturation * factors[:, 2])
 
 
 def pca_lighting(
-    image: Float[Array, "b h w 3"], keys: Key[Array, "b"], std: float = 0.1
+    images: Float[Array, "b h w 3"], keys: Key[Array, "b"], std: float = 0.1
 ) -> Float[Array, "b h w 3"]:
-    """AlexNet's colour offset: each image plus V diag(λ) α with α ~ N(0, std²) per component.
+    """Adds AlexNet's colour offset to each image: V diag(λ) α with α ~ N(0, std²) per component.
 
     Krizhevsky et al. 2012, section 4.1. The result is not clipped and may leave 0..255.
     """
-    alpha = jax.vmap(lambda key: jax.random.normal(key, (3,), image.dtype))(keys)
-    values = jnp.asarray([255 * std * v for v in PCA_VALUES], image.dtype)
+    alpha = jax.vmap(lambda key: jax.random.normal(key, (3,), images.dtype))(keys)
+    values = jnp.asarray([255 * std * v for v in PCA_VALUES], images.dtype)
     # A sum and no matrix product: its rounding would depend on the number of rows.
-    vectors = jnp.asarray(PCA_VECTORS, image.dtype)
+    vectors = jnp.asarray(PCA_VECTORS, images.dtype)
     offset = (vectors[None] * (alpha * values[None])[:, None, :]).sum(-1)
-    return image + offset[:, None, None, :]
+    return images + offset[:, None, None, :]
 
 
 def random_erasing(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     probability: float = 0.5,
     area: tuple = (0.02, 0.4),
     ratio: tuple = (0.3, 1 / 0.3),
     fill: float = 127.5,
 ) -> Float[Array, "b h w c"]:
-    """With a probability, fills a random rectangle of each image with one value.
+    """Fills a random rectangle of each image with one value, with a probability.
 
     Zhong et al. 2017, algorithm 1: the first of ten draws that fits inside the image; where none
     does, the image stays as it is.
 
     Args:
-      image: 0..255.
+      images: 0..255.
       keys: one per example.
       probability: of erasing, 0..1.
       area: range of the rectangle's area as a share of the image's, uniform.
       ratio: range of its height / width, log-uniform.
       fill: the value written, 0..255.
     """
-    height, width = image.shape[1:3]
+    height, width = images.shape[1:3]
     low, high = (jnp.log(jnp.asarray(r, jnp.float32)) for r in ratio)
 
     def rectangle(key: Array) -> Bool[Array, "h w"]:
@@ -165,11 +165,11 @@ def random_erasing(
         return inside & fits[first] & jax.random.bernoulli(coin, probability)
 
     mask = jax.vmap(rectangle)(keys)
-    return jnp.where(mask[..., None], jnp.asarray(fill, image.dtype), image)
+    return jnp.where(mask[..., None], jnp.asarray(fill, images.dtype), images)
 
 
 def neighbours(rows: Num[Array, "b *rest"]) -> Num[Array, "b *rest"]:
-    """Rows 2i and 2i+1 exchanged.
+    """Exchanges rows 2i and 2i+1.
 
     Raises:
       ValueError: an odd number of rows.
@@ -180,40 +180,42 @@ def neighbours(rows: Num[Array, "b *rest"]) -> Num[Array, "b *rest"]:
 
 
 def mixup(
-    image: Float[Array, "b h w c"], keys: Key[Array, "b"], alpha: float = 1.0
+    images: Float[Array, "b h w c"], keys: Key[Array, "b"], alpha: float = 1.0
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b"]]:
-    """λ · image + (1 - λ) · its neighbour, with λ ~ Beta(α, α) per pair (Zhang et al. 2017).
+    """Mixes neighbours: λ · image + (1 - λ) · its neighbour (mixup, Zhang et al. 2017).
+
+    Each pair has its own λ ~ Beta(α, α).
 
     Args:
-      image: 0..255.
+      images: 0..255.
       keys: one per example; the even rows' are used.
       alpha: above 0; 1 makes λ uniform.
 
     Returns:
       The mixed images, and λ: the weight of each row's own label, the rest being its neighbour's.
     """
-    lam = _pair_lambda(keys, alpha, image.dtype)
+    lam = _pair_lambda(keys, alpha, images.dtype)
     weight = lam[:, None, None, None]
-    return weight * image + (1 - weight) * neighbours(image), lam
+    return weight * images + (1 - weight) * neighbours(images), lam
 
 
 def cutmix(
-    image: Float[Array, "b h w c"], keys: Key[Array, "b"], alpha: float = 1.0
+    images: Float[Array, "b h w c"], keys: Key[Array, "b"], alpha: float = 1.0
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b"]]:
-    """Exchanges one rectangle, the same in both, between neighbours (Yun et al. 2019).
+    """Exchanges one rectangle, the same in both, between neighbours (CutMix, Yun et al. 2019).
 
     The rectangle covers 1 - λ of the image with λ ~ Beta(α, α), about a uniform centre, and is
     clipped at the border; λ is then the share of the image that stayed (their appendix A).
 
     Args:
-      image: 0..255.
+      images: 0..255.
       keys: one per example; the even rows' are used.
       alpha: above 0; 1 makes λ uniform.
 
     Returns:
       The mixed images, and λ: the weight of each row's own label, the rest being its neighbour's.
     """
-    height, width = image.shape[1:3]
+    height, width = images.shape[1:3]
     cut = jnp.sqrt(1 - _pair_lambda(keys, alpha, jnp.float32))
     center = _per_pair(lambda key: jax.random.uniform(jax.random.fold_in(key, 1), (2,)), keys)
     size = jnp.stack([height * cut, width * cut], 1).astype(jnp.int32)
@@ -222,27 +224,27 @@ def cutmix(
     stop = jnp.minimum(start + size, limit)
     start = jnp.maximum(start, 0)
     mask = jax.vmap(lambda a, b: _inside(height, width, a[0], a[1], b[0], b[1]))(start, stop)
-    kept = 1 - mask.sum((1, 2)).astype(image.dtype) / (height * width)
-    return jnp.where(mask[..., None], neighbours(image), image), kept
+    lam = 1 - mask.sum((1, 2)).astype(images.dtype) / (height * width)
+    return jnp.where(mask[..., None], neighbours(images), images), lam
 
 
 def mix(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     mixup_alpha: float = 0.0,
     cutmix_alpha: float = 0.0,
 ) -> tuple[Float[Array, "b h w c"], Float[Array, "b"]]:
-    """Mixup, CutMix, or with both α above 0 one of them by a fair coin per pair.
+    """Mixes neighbours by mixup, CutMix, or with both α above 0 by one of them, tossed per pair.
 
     Returns:
       The mixed images, and λ (b,): the weight of each row's own label.
     """
     if not cutmix_alpha:
-        return mixup(image, keys, mixup_alpha)
+        return mixup(images, keys, mixup_alpha)
     if not mixup_alpha:
-        return cutmix(image, keys, cutmix_alpha)
-    blended, blended_lam = mixup(image, keys, mixup_alpha)
-    cut, cut_lam = cutmix(image, keys, cutmix_alpha)
+        return cutmix(images, keys, cutmix_alpha)
+    blended, blended_lam = mixup(images, keys, mixup_alpha)
+    cut, cut_lam = cutmix(images, keys, cutmix_alpha)
     coin = _per_pair(lambda key: jax.random.bernoulli(jax.random.fold_in(key, 2)), keys)
     return (
         jnp.where(coin[:, None, None, None], cut, blended),
@@ -274,7 +276,7 @@ def _check_even(count: int) -> None:
 
 
 def _inside(height: int, width: int, top, left, bottom, right) -> Bool[Array, "h w"]:
-    """True on rows top..bottom - 1 and columns left..right - 1."""
+    """Makes a mask that is True on rows top..bottom - 1 and columns left..right - 1."""
     y = jnp.arange(height, dtype=jnp.int32)[:, None]
     x = jnp.arange(width, dtype=jnp.int32)[None, :]
     return (y >= top) & (y < bottom) & (x >= left) & (x < right)

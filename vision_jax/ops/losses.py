@@ -17,7 +17,7 @@ def cross_entropy(
     smoothing: float = 0.0,
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """Softmax cross-entropy, in nats.
+    """Computes the softmax cross-entropy, in nats.
 
     Args:
       labels: 0..k-1; any other value (255 = void, -1 = padding) gives 0.
@@ -37,7 +37,7 @@ def soft_cross_entropy(
     targets: Float[Array, "*n k"],
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """Cross-entropy with probabilities (mixup, distillation), in nats."""
+    """Computes the cross-entropy with probabilities (mixup, distillation), in nats."""
     wide = None if mask is None else mask[..., None]
     log = jax.nn.log_softmax(_where(wide, logits), -1)
     return _masked(mask, -jnp.sum(_where(wide, targets) * log, -1))
@@ -46,7 +46,7 @@ def soft_cross_entropy(
 def binary_cross_entropy(
     logits: Float[Array, "*n"], targets: Float[Array, "*n"], mask: Bool[Array, "*n"] | None = None
 ) -> Float[Array, "*n"]:
-    """Sigmoid cross-entropy with targets in [0, 1], in nats."""
+    """Computes the sigmoid cross-entropy with targets in [0, 1], in nats."""
     x, t = _where(mask, logits), _where(mask, targets)
     return _masked(mask, jax.nn.softplus(x) - x * t)
 
@@ -56,7 +56,7 @@ def balanced_cross_entropy(
     targets: Float[Array, "*b h w"],
     mask: Bool[Array, "*b h w"] | None = None,
 ) -> Float[Array, "*b h w"]:
-    """Class-balanced sigmoid cross-entropy of edge maps (Xie 2015, eq. 2).
+    """Computes the class-balanced sigmoid cross-entropy of edge maps (Xie 2015, eq. 2).
 
     Positives weigh the image's share of negatives, negatives its share of positives.
     """
@@ -75,7 +75,7 @@ def sigmoid_focal(
     gamma: float = 2.0,
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """Focal loss (Lin 2017, eq. 5): (1 - p_t)^gamma times the cross-entropy.
+    """Computes the focal loss (Lin 2017, eq. 5): (1 - p_t)^gamma times the cross-entropy.
 
     Args:
       targets: 0 or 1.
@@ -97,7 +97,7 @@ def smooth_l1(
     beta: float = 1.0,
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """d² / (2 beta) where the difference d is below `beta`, d - beta / 2 beyond.
+    """Computes smooth L1: d² / (2 beta) for differences d below `beta`, d - beta / 2 beyond.
 
     Girshick 2015, eq. 3, has beta = 1. In terms of sigma it is 1 / sigma²: Faster R-CNN's sigma of
     3 is 1 / 9. A beta of 0 is the plain L1 distance.
@@ -114,36 +114,44 @@ def huber(
     delta: float = 1.0,
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """Huber's loss: `delta` times `smooth_l1`, so that it is d² / 2 near 0 whatever `delta`."""
+    """Computes Huber's loss: `delta` times `smooth_l1`, so that it is d² / 2 near 0."""
     return delta * smooth_l1(x, y, delta, mask)
 
 
 def iou_loss(
-    boxes: Float[Array, "*n 4"], truth: Float[Array, "*n 4"], mask: Bool[Array, "*n"] | None = None
+    boxes: Float[Array, "*n 4"],
+    gt_boxes: Float[Array, "*n 4"],
+    mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """1 - IoU of xyxy boxes, in [0, 1]; no gradient where they do not overlap."""
-    return _overlap_loss(box_ops.iou, boxes, truth, mask)
+    """Computes 1 - IoU of xyxy boxes, in [0, 1]; no gradient where they do not overlap."""
+    return _overlap_loss(box_ops.iou, boxes, gt_boxes, mask)
 
 
 def giou_loss(
-    boxes: Float[Array, "*n 4"], truth: Float[Array, "*n 4"], mask: Bool[Array, "*n"] | None = None
+    boxes: Float[Array, "*n 4"],
+    gt_boxes: Float[Array, "*n 4"],
+    mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """1 - generalized IoU, in [0, 2] (Rezatofighi 2019)."""
-    return _overlap_loss(box_ops.giou, boxes, truth, mask)
+    """Computes 1 - generalized IoU, in [0, 2] (Rezatofighi 2019)."""
+    return _overlap_loss(box_ops.giou, boxes, gt_boxes, mask)
 
 
 def diou_loss(
-    boxes: Float[Array, "*n 4"], truth: Float[Array, "*n 4"], mask: Bool[Array, "*n"] | None = None
+    boxes: Float[Array, "*n 4"],
+    gt_boxes: Float[Array, "*n 4"],
+    mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """1 - distance IoU, in [0, 2] (Zheng 2020, eq. 7)."""
-    return _overlap_loss(box_ops.diou, boxes, truth, mask)
+    """Computes 1 - distance IoU, in [0, 2] (Zheng 2020, eq. 7)."""
+    return _overlap_loss(box_ops.diou, boxes, gt_boxes, mask)
 
 
 def ciou_loss(
-    boxes: Float[Array, "*n 4"], truth: Float[Array, "*n 4"], mask: Bool[Array, "*n"] | None = None
+    boxes: Float[Array, "*n 4"],
+    gt_boxes: Float[Array, "*n 4"],
+    mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """1 - complete IoU (Zheng 2020, eq. 10)."""
-    return _overlap_loss(box_ops.ciou, boxes, truth, mask)
+    """Computes 1 - complete IoU (Zheng 2020, eq. 10)."""
+    return _overlap_loss(box_ops.ciou, boxes, gt_boxes, mask)
 
 
 def dice(
@@ -152,7 +160,7 @@ def dice(
     mask: Bool[Array, "*b h w"] | None = None,
     smooth: float = 1.0,
 ) -> Float[Array, "*b"]:
-    """1 - (2 |p t| + smooth) / (|p|² + |t|² + smooth) per map, in [0, 1].
+    """Computes the Dice loss 1 - (2 |p t| + smooth) / (|p|² + |t|² + smooth) per map, in [0, 1].
 
     Milletari 2016, eq. 3, without the smoothing.
     """
@@ -168,7 +176,7 @@ def triplet(
     margin: float = 0.2,
     mask: Bool[Array, "*n"] | None = None,
 ) -> Float[Array, "*n"]:
-    """max(0, |a - p|² - |a - n|² + margin): squared distances (Schroff 2015, eq. 2)."""
+    """Computes the triplet loss max(0, |a - p|² - |a - n|² + margin) (Schroff 2015, eq. 2)."""
     wide = None if mask is None else mask[..., None]
     a, p, n = (_where(wide, x) for x in (anchor, positive, negative))
     near, far = jnp.sum((a - p) ** 2, -1), jnp.sum((a - n) ** 2, -1)
@@ -181,13 +189,13 @@ def semi_hard_triplets(
     margin: float = 0.2,
     valid: Bool[Array, "b"] | None = None,
 ) -> tuple[Float[Array, "b b"], Bool[Array, "b b"]]:
-    """Triplet losses of all anchor-positive pairs of a batch (Schroff 2015, section 3.2).
+    """Computes the triplet losses of all anchor-positive pairs (Schroff 2015, section 3.2).
 
     Each pair meets its semi-hard negative: the nearest that is farther than the positive; where
     there is none, the farthest negative.
 
     Returns:
-      losses [anchor, positive] and which of them are pairs that have a negative.
+      Losses [anchor, positive], and which of them are of pairs that have a negative.
     """
     valid = jnp.ones(labels.shape, bool) if valid is None else valid
     embedding = _where(valid[:, None], embedding)
@@ -204,13 +212,13 @@ def semi_hard_triplets(
     return jnp.where(pair, jnp.maximum(squared - chosen + margin, 0), 0), pair
 
 
-def _overlap_loss(overlap, boxes: Array, truth: Array, mask: Array | None) -> Array:
+def _overlap_loss(overlap, boxes: Array, gt_boxes: Array, mask: Array | None) -> Array:
     wide = None if mask is None else mask[..., None]
-    return _masked(mask, 1 - overlap(_where(wide, boxes), _where(wide, truth)))
+    return _masked(mask, 1 - overlap(_where(wide, boxes), _where(wide, gt_boxes)))
 
 
 def _where(mask: Array | None, x: Array) -> Array:
-    """0 outside the mask, before anything is computed: NaN there reaches no gradient."""
+    """Puts 0 outside the mask, before anything is computed: NaN there reaches no gradient."""
     return x if mask is None else jnp.where(mask, x, 0)
 
 

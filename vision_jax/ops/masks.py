@@ -21,34 +21,36 @@ CROP_CHUNK = 8  # whole masks held at a time while cropping
 def crop_masks(
     masks: Float[Array, "g h w"] | Bool[Array, "g h w"],
     boxes: Float[Array, "r 4"],
-    owner: Int[Array, "r"],
+    mask_idxs: Int[Array, "r"],
     size: tuple[int, int],
 ) -> Float[Array, "r {size[0]} {size[1]}"]:
-    """Mask R-CNN's targets: each box's part of its object's mask, shares in [0, 1].
+    """Crops masks to boxes as Mask R-CNN's targets: shares in [0, 1] of each bin.
 
     RoIAlign of the mask itself (He 2017, section 3), with its first version's conventions: no
     shift by half a pixel and as many samples as started pixels; not made binary again.
 
     Args:
-      owner: for each box the number of its mask.
+      mask_idxs: for each box the number of its mask.
     """
-    kind = boxes.dtype
+    dtype = boxes.dtype
 
-    def crop(boxes: Array, owner: Array) -> Array:
+    def crop(boxes: Array, mask_idxs: Array) -> Array:
         start, extent = boxes[:, :2], jnp.maximum(boxes[:, 2:] - boxes[:, :2], 1)
         rows, columns = align_matrices(start, extent, masks.shape[1:], size, 0)
-        partial = jnp.einsum("rih,rhw->riw", rows, masks[owner].astype(kind), precision="highest")
+        partial = jnp.einsum(
+            "rih,rhw->riw", rows, masks[mask_idxs].astype(dtype), precision="highest"
+        )
         return jnp.einsum("riw,rjw->rij", partial, columns, precision="highest")
 
     if boxes.shape[0] == 0 or masks.shape[0] == 0:
-        return jnp.zeros((boxes.shape[0], *size), kind)
-    return per_chunk(crop, (lax.stop_gradient(boxes), owner), CROP_CHUNK)
+        return jnp.zeros((boxes.shape[0], *size), dtype)
+    return per_chunk(crop, (lax.stop_gradient(boxes), mask_idxs), CROP_CHUNK)
 
 
 def paste_masks(
     masks: Float[Array, "n s s"], boxes: Float[Array, "n 4"], height: int, width: int
 ) -> Float[Array, "n {height} {width}"]:
-    """Predicted masks at their place in the image (Detectron): probabilities, 0 outside.
+    """Pastes predicted masks at their place in the image (Detectron): probabilities, 0 outside.
 
     The mask is padded by a pixel, its box grown alike and cut to whole pixels; the caller compares
     with 0.5. Boxes without extent cover one pixel.
@@ -66,16 +68,16 @@ def paste_masks(
 
 
 class HeatmapTarget(NamedTuple):
-    """Where keypoints fall in their boxes' heat maps."""
+    """The cells in which keypoints fall in their boxes' heat maps."""
 
-    place: Array  # (r, k) int32, row * size + column; 0 where not valid
+    cell: Array  # (r, k) int32, row * size + column; 0 where not valid
     valid: Array  # (r, k) bool, visible and within the box
 
 
 def keypoint_targets(
     points: Float[Array, "r k 3"], boxes: Float[Array, "r 4"], size: int
 ) -> HeatmapTarget:
-    """The cell of each keypoint (x, y, visibility) in a size × size map over its box.
+    """Finds the cell of each keypoint (x, y, visibility) in a size × size map over its box.
 
     A point exactly on the right or lower edge belongs to the last cell (He 2017, section 5).
     """
@@ -91,22 +93,22 @@ def keypoint_targets(
 
 
 def decode_heatmaps(
-    maps: Float[Array, "r s s k"], boxes: Float[Array, "r 4"], largest: int
+    maps: Float[Array, "r s s k"], boxes: Float[Array, "r 4"], max_side: int
 ) -> Float[Array, "r k 3"]:
-    """Keypoints x, y (pixels) and score from the peaks of heat maps (He 2017, section 5).
+    """Finds keypoints x, y (pixels) and score at the peaks of heat maps (He 2017, section 5).
 
     Each map is resized to its box in whole pixels, bicubic; the score is the value at the peak.
 
     Args:
-      largest: no box side may be longer (pixels); the image's longer side always serves.
+      max_side: no box side may be longer (pixels); the image's longer side always serves.
     """
     boxes = lax.stop_gradient(boxes)
     sides = jnp.maximum(boxes[:, 2:] - boxes[:, :2], 1)
     pixels = jnp.ceil(sides)
     # Each box is resized within the smallest of these squares that holds it.
-    squares = sorted({-(-largest // share) for share in (1, 2, 4, 8)})
+    squares = sorted({-(-max_side // share) for share in (1, 2, 4, 8)})
 
-    def one(length: int, heat: Array, box: Array, side: Array, count: Array) -> Array:
+    def per_box(length: int, heat: Array, box: Array, side: Array, count: Array) -> Array:
         number = jnp.arange(length, dtype=boxes.dtype)
         columns = _cubic(count[0], length, heat.shape[1]).astype(heat.dtype)
         rows = _cubic(count[1], length, heat.shape[0]).astype(heat.dtype)
@@ -120,18 +122,21 @@ def decode_heatmaps(
         score = jnp.take_along_axis(flat, peak[:, None], 1)
         return jnp.concatenate([xy, score.astype(xy.dtype)], 1)
 
-    branches = [functools.partial(one, length) for length in squares]
+    branches = [functools.partial(per_box, length) for length in squares]
 
-    def smallest(inputs: tuple[Array, ...]) -> Array:
+    def in_smallest(inputs: tuple[Array, ...]) -> Array:
         longest = inputs[3].max()
         number = sum((longest > length).astype(jnp.int32) for length in squares[:-1])
         return lax.switch(number, branches, *inputs)
 
-    return lax.map(smallest, (maps, boxes, sides, pixels))
+    return lax.map(in_smallest, (maps, boxes, sides, pixels))
 
 
 def _linear(low: Array, high: Array, length: int, side: int) -> Array:
-    """(n, length, side): bilinear resizing of `side` cells to pixels low..high, ends included."""
+    """Makes matrices (n, length, side) that resize `side` cells to pixels low..high, bilinear.
+
+    Both ends are included.
+    """
     pixel = jnp.arange(length, dtype=low.dtype)[None]
     low, high = low[:, None], high[:, None]
     count = jnp.maximum(high - low + 1, 1)
@@ -144,7 +149,10 @@ def _linear(low: Array, high: Array, length: int, side: int) -> Array:
 
 
 def _cubic(count: Array, length: int, side: int) -> Array:
-    """(length, side): bicubic resizing of `side` cells to `count` pixels; PyTorch's kernel."""
+    """Makes the matrix (length, side) that resizes `side` cells to `count` pixels, as torch does.
+
+    It is bicubic.
+    """
     source = (jnp.arange(length, dtype=count.dtype) + 0.5) * (side / count) - 0.5
     first = jnp.floor(source)
     share = source - first
@@ -160,13 +168,13 @@ def _cubic(count: Array, length: int, side: int) -> Array:
     cells = jnp.arange(side, dtype=count.dtype)[None]
     total = jnp.zeros((length, side), count.dtype)
     for i, tap in enumerate(taps):
-        place = jnp.clip(first + (i - 1), 0, side - 1)[:, None]
-        total += jnp.where(cells == place, tap[:, None], 0)
+        cell = jnp.clip(first + (i - 1), 0, side - 1)[:, None]
+        total += jnp.where(cells == cell, tap[:, None], 0)
     return total
 
 
 def boxes_of_masks(masks: Bool[Array, "*n h w"]) -> Float[Array, "*n 4"]:
-    """The tightest xyxy box around each mask, pixels; zeros for an empty mask."""
+    """Finds the tightest xyxy box around each mask, pixels; zeros for an empty mask."""
     corners = []
     for axis in (-1, -2):
         seen = jnp.any(masks, -2 if axis == -1 else -1)

@@ -13,17 +13,15 @@ def local_response_norm(
     k: float = 2.0,
     mean: bool = True,
 ) -> Float[Array, "b h w c"]:
-    """x / (k + alpha * s)^beta, s the squares of `size` neighbouring channels.
+    """Computes x / (k + alpha * s)^beta, where s are the squares of neighbouring channels.
 
     Krizhevsky et al. 2012, section 3.3. Channel i has size // 2 neighbours before it and
     (size - 1) // 2 after it.
 
     Args:
-      x: images.
+      x: images or maps.
       size: channels in the window.
-      alpha: see the formula.
-      beta: see the formula.
-      k: see the formula.
+      alpha, beta, k: see the formula.
       mean: s is the mean over the window, zeros beyond the borders counted (torch, Caffe), or the
         sum (the paper's text, TensorFlow).
     """
@@ -34,7 +32,7 @@ def local_response_norm(
 
 
 def l2_normalize(x: Float[Array, "*d c"], eps: float = 1e-12) -> Float[Array, "*d c"]:
-    """x over its Euclidean norm along the last axis, which counts as no less than `eps`."""
+    """Divides x by its Euclidean norm along the last axis, which counts as no less than `eps`."""
     squared = lax.square(x).sum(-1, keepdims=True)
     # The root's gradient at 0 is infinite; the bound takes it out of the way.
     return x * lax.rsqrt(jnp.maximum(squared, eps**2))
@@ -46,7 +44,7 @@ def layer_norm(
     bias: Float[Array, "c"],
     eps: float = 1e-5,
 ) -> Float[Array, "*d c"]:
-    """Mean 0 and variance 1 over the last axis, then `scale` and `bias` (Ba et al. 2016)."""
+    """Brings the last axis to mean 0 and variance 1, then scales and shifts (Ba et al. 2016)."""
     centred = x - x.mean(-1, keepdims=True)
     wide = (1,) * (x.ndim - 1) + scale.shape
     y = centred * lax.rsqrt(lax.square(centred).mean(-1, keepdims=True) + eps)

@@ -18,6 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.config import UserError
 from vision_jax.ops.conv import Padding, Size, pads, pair
+from vision_jax.ops.dtypes import at_least_float32
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,7 +35,7 @@ class _Windows:
 
     @property
     def starts(self) -> np.ndarray:
-        """Where each window begins; negative in the padding."""
+        """Places at which windows begin; negative in the padding."""
         return np.arange(self.count) * self.stride - self.before
 
 
@@ -45,7 +46,9 @@ def max_pool(
     padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> Float[Array, "b ho wo c"]:
-    """Largest value of each window, as in torch.nn.functional.max_pool2d.
+    """Takes the largest value of each window, as torch.nn.functional.max_pool2d does.
+
+    The gradient goes to the first maximum of a window in row-major order.
 
     Args:
       x: images.
@@ -53,8 +56,6 @@ def max_pool(
       stride: step of the window; None means the window's own size.
       padding: -inf added on each side.
       ceil_mode: also keep a last window that reaches over the border, if it starts inside.
-
-    The gradient goes to the first maximum of a window in row-major order.
 
     Raises:
       UserError: the padded image is smaller than the window.
@@ -70,9 +71,11 @@ def max_pool_indices(
     padding: Padding = 0,
     ceil_mode: bool = False,
 ) -> tuple[Float[Array, "b ho wo c"], Int[Array, "b ho wo c"]]:
-    """`max_pool`, and the place of each maximum: row * w + column in its own channel's image.
+    """Takes the largest value of each window, as `max_pool` does, and where it lies.
 
-    `upsample.max_unpool` puts values back to such places.
+    Returns:
+      The maxima, and the index of each: row * w + column in its own channel's image.
+      `upsample.max_unpool` puts values back there.
     """
     rows, columns = _windows(x.shape, window, stride, padding, ceil_mode)
     best, column = _max_and_tap(lax.stop_gradient(x), columns)
@@ -92,7 +95,7 @@ def avg_pool(
     ceil_mode: bool = False,
     count_include_pad: bool = True,
 ) -> Float[Array, "b ho wo c"]:
-    """Mean of each window, as in torch.nn.functional.avg_pool2d.
+    """Takes the mean of each window, as torch.nn.functional.avg_pool2d does.
 
     Args:
       x: images.
@@ -101,7 +104,7 @@ def avg_pool(
       padding: zeros added on each side.
       ceil_mode: also keep a last window that reaches over the border, if it starts inside.
       count_include_pad: divide by the number of pixels under the window with the padding, or
-        without it; what a ceil_mode window covers beyond the padding never counts.
+        without it; pixels beyond the padding, under a ceil_mode window, never count.
 
     Raises:
       UserError: the padded image is smaller than the window.
@@ -117,7 +120,7 @@ def avg_pool(
 
 
 def adaptive_avg_pool(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b ho wo c"]:
-    """Mean over `size` bins per axis, as in torch.nn.functional.adaptive_avg_pool2d.
+    """Takes means over `size` bins per axis, as torch.nn.functional.adaptive_avg_pool2d does.
 
     Bin i of o covers rows floor(i h / o) up to, not including, ceil((i + 1) h / o): bins overlap
     where o does not divide h, and repeat pixels where o > h.
@@ -138,7 +141,7 @@ def adaptive_avg_pool(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b
 
 
 def adaptive_max_pool(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b ho wo c"]:
-    """Largest value over the bins of `adaptive_avg_pool`; the gradient goes to the first one.
+    """Takes maxima over the bins of `adaptive_avg_pool`; the gradient goes to the first one.
 
     These are also the bins of SPP-net's pyramid levels (He et al. 2014).
     """
@@ -159,15 +162,14 @@ def adaptive_max_pool(x: Float[Array, "b h w c"], size: Size) -> Float[Array, "b
 
 
 def global_avg_pool(x: Float[Array, "b h w c"]) -> Float[Array, "b c"]:
-    """Mean over all pixels, summed in at least float32."""
-    wide = jnp.float32 if x.dtype.itemsize < 4 else x.dtype
-    return x.astype(wide).mean((1, 2)).astype(x.dtype)
+    """Takes the mean over all pixels, summed in at least float32."""
+    return at_least_float32(x).mean((1, 2)).astype(x.dtype)
 
 
 def _windows(shape, window, stride, padding, ceil_mode) -> tuple[_Windows, _Windows]:
-    """The windows along rows and columns; their number follows torch's rule."""
+    """Lays windows along rows and columns; their number follows torch's rule."""
     widths, strides = pair(window), pair(window if stride is None else stride)
-    found = []
+    windows = []
     for axis, (before, after) in enumerate(pads(padding)):
         size, width, step = shape[1 + axis], widths[axis], strides[axis]
         room = size + before + after - width
@@ -179,12 +181,12 @@ def _windows(shape, window, stride, padding, ceil_mode) -> tuple[_Windows, _Wind
         count = (-(-room // step) if ceil_mode else room // step) + 1
         if (count - 1) * step >= size + before:
             count -= 1  # it would start in the padding
-        found.append(_Windows(1 + axis, size, width, step, before, after, count))
-    return tuple(found)
+        windows.append(_Windows(1 + axis, size, width, step, before, after, count))
+    return tuple(windows)
 
 
 def _taps(x, axes, fill):
-    """For each place in the window, row-major, the pixels of `x` there: one for each window."""
+    """Returns, for each place in the window, row-major, the pixels there: one for each window."""
     config, limit, stride = [(0, 0, 0)] * x.ndim, list(x.shape), [1] * x.ndim
     for windows in axes:
         reach = (windows.count - 1) * windows.stride + windows.width
@@ -192,18 +194,18 @@ def _taps(x, axes, fill):
         limit[windows.axis] = (windows.count - 1) * windows.stride + 1
         stride[windows.axis] = windows.stride
     x = lax.pad(x, jnp.asarray(fill, x.dtype), config)
-    found = []
+    taps = []
     for place in itertools.product(*(range(windows.width) for windows in axes)):
         start = [0] * x.ndim
         for windows, tap in zip(axes, place, strict=True):
             start[windows.axis] = tap
         stop = [a + b for a, b in zip(start, limit, strict=True)]
-        found.append(lax.slice(x, start, stop, stride))
-    return found
+        taps.append(lax.slice(x, start, stop, stride))
+    return taps
 
 
 def _max_and_tap(x, windows):
-    """Largest value of each window along one axis, and the place of the first of them in it."""
+    """Takes the largest value of each window along one axis, and its first place in the window."""
     best, *others = _taps(x, (windows,), -jnp.inf)
     tap = jnp.zeros(best.shape, jnp.int8 if windows.width < 128 else jnp.int32)
     for i, other in enumerate(others, start=1):
@@ -222,7 +224,7 @@ def _max(x, rows, columns):
 
 
 def _max_forward(x, rows, columns):
-    """Columns first, so that the first of equal maxima is the first in row-major order."""
+    """Pools columns first, so that the first of equal maxima is the first in row-major order."""
     x, column_tap = _max_and_tap(x, columns)
     x, row_tap = _max_and_tap(x, rows)
     return x, (row_tap, column_tap)
@@ -258,7 +260,7 @@ def _to_taps(x, tap, windows):
 
 
 def _pick(x, tap, windows):
-    """The pixel of each window along one axis that `tap` names."""
+    """Picks the pixel of each window along one axis that `tap` names."""
     chosen, *others = _taps(x, (windows,), 0)
     for i, other in enumerate(others, start=1):
         chosen = jnp.where(tap == i, other, chosen)
@@ -266,9 +268,10 @@ def _pick(x, tap, windows):
 
 
 def _along(values, axis):
-    """A vector laid along one axis of an NHWC array."""
+    """Lays a vector along one axis of an NHWC array."""
     return jnp.asarray(values, jnp.int32).reshape([-1 if i == axis else 1 for i in range(4)])
 
 
 def _bins(n: int, out: int) -> list[tuple[int, int]]:
+    """Returns the start and the end of each of `out` bins over n pixels."""
     return [(i * n // out, -(-(i + 1) * n // out)) for i in range(out)]

@@ -1,4 +1,4 @@
-"""Which rows of the image a pixel can see, followed through a traced program.
+"""Receptive fields, followed through a traced program.
 
 Every value that depends on the image is followed as a map whose pixel i sees, along each of the
 image's two axes, the pixels stride · i + first … stride · i + last; or all of them.
@@ -9,6 +9,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 from jax.extend import core
 
 # Operations that call a function, and where they keep it.
@@ -24,20 +25,23 @@ _ROWS, _COLUMNS = 1, 2  # axes of NHWC arrays
 
 @dataclasses.dataclass(frozen=True)
 class Interval:
-    """Pixel i sees the image's pixels stride · i + first to stride · i + last."""
+    """Along an axis, pixel i of a map sees the image's stride · i + first to stride · i + last."""
 
     stride: int = 1
     first: int = 0
     last: int = 0
 
     def window(self, stride: int, before: int, reach: int) -> "Interval":
-        """After a window of `reach` + 1 pixels at `stride`, with padding `before`."""
+        """Returns it after a window of `reach` + 1 pixels at `stride`, with padding `before`."""
         first = self.first - before * self.stride
         return Interval(self.stride * stride, first, self.last + (reach - before) * self.stride)
 
     def spread(self, factor: int, before: int) -> "Interval":
-        """After zeros between pixels and `before` of them in front: pixel p of the new map, where
-        it is not a zero, is pixel (p - before) / factor of the old one."""
+        """Returns it after zeros between pixels and `before` of them in front.
+
+        Pixel p of the new map, where it is not a zero, is pixel (p - before) / factor of the old
+        one.
+        """
         if self.stride % factor:
             raise NotImplementedError("a map with more pixels than the image")
         stride = self.stride // factor
@@ -49,11 +53,13 @@ Axis = Interval | None  # None: the whole axis
 
 @dataclasses.dataclass(frozen=True)
 class Reach:
-    """What a value's pixels see, along the image's rows and columns.
+    """The rows and columns of the image that a value's pixels see.
 
-    `at` are the value's own axes that run along them; None where it has none left. Where a reshape
-    has merged axes, both are the same one, and `merged` holds the sizes of those that it is made
-    of and which of them are the rows and the columns.
+    Attributes:
+      axes: what a pixel sees along the image's rows and columns; None is all of it.
+      at: the value's own axes that run along them; None where it has none left.
+      merged: where a reshape has merged both axes into one, the sizes of the axes that it is made
+        of, and which of them are the rows and the columns.
     """
 
     axes: tuple[Axis, Axis]
@@ -62,11 +68,11 @@ class Reach:
 
     @classmethod
     def of_image(cls) -> "Reach":
-        """The image itself, (b, h, w, c)."""
+        """Returns the reach of the image itself, (b, h, w, c)."""
         return cls((Interval(), Interval()), (_ROWS, _COLUMNS))
 
     def change(self, axis: int, function: Callable[[Interval], Axis]) -> "Reach":
-        """`function` applied to what runs along one of the value's axes."""
+        """Applies `function` to the interval that runs along one of the value's axes."""
         axes = tuple(
             function(seen) if at == axis and seen is not None else seen
             for seen, at in zip(self.axes, self.at, strict=True)
@@ -76,7 +82,7 @@ class Reach:
         return Reach(axes, self.at, self.merged)
 
     def move(self, places: dict[int, int]) -> "Reach":
-        """The value's axes at new places; one that is gone was summed over, and sees all."""
+        """Moves the value's axes to new places; one that is gone was summed over, and sees all."""
         at = tuple(None if old is None else places.get(old) for old in self.at)
         axes = tuple(
             seen if new is not None else None for seen, new in zip(self.axes, at, strict=True)
@@ -99,7 +105,7 @@ class Field:
     start: tuple[int, int]
 
     def box(self, i: int, j: int, height: int, width: int) -> tuple[int, int, int, int]:
-        """The field of pixel (i, j), cut off at the image's border: xyxy."""
+        """Returns the field of pixel (i, j), cut off at the image's border: xyxy."""
         edges = []
         for place, size, stride, start, limit in zip(
             (i, j), self.size, self.stride, self.start, (height, width), strict=True
@@ -121,12 +127,12 @@ def receptive_fields(
       image: (1, h, w, c).
     """
     traced, outputs = jax.make_jaxpr(apply, return_shape=True)(variables, image)
-    given = [None] * len(jax.tree.leaves(variables)) + [Reach.of_image()]
+    inputs = [None] * len(jax.tree.leaves(variables)) + [Reach.of_image()]
     leaves = jax.tree_util.tree_flatten_with_path(outputs)[0]
     fields = {}
-    for (path, leaf), found in zip(leaves, reach(traced, given), strict=True):
-        if len(leaf.shape) == 4 and found is not None:
-            rows, columns = found.axes
+    for (path, leaf), seen in zip(leaves, reach(traced, inputs), strict=True):
+        if len(leaf.shape) == 4 and seen is not None:
+            rows, columns = seen.axes
             fields[jax.tree_util.keystr(path, simple=True, separator="/")] = Field(
                 size=tuple(None if a is None else a.last - a.first + 1 for a in (rows, columns)),
                 stride=tuple(0 if a is None else a.stride for a in (rows, columns)),
@@ -135,41 +141,44 @@ def receptive_fields(
     return fields
 
 
-def reach(traced: core.ClosedJaxpr, given: Sequence[Reach | None]) -> list[Reach | None]:
-    """What each output of a traced function sees; None for one that does not depend on the image.
+def reach(traced: core.ClosedJaxpr, inputs: Sequence[Reach | None]) -> list[Reach | None]:
+    """Follows the reach of a program's inputs to its outputs.
 
     Args:
       traced: the program.
-      given: for each of its inputs; None for what is no image.
+      inputs: the reach of each input; None for one that does not depend on the image.
+
+    Returns:
+      The reach of each output; None for one that does not depend on the image.
 
     Raises:
       NotImplementedError: an operation on the image that is not followed here.
     """
     jaxpr = traced.jaxpr
-    seen: dict[core.Var, Reach | None] = dict(zip(jaxpr.invars, given, strict=True))
+    seen: dict[core.Var, Reach | None] = dict(zip(jaxpr.invars, inputs, strict=True))
     for equation in jaxpr.eqns:
-        inputs = [None if isinstance(v, core.Literal) else seen.get(v) for v in equation.invars]
-        if not any(inputs):
+        operands = [None if isinstance(v, core.Literal) else seen.get(v) for v in equation.invars]
+        if not any(operands):
             continue
         if equation.primitive.name in _CALLS:
             inner = equation.params[_CALLS[equation.primitive.name]]
             inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
-            found = reach(inner, inputs)
+            results = reach(inner, operands)
         else:
-            found = [_step(equation, inputs)] * len(equation.outvars)
-        seen |= zip(equation.outvars, found, strict=True)
+            results = [_step(equation, operands)] * len(equation.outvars)
+        seen |= zip(equation.outvars, results, strict=True)
     return [None if isinstance(v, core.Literal) else seen.get(v) for v in jaxpr.outvars]
 
 
 def _step(equation: Any, inputs: list[Reach | None]) -> Reach:
-    """What one operation's result sees."""
+    """Finds the reach of one operation's result."""
     name, params = equation.primitive.name, equation.params
     rule = _RULES.get(name)
     if rule is not None:
         if inputs.count(None) != len(inputs) - 1:
             raise NotImplementedError(f"{name!r} of two values that depend on the image")
-        place = next(i for i, x in enumerate(inputs) if x is not None)
-        return rule(inputs[place], equation, place)
+        operand = next(i for i, x in enumerate(inputs) if x is not None)
+        return rule(inputs[operand], equation, operand)
     out = equation.outvars[0].aval.shape
     if name == "concatenate":
         if any(params["dimension"] in x.at for x in inputs if x):
@@ -186,12 +195,13 @@ def _step(equation: Any, inputs: list[Reach | None]) -> Reach:
 
 
 def _repeats(shape: tuple[int, ...], out: tuple[int, ...]) -> bool:
-    """Whether an elementwise operation may take it: a scalar, or of size `out` or 1 per axis."""
+    """Says whether an elementwise operation may take a shape: a scalar, or `out` or 1 per axis."""
     alike = len(shape) == len(out) and all(a in (1, b) for a, b in zip(shape, out, strict=True))
     return not shape or alike
 
 
 def _union(parts: list[Reach]) -> Reach:
+    """Returns the reach of a result that sees all that any of the operands sees."""
     axes = []
     for seen in zip(*(part.axes for part in parts), strict=True):
         if None in seen:
@@ -209,8 +219,8 @@ def _union(parts: list[Reach]) -> Reach:
     return Reach(tuple(axes), at, parts[0].merged)
 
 
-def _convolution(x: Reach, equation: Any, place: int) -> Reach:
-    if place == 1:
+def _convolution(x: Reach, equation: Any, operand: int) -> Reach:
+    if operand == 1:
         raise NotImplementedError("a convolution with kernels that depend on the image")
     geometry = equation.params["geometry"]
     for axis in (_ROWS, _COLUMNS):
@@ -220,7 +230,7 @@ def _convolution(x: Reach, equation: Any, place: int) -> Reach:
     return x
 
 
-def _windows(x: Reach, equation: Any, place: int) -> Reach:
+def _windows(x: Reach, equation: Any, operand: int) -> Reach:
     params = equation.params
     for axis, size in enumerate(params["window_dimensions"]):
         span = params["window_dilation"][axis] * (size - 1)
@@ -229,13 +239,13 @@ def _windows(x: Reach, equation: Any, place: int) -> Reach:
     return x
 
 
-def _pad(x: Reach, equation: Any, place: int) -> Reach:
+def _pad(x: Reach, equation: Any, operand: int) -> Reach:
     for axis, (before, _, between) in enumerate(equation.params["padding_config"]):
         x = x.change(axis, lambda seen, b=int(before), f=int(between) + 1: seen.spread(f, b))
     return x
 
 
-def _slice(x: Reach, equation: Any, place: int) -> Reach:
+def _slice(x: Reach, equation: Any, operand: int) -> Reach:
     strides = equation.params["strides"] or [1] * equation.invars[0].aval.ndim
     for axis, (start, step) in enumerate(
         zip(equation.params["start_indices"], strides, strict=True)
@@ -244,21 +254,21 @@ def _slice(x: Reach, equation: Any, place: int) -> Reach:
     return x
 
 
-def _reduce(x: Reach, equation: Any, place: int) -> Reach:
-    kept = [a for a in range(equation.invars[0].aval.ndim) if a not in equation.params["axes"]]
-    return x.move({old: new for new, old in enumerate(kept)})
+def _reduce(x: Reach, equation: Any, operand: int) -> Reach:
+    remaining = [a for a in range(equation.invars[0].aval.ndim) if a not in equation.params["axes"]]
+    return x.move({old: new for new, old in enumerate(remaining)})
 
 
-def _transpose(x: Reach, equation: Any, place: int) -> Reach:
+def _transpose(x: Reach, equation: Any, operand: int) -> Reach:
     return x.move({old: new for new, old in enumerate(equation.params["permutation"])})
 
 
-def _broadcast(x: Reach, equation: Any, place: int) -> Reach:
+def _broadcast(x: Reach, equation: Any, operand: int) -> Reach:
     return x.move(dict(enumerate(equation.params["broadcast_dimensions"])))
 
 
-def _reshape(x: Reach, equation: Any, place: int) -> Reach:
-    """Axes run on where the sizes before them multiply to the same; merged ones are remembered."""
+def _reshape(x: Reach, equation: Any, operand: int) -> Reach:
+    """Follows axes whose preceding sizes multiply to the same; merged ones are remembered."""
     old, new = equation.invars[0].aval.shape, equation.outvars[0].aval.shape
     starts = {math.prod(new[:b]): b for b in range(len(new) - 1, -1, -1)}
     if x.merged is not None:
@@ -281,27 +291,29 @@ def _reshape(x: Reach, equation: Any, place: int) -> Reach:
     return x.move(places)
 
 
-def _product_of_matrices(x: Reach, equation: Any, place: int) -> Reach:
-    """Batch axes come first, then what is left of the first factor, then of the second."""
-    contracted, batch = (axes[place] for axes in equation.params["dimension_numbers"])
-    other = [axes[1 - place] for axes in equation.params["dimension_numbers"]]
-    kept = [
-        a for a in range(equation.invars[place].aval.ndim) if a not in contracted and a not in batch
+def _product_of_matrices(x: Reach, equation: Any, operand: int) -> Reach:
+    """Follows a product: batch axes, then axes left of the first factor, then of the second."""
+    contracted, batch = (axes[operand] for axes in equation.params["dimension_numbers"])
+    other = [axes[1 - operand] for axes in equation.params["dimension_numbers"]]
+    remaining = [
+        a
+        for a in range(equation.invars[operand].aval.ndim)
+        if a not in contracted and a not in batch
     ]
     first = len(batch)
-    if place == 1:
+    if operand == 1:
         first += equation.invars[0].aval.ndim - len(other[0]) - len(other[1])
     places = {old: new for new, old in enumerate(batch)}
-    return x.move(places | {old: first + new for new, old in enumerate(kept)})
+    return x.move(places | {old: first + new for new, old in enumerate(remaining)})
 
 
-def _squeeze(x: Reach, equation: Any, place: int) -> Reach:
+def _squeeze(x: Reach, equation: Any, operand: int) -> Reach:
     gone = equation.params["dimensions"]
-    kept = [a for a in range(equation.invars[0].aval.ndim) if a not in gone]
-    return x.move({old: new for new, old in enumerate(kept)})
+    remaining = [a for a in range(equation.invars[0].aval.ndim) if a not in gone]
+    return x.move({old: new for new, old in enumerate(remaining)})
 
 
-def _split(x: Reach, equation: Any, place: int) -> Reach:
+def _split(x: Reach, equation: Any, operand: int) -> Reach:
     if equation.params["axis"] in x.at:
         raise NotImplementedError("a map split along the image's rows or columns")
     return x

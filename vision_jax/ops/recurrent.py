@@ -17,7 +17,7 @@ def lstm_step(
     kernel_h: Float[Array, "n gates"],
     bias: Float[Array, "gates"],
 ) -> tuple[Float[Array, "b n"], Float[Array, "b n"]]:
-    """One step of an LSTM (Hochreiter & Schmidhuber 1997, with Gers' forget gate).
+    """Computes one step of an LSTM (Hochreiter & Schmidhuber 1997, with Gers' forget gate).
 
     Args:
       x: this step's input.
@@ -43,7 +43,7 @@ def gru_step(
     bias_x: Float[Array, "gates"],
     bias_h: Float[Array, "gates"],
 ) -> Float[Array, "b n"]:
-    """One step of a GRU (Cho et al. 2014) as torch and cuDNN have it.
+    """Computes one step of a GRU (Cho et al. 2014) as torch and cuDNN have it.
 
     The reset gate scales the product h · kernel_h and its bias, not h, so both biases are needed.
 
@@ -66,7 +66,10 @@ def lstm(
     bias: Float[Array, "gates"],
     state: tuple[Float[Array, "b n"], Float[Array, "b n"]] | None = None,
 ) -> tuple[Float[Array, "b t n"], tuple[Float[Array, "b n"], Float[Array, "b n"]]]:
-    """An LSTM layer; see `lstm_step`. `state` None starts from zeros.
+    """Runs an LSTM layer over sequences; see `lstm_step` for the arguments.
+
+    Args:
+      state: h and c before the first step; None is zeros.
 
     Returns:
       h at every step, and h and c after the last.
@@ -91,7 +94,10 @@ def gru(
     bias_h: Float[Array, "gates"],
     state: Float[Array, "b n"] | None = None,
 ) -> tuple[Float[Array, "b t n"], Float[Array, "b n"]]:
-    """A GRU layer; see `gru_step`. `state` None starts from zeros.
+    """Runs a GRU layer over sequences; see `gru_step` for the arguments.
+
+    Args:
+      state: h before the first step; None is zeros.
 
     Returns:
       h at every step, and after the last.

@@ -23,7 +23,9 @@ def resize(
     antialias: bool = False,
     scale: float | None = None,
 ) -> Float[Array, "b ho wo c"]:
-    """As torch.nn.functional.interpolate; by default pixels are squares, not points.
+    """Resizes images or maps as torch.nn.functional.interpolate does.
+
+    By default pixels are squares, not points.
 
     Args:
       x: images.
@@ -56,22 +58,24 @@ def resize_content(
     x: Float[Array, "b h w c"],
     content: Float[Array, "b 2"],
     size: tuple[int, int],
-    wanted: Float[Array, "b 2"],
+    new_content: Float[Array, "b 2"],
 ) -> Float[Array, "b ho wo c"]:
-    """`resize`, bilinear, of images that fill only the top left of their arrays.
+    """Resizes images that fill only the top left of their arrays, bilinear as `resize`.
 
     Args:
       x: images, whose padding is not looked at.
-      content: height and width, whole numbers of at least 1, of what is an image.
+      content: height and width of each image in its array, whole numbers of at least 1.
       size: rows and columns of the result.
-      wanted: height and width that each image gets there; beyond it there are zeros.
+      new_content: height and width that each image gets there; beyond it there are zeros.
     """
     for axis, out in enumerate(size, start=1):
-        have, want = (jnp.asarray(v[:, axis - 1 : axis, None], x.dtype) for v in (content, wanted))
+        old, new = (
+            jnp.asarray(v[:, axis - 1 : axis, None], x.dtype) for v in (content, new_content)
+        )
         place = jnp.arange(out, dtype=x.dtype)[None, :, None]
-        middle = jnp.clip((place + 0.5) * (have / want) - 0.5, 0, have - 1)
+        middle = jnp.clip((place + 0.5) * (old / new) - 0.5, 0, old - 1)
         pixel = jnp.arange(x.shape[axis], dtype=x.dtype)[None, None]
-        weights = jnp.where(place < want, jnp.maximum(1 - jnp.abs(middle - pixel), 0), 0)
+        weights = jnp.where(place < new, jnp.maximum(1 - jnp.abs(middle - pixel), 0), 0)
         y = jnp.einsum(
             "bon,bn...->bo...",
             weights,
@@ -83,14 +87,14 @@ def resize_content(
 
 
 def _nearest(n: int, out: int, exact: bool, scale: float | None) -> np.ndarray:
-    """Input index of each output pixel, in float32 as the reference computes it."""
+    """Finds the input index of each output pixel, in float32 as the reference computes it."""
     step = np.float32(1 / scale if scale else n / out)
     place = (np.arange(out, dtype=np.float32) + np.float32(0.5 if exact else 0)) * step
     return np.minimum(np.floor(place).astype(int), n - 1)
 
 
 def _interpolated(n, out, method, align_corners, scale) -> np.ndarray:
-    """(out, n) weights of the two or four pixels around each output pixel's place."""
+    """Makes the weights (out, n) of the two or four pixels around each output pixel's place."""
     if align_corners:
         place = np.arange(out) * ((n - 1) / (out - 1) if out > 1 else 0)
     else:
@@ -108,7 +112,7 @@ def _interpolated(n, out, method, align_corners, scale) -> np.ndarray:
 
 
 def _antialiased(n, out, method) -> np.ndarray:
-    """(out, n) weights of the filter stretched over the pixels that an output pixel covers."""
+    """Makes the weights (out, n) of a filter stretched over the pixels that a new one covers."""
     ratio = n / out
     stretch = max(ratio, 1.0)
     kernel, radius = (_triangle, 1) if method == "bilinear" else (_cubic(-0.5), 2)
@@ -126,7 +130,10 @@ def _triangle(x: np.ndarray) -> np.ndarray:
 
 
 def _cubic(a: float) -> Callable[[np.ndarray], np.ndarray]:
-    """Keys' cubic convolution (1981); a = -0.5 is his, -0.75 that of torch without antialias."""
+    """Makes the kernel of Keys' cubic convolution (1981).
+
+    a = -0.5 is his, -0.75 that of torch without antialias.
+    """
 
     def kernel(x: np.ndarray) -> np.ndarray:
         x = np.abs(x)

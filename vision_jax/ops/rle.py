@@ -11,12 +11,12 @@ from jaxtyping import Bool, Float, Int
 
 
 def encode(mask: Bool[np.ndarray, "h w"]) -> bytes:
-    """A mask as COCO's compressed counts."""
+    """Encodes a mask as COCO's compressed counts."""
     return counts_to_text(runs(mask))
 
 
 def decode(text: bytes | str, height: int, width: int) -> Bool[np.ndarray, "{height} {width}"]:
-    """Inverse of `encode`.
+    """Decodes COCO's compressed counts, the inverse of `encode`.
 
     Raises:
       ValueError: the runs do not fill the mask.
@@ -29,7 +29,7 @@ def decode(text: bytes | str, height: int, width: int) -> Bool[np.ndarray, "{hei
 
 
 def runs(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "_"]:
-    """Lengths of the runs of 0, 1, 0 ... down the columns; the first may be 0."""
+    """Measures the runs of 0, 1, 0 ... down the columns; the first may have length 0."""
     flat = np.asarray(mask, bool).T.reshape(-1)
     change = np.flatnonzero(np.diff(flat)) + 1
     counts = np.diff(np.concatenate([[0], change, [flat.size]]))
@@ -37,12 +37,12 @@ def runs(mask: Bool[np.ndarray, "h w"]) -> Int[np.ndarray, "_"]:
 
 
 def area(text: bytes | str) -> int:
-    """Number of pixels of the mask."""
+    """Counts the pixels of an encoded mask."""
     return int(text_to_counts(text)[1::2].sum())
 
 
 def box(text: bytes | str, height: int) -> Float[np.ndarray, "4"]:
-    """The tightest xyxy box around the mask, pixels; zeros for an empty mask."""
+    """Finds the tightest xyxy box around an encoded mask, pixels; zeros for an empty mask."""
     counts = text_to_counts(text)
     ends = np.cumsum(counts)
     start, end = ends[:-1:2], ends[1::2]  # of the runs of 1
@@ -57,7 +57,7 @@ def box(text: bytes | str, height: int) -> Float[np.ndarray, "4"]:
 
 
 def counts_to_text(counts: Int[np.ndarray, "n"]) -> bytes:
-    """Runs as COCO's text."""
+    """Writes runs as COCO's text."""
     values = np.asarray(counts, np.int64).copy()
     values[3:] -= np.asarray(counts, np.int64)[1:-2]
     groups = np.ones(len(values), np.int64)
@@ -74,7 +74,7 @@ def counts_to_text(counts: Int[np.ndarray, "n"]) -> bytes:
 
 
 def text_to_counts(text: bytes | str) -> Int[np.ndarray, "_"]:
-    """Inverse of `counts_to_text`."""
+    """Reads runs from COCO's text, the inverse of `counts_to_text`."""
     raw = text.encode() if isinstance(text, str) else text
     bits = np.frombuffer(raw, np.uint8).astype(np.int64) - 48
     last = (bits & 32) == 0
@@ -94,10 +94,13 @@ def text_to_counts(text: bytes | str) -> Int[np.ndarray, "_"]:
 def from_polygons(
     polygons: Sequence[Sequence[int | float]] | dict, height: int, width: int
 ) -> bytes:
-    """COCO's `segmentation` of an annotation: polygons x0, y0, x1 ... or uncompressed runs.
+    """Encodes the `segmentation` of COCO's annotations.
 
-    Needs pycocotools, whose rule for pixels on an edge is the definition; used when data is
+    It needs pycocotools, whose rule for pixels on an edge is the definition; it serves when data is
     prepared.
+
+    Args:
+      polygons: x0, y0, x1 ... of each, or a dict of runs, compressed or not.
     """
     from pycocotools import mask as codec
 

@@ -30,7 +30,7 @@ def pyramid_level(
     canonical_size: float = 224.0,
     canonical_level: int = 4,
 ) -> Int[Array, "*n"]:
-    """Which level a box is pooled from, counted from `lowest` (Lin 2017, eq. 1).
+    """Finds the level that each box is pooled from, counted from `lowest` (Lin 2017, eq. 1).
 
     floor(canonical_level + log2(sqrt(area) / canonical_size)), kept within the pyramid. Boxes
     without extent go to the lowest.
@@ -48,17 +48,18 @@ def roi_align(
     boxes: Float[Array, "b r 4"],
     size: tuple[int, int],
     scale: float,
-    samples: int = 2,
+    sampling_ratio: int = 2,
     aligned: bool = True,
     deterministic: bool = False,
 ) -> Float[Array, "b r {size[0]} {size[1]} c"]:
-    """RoIAlign (He 2017, section 3) on one feature map.
+    """Pools regions of one feature map by RoIAlign (He 2017, section 3).
 
     Args:
       boxes: xyxy, pixels of the image.
       size: bins down and across.
       scale: feature cells per pixel, 1 / stride.
-      samples: per bin and axis; 0 means one per started cell of a bin, which varies by box.
+      sampling_ratio: samples per bin and axis; 0 means one per started cell of a bin, which varies
+        by box.
       aligned: shift by half a cell, so that cell (0, 0) is sampled at its centre. False is the
         first published version (torchvision's detectors): no shift, boxes at least one cell wide.
       deterministic: the form whose gradient does not depend on the order of sums.
@@ -69,7 +70,7 @@ def roi_align(
         jnp.zeros(boxes.shape[:2], jnp.int32),
         size,
         (scale,),
-        samples,
+        sampling_ratio,
         aligned,
         deterministic,
     )
@@ -81,14 +82,15 @@ def roi_align_pyramid(
     levels: Int[Array, "b r"],
     size: tuple[int, int],
     scales: Sequence[float],
-    samples: int = 2,
+    sampling_ratio: int = 2,
     aligned: bool = False,
     deterministic: bool = False,
 ) -> Float[Array, "b r {size[0]} {size[1]} c"]:
-    """RoIAlign with each box pooled from its own level; see `pyramid_level` and `roi_align`.
+    """Pools regions by RoIAlign, each from its own level; see `pyramid_level`.
 
     Args:
       features: maps from fine to coarse.
+      boxes, size, sampling_ratio, aligned, deterministic: see `roi_align`.
       levels: each box's place in `features`.
       scales: per level, feature cells per pixel.
     """
@@ -97,11 +99,11 @@ def roi_align_pyramid(
         boxes = boxes.astype(jnp.float32)
     if boxes.shape[1] == 0:
         return jnp.zeros((*boxes.shape[:2], *size, features[0].shape[-1]), features[0].dtype)
-    if deterministic or (samples == 0 and jax.default_backend() != "cpu"):
-        return _by_matrices(features, boxes, levels, size, scales, samples, aligned)
-    if samples == 0:
+    if deterministic or (sampling_ratio == 0 and jax.default_backend() != "cpu"):
+        return _by_matrices(features, boxes, levels, size, scales, sampling_ratio, aligned)
+    if sampling_ratio == 0:
         return _by_spans(features, boxes, levels, size, scales, aligned)
-    return _by_gathering(features, boxes, levels, size, scales, samples, aligned)
+    return _by_gathering(features, boxes, levels, size, scales, sampling_ratio, aligned)
 
 
 def ps_roi_align(
@@ -109,29 +111,32 @@ def ps_roi_align(
     boxes: Float[Array, "b r 4"],
     size: int,
     scale: float,
-    samples: int = 0,
+    sampling_ratio: int = 0,
 ) -> Float[Array, "b r {size} {size} _k"]:
-    """Position-sensitive RoIAlign: bin (i, j) of output k reads channel (k size + i) size + j.
+    """Pools regions by position-sensitive RoIAlign.
 
-    R-FCN's pooling (Dai 2016, eq. 1) with aligned bilinear samples (see `roi_align`). A box
-    without extent gives 0 where `samples` is 0.
+    R-FCN's pooling (Dai 2016, eq. 1) with aligned bilinear samples (see `roi_align`): bin (i, j) of
+    output k reads channel (k size + i) size + j. A box without extent gives 0 where
+    `sampling_ratio` is 0.
     """
 
-    def image(features: Array, boxes: Array) -> Array:
-        return per_chunk(lambda boxes: region(features, boxes), (boxes,))
+    def per_image(features: Array, boxes: Array) -> Array:
+        return per_chunk(lambda boxes: per_region(features, boxes), (boxes,))
 
-    def region(features: Array, boxes: Array) -> Array:
+    def per_region(features: Array, boxes: Array) -> Array:
         start, extent = in_cells(boxes, scale, True)
-        rows, columns = align_matrices(start, extent, features.shape[:2], (size, size), samples)
+        rows, columns = align_matrices(
+            start, extent, features.shape[:2], (size, size), sampling_ratio
+        )
         return position_sensitive(features, rows, columns)
 
-    return jax.vmap(image)(features, lax.stop_gradient(boxes))
+    return jax.vmap(per_image)(features, lax.stop_gradient(boxes))
 
 
 def position_sensitive(
     features: Float[Array, "h w c"], rows: Float[Array, "r k h"], columns: Float[Array, "r k w"]
 ) -> Float[Array, "r k k _"]:
-    """Weighted sums over cells, bin (i, j) from its own maps, for `ps_roi_align` and its like."""
+    """Sums up weighted cells, bin (i, j) from its own maps, for `ps_roi_align` and its like."""
     height, width, channels = features.shape
     size = rows.shape[1]
     maps = features.reshape(height, width, channels // size**2, size, size)
@@ -140,9 +145,15 @@ def position_sensitive(
     return jnp.einsum("rwcij,rjw->rijc", partial, columns, precision="highest")
 
 
-def _per_bin(neighbours: Sequence[tuple[Array, Array]], samples: int) -> list[tuple[Array, Array]]:
-    """(r, bins · samples) cells and weights, by which of its bin's samples each is."""
-    return [(x[:, i::samples], w[:, i::samples]) for x, w in neighbours for i in range(samples)]
+def _per_bin(
+    neighbours: Sequence[tuple[Array, Array]], sampling_ratio: int
+) -> list[tuple[Array, Array]]:
+    """Splits cells and weights (r, bins · sampling_ratio) by which of its bin's samples each is."""
+    return [
+        (x[:, i::sampling_ratio], w[:, i::sampling_ratio])
+        for x, w in neighbours
+        for i in range(sampling_ratio)
+    ]
 
 
 def _by_matrices(
@@ -151,27 +162,27 @@ def _by_matrices(
     levels: Array,
     size: tuple[int, int],
     scales: Sequence[float],
-    samples: int,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Array:
-    def image(maps: Sequence[Array], boxes: Array, levels: Array) -> Array:
-        return per_chunk(lambda b, n: region(maps, b, n), (boxes, levels))
+    def per_image(maps: Sequence[Array], boxes: Array, levels: Array) -> Array:
+        return per_chunk(lambda b, n: per_region(maps, b, n), (boxes, levels))
 
-    def region(maps: Sequence[Array], boxes: Array, levels: Array) -> Array:
+    def per_region(maps: Sequence[Array], boxes: Array, levels: Array) -> Array:
         total = jnp.zeros((), maps[0].dtype)
         for level, (features, scale) in enumerate(zip(maps, scales, strict=True)):
-            mine = (levels == level)[:, None, None]
+            is_here = (levels == level)[:, None, None]
             # A box of another level becomes empty, so that it cannot prolong the loop over samples.
             start, extent = in_cells(boxes, scale, aligned)
-            extent = jnp.where(mine[..., 0], extent, 0)
-            rows, columns = align_matrices(start, extent, features.shape[:2], size, samples)
-            rows = jnp.where(mine, rows, 0).astype(features.dtype)
+            extent = jnp.where(is_here[..., 0], extent, 0)
+            rows, columns = align_matrices(start, extent, features.shape[:2], size, sampling_ratio)
+            rows = jnp.where(is_here, rows, 0).astype(features.dtype)
             partial = jnp.einsum("rih,hwc->riwc", rows, features, precision="highest")
             columns = columns.astype(features.dtype)
             total += jnp.einsum("riwc,rjw->rijc", partial, columns, precision="highest")
         return total
 
-    return jax.vmap(image)(tuple(features), boxes, levels)
+    return jax.vmap(per_image)(tuple(features), boxes, levels)
 
 
 def _by_gathering(
@@ -180,33 +191,33 @@ def _by_gathering(
     levels: Array,
     size: tuple[int, int],
     scales: Sequence[float],
-    samples: int,
+    sampling_ratio: int,
     aligned: bool,
 ) -> Array:
     images, count, _ = boxes.shape
-    kind = boxes.dtype
+    dtype = boxes.dtype
     table, starts, heights, widths = _table(features, levels)
 
     def positions(start: Array, extent: Array, bins: int) -> Array:
-        share = (jnp.arange(bins * samples, dtype=kind) + 0.5) / (samples * bins)
+        share = (jnp.arange(bins * sampling_ratio, dtype=dtype) + 0.5) / (sampling_ratio * bins)
         return start[:, None] + share[None] * extent[:, None]
 
     def pool(boxes: Array, levels: Array, starts: Array, height: Array, width: Array) -> Array:
-        start, extent = in_cells(boxes, jnp.asarray(scales, kind)[levels][:, None], aligned)
+        start, extent = in_cells(boxes, jnp.asarray(scales, dtype)[levels][:, None], aligned)
         height, width = height[:, None], width[:, None]
         y = positions(start[:, 1], extent[:, 1], size[0])
         x = positions(start[:, 0], extent[:, 0], size[1])
-        top, bottom, above, below = neighbours(y, height.astype(kind))
-        left, right, before, after = neighbours(x, width.astype(kind))
-        rows = _per_bin(((top, above), (bottom, below)), samples)
-        columns = _per_bin(((left, before), (right, after)), samples)
+        top, bottom, above, below = neighbours(y, height.astype(dtype))
+        left, right, before, after = neighbours(x, width.astype(dtype))
+        rows = _per_bin(((top, above), (bottom, below)), sampling_ratio)
+        columns = _per_bin(((left, before), (right, after)), sampling_ratio)
         # One term per cell that a bin reads, so that all is one loop over the result: four times
         # as fast as averaging an array of samples.
         total = jnp.zeros((), table.dtype)
         for row, row_weight in rows:
             for column, column_weight in columns:
                 place = starts[:, None, None] + (row * width)[:, :, None] + column[:, None]
-                weight = row_weight[:, :, None] * column_weight[:, None] / samples**2
+                weight = row_weight[:, :, None] * column_weight[:, None] / sampling_ratio**2
                 total += table[place] * weight[..., None].astype(table.dtype)
         return total
 
@@ -223,7 +234,7 @@ def _by_spans(
     scales: Sequence[float],
     aligned: bool,
 ) -> Array:
-    """The adaptive form for the CPU."""
+    """Pools with an adaptive number of samples: the form for the CPU."""
     images, count, _ = boxes.shape
     table, starts, heights, widths = _table(features, levels)
     scale = jnp.asarray(scales, boxes.dtype)[levels.reshape(-1)][:, None]
@@ -240,8 +251,12 @@ def _by_spans(
 
 
 def _table(features: Sequence[Array], levels: Array) -> tuple[Array, Array, Array, Array]:
-    """All cells of all maps, (n, c), and of each region's map, (b · r,): where it begins among
-    them, its height and its width."""
+    """Puts the cells of all maps into one table.
+
+    Returns:
+      The cells, (n, c); and of each region's map, (b · r,), where it begins in the table, its
+      height and its width.
+    """
     table = jnp.concatenate([x.reshape(-1, x.shape[-1]) for x in features])
     heights, widths = (jnp.asarray([x.shape[i] for x in features], jnp.int32) for i in (1, 2))
     heights, widths = heights[levels], widths[levels]

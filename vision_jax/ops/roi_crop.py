@@ -1,4 +1,4 @@
-"""Regions of an image warped to one size: what R-CNN feeds its network."""
+"""Regions of an image warped to one size, the input of R-CNN's network."""
 
 from collections.abc import Sequence
 
@@ -14,7 +14,7 @@ def warp_crops(
     context: int = 0,
     fill: Sequence[float] | None = None,
 ) -> Float[Array, "r {size[0]} {size[1]} c"]:
-    """Each box stretched to `size` whatever its shape (Girshick 2014, appendix A), bilinear.
+    """Stretches each box to `size` whatever its shape (Girshick 2014, appendix A), bilinear.
 
     Args:
       boxes: xyxy in pixels; they get no gradient. Boxes without extent give one repeated sample.
@@ -41,9 +41,10 @@ def warp_crops(
 
 
 def _axis(low: Array, high: Array, size: int, context: int, length: int) -> tuple[Array, Array]:
-    """(r, size, length) weights of pixels along one axis, and (r, size) which samples are inside.
+    """Makes the weights (r, size, length) of pixels along one axis.
 
-    The box fills the middle size - 2 context pixels of the crop.
+    Also says which samples are inside, (r, size). The box fills the middle size - 2 context pixels
+    of the crop.
     """
     middle = jnp.arange(size, dtype=low.dtype)[None] + 0.5 - context
     edge = low[:, None] + middle * ((high - low) / (size - 2 * context))[:, None]

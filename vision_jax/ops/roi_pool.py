@@ -24,7 +24,7 @@ def roi_pool(
     scale: float,
     deterministic: bool = False,
 ) -> Float[Array, "b r {size[0]} {size[1]} c"]:
-    """RoIPool (Girshick 2015, section 2.1).
+    """Pools regions of a feature map by RoIPool (Girshick 2015, section 2.1).
 
     Corners are rounded to cells, halves away from zero as in C; the last cell belongs to the box,
     which is at least one cell wide. Bins may share cells. An empty bin (outside the map) is 0.
@@ -49,7 +49,7 @@ def spp_windows(
     stride: int = 16,
     deterministic: bool = False,
 ) -> Float[Array, "b r _ c"]:
-    """Spatial pyramid pooling of windows (He 2014, appendix A): bins of all levels in a row.
+    """Pools windows by spatial pyramid pooling (He 2014, appendix A): bins of all levels in a row.
 
     A window's corners map to floor(x / stride) + 1 and ceil(x / stride) - 1; bin i of n covers
     floor((i - 1) w / n) to ceil(i w / n).
@@ -69,7 +69,7 @@ def spp_windows(
 def spatial_pyramid_pool(
     features: Float[Array, "b h w c"], levels: Sequence[int] = (6, 3, 2, 1)
 ) -> Float[Array, "b _ c"]:
-    """Maxima over n × n bins of the whole map for each level, in a row (He 2014, section 2.3)."""
+    """Pools the whole map: maxima over n × n bins per level, in a row (He 2014, section 2.3)."""
     _, height, width, _ = features.shape
     bins = [
         features[:, i * height // n : -(-(i + 1) * height // n)][
@@ -89,7 +89,7 @@ def ps_roi_pool(
     scale: float,
     torchvision_edges: bool = False,
 ) -> Float[Array, "b r {size} {size} _k"]:
-    """Position-sensitive RoIPool (Dai 2016, eq. 1): means; an empty bin is 0.
+    """Pools regions by position-sensitive RoIPool (Dai 2016, eq. 1): means; an empty bin is 0.
 
     Bin (i, j) of output k reads channel (k size + i) size + j. Corners are rounded as in
     `roi_pool`, but the last cell does not belong to the box.
@@ -99,10 +99,10 @@ def ps_roi_pool(
         bin, but not out of the gradient. Only for comparison with it.
     """
 
-    def image(features: Array, boxes: Array) -> Array:
-        return per_chunk(lambda boxes: region(features, boxes), (boxes,))
+    def per_image(features: Array, boxes: Array) -> Array:
+        return per_chunk(lambda boxes: per_region(features, boxes), (boxes,))
 
-    def region(features: Array, boxes: Array) -> Array:
+    def per_region(features: Array, boxes: Array) -> Array:
         pooled = position_sensitive(features, *weights(boxes, 0))
         if not torchvision_edges:
             return pooled
@@ -112,20 +112,20 @@ def ps_roi_pool(
     def weights(boxes: Array, cut: int) -> list[Array]:
         cells = round_half_away(boxes * scale)
         extent = jnp.maximum(cells[:, 2:] - cells[:, :2], 1)
-        result = []
+        matrices = []
         for axis, length in ((1, features.shape[1]), (0, features.shape[2])):
             start, end = _bins(cells[:, axis], extent[:, axis], size, length - cut)
             place = jnp.arange(length, dtype=jnp.int32)[None, None]
             inside = (place >= start[..., None]) & (place < end[..., None])
             count = jnp.maximum(end - start, 1).astype(boxes.dtype)
-            result.append(inside.astype(boxes.dtype) / count[..., None])
-        return result
+            matrices.append(inside.astype(boxes.dtype) / count[..., None])
+        return matrices
 
-    return jax.vmap(image)(features, lax.stop_gradient(boxes))
+    return jax.vmap(per_image)(features, lax.stop_gradient(boxes))
 
 
 def round_half_away(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
-    """C's roundf: halves away from zero (jnp.round takes them to the even neighbour)."""
+    """Rounds as C's roundf: halves away from zero (jnp.round takes them to the even neighbour)."""
     whole = jnp.trunc(x)
     return whole + jnp.where(jnp.abs(x - whole) >= 0.5, jnp.sign(x), 0)
 
@@ -138,7 +138,12 @@ def max_over_bins(
     right: Int[Array, "b r q"],
     deterministic: bool = False,
 ) -> Float[Array, "b r p q c"]:
-    """Maxima over the cells of rows top <= y < bottom and columns left <= x < right; 0 if none."""
+    """Takes maxima over rows top <= y < bottom and columns left <= x < right; 0 if there are none.
+
+    Args:
+      top, bottom, left, right: of each region's bins, in cells.
+      deterministic: see `roi_pool`.
+    """
     if top.shape[1] == 0:
         return jnp.zeros((*top.shape, left.shape[2], features.shape[-1]), features.dtype)
     if deterministic:
@@ -164,7 +169,7 @@ def max_over_bins(
 
 
 def _bins(start: Array, extent: Array, bins: int, limit: int) -> tuple[Array, Array]:
-    """First cells of each bin and the cells after its last, (..., bins), within 0..limit.
+    """Finds the first cell of each bin and the cell after its last, (..., bins), in 0..limit.
 
     In floats and with a true division, as the reference: compilers turn x / constant into
     x * (1 / constant), and floor and ceil then move by one. So the divisor depends on the data.
@@ -177,13 +182,14 @@ def _bins(start: Array, extent: Array, bins: int, limit: int) -> tuple[Array, Ar
 
 
 def _doublings(length: int) -> int:
+    """Returns the exponent of the largest power of two that is at most `length`."""
     return max(length, 1).bit_length() - 1
 
 
 def _max_by_table(
     features: Array, top: Array, bottom: Array, left: Array, right: Array, tall: int, wide: int
 ) -> Array:
-    """Bins up to 2^(tall+1) - 1 rows and 2^(wide+1) - 1 columns."""
+    """Pools bins of up to 2^(tall+1) - 1 rows and 2^(wide+1) - 1 columns by a sparse table."""
     images, height, width, channels = features.shape
     table = jnp.stack(
         [m for rows in _windows(features, 1, tall) for m in _windows(rows, 2, wide)]
@@ -203,8 +209,8 @@ def _max_by_table(
         for y in (top, jnp.maximum(bottom - (1 << row), 0)):
             for x in (left, jnp.maximum(right - (1 << column), 0)):
                 y, x = jnp.minimum(y, height - 1), jnp.minimum(x, width - 1)
-                found = table[base + (y * width)[:, :, None] + x[:, None]]
-                best = found if best is None else jnp.maximum(best, found)
+                maxima = table[base + (y * width)[:, :, None] + x[:, None]]
+                best = maxima if best is None else jnp.maximum(best, maxima)
         empty = (bottom <= top)[:, :, None] | (right <= left)[:, None]
         return jnp.where(empty[..., None], 0, best)
 
@@ -215,7 +221,7 @@ def _max_by_table(
 
 
 def _windows(x: Array, axis: int, most: int) -> list[Array]:
-    """Maxima over 1, 2, 4 ... 2^most cells from each cell on (those past the end do not count)."""
+    """Takes maxima over 1, 2, 4 ... 2^most cells from each cell on, up to the end of the axis."""
     maps = [x]
     for power in range(most):
         last, step = maps[-1], 1 << power
@@ -227,16 +233,16 @@ def _windows(x: Array, axis: int, most: int) -> list[Array]:
 
 
 def _max_by_masks(features: Array, top: Array, bottom: Array, left: Array, right: Array) -> Array:
-    """One image, region after region: masked maxima over rows, then columns; no scatter."""
+    """Pools one image, region by region, by masked maxima over rows, then columns; no scatter."""
     rows, columns = (jnp.arange(n, dtype=jnp.int32)[None] for n in features.shape[:2])
 
-    def region(bins: tuple[Array, ...]) -> Array:
+    def per_region(bins: tuple[Array, ...]) -> Array:
         top, bottom, left, right = (x[:, None] for x in bins)
-        here = ((rows >= top) & (rows < bottom))[:, :, None, None]
-        partial = jnp.where(here, features[None], -jnp.inf).max(1)
-        here = ((columns >= left) & (columns < right))[None, :, :, None]
-        best = jnp.where(here, partial[:, None], -jnp.inf).max(2)
+        inside = ((rows >= top) & (rows < bottom))[:, :, None, None]
+        partial = jnp.where(inside, features[None], -jnp.inf).max(1)
+        inside = ((columns >= left) & (columns < right))[None, :, :, None]
+        best = jnp.where(inside, partial[:, None], -jnp.inf).max(2)
         empty = (bottom <= top)[:, None] | (right <= left)[None]
         return jnp.where(empty, 0, best)
 
-    return lax.map(region, (top, bottom, left, right))
+    return lax.map(per_region, (top, bottom, left, right))

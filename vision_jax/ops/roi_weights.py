@@ -1,4 +1,4 @@
-"""Which cells of a map the bins of regions read in RoIAlign, and with which weights."""
+"""The cells of a map that the bins of regions read in RoIAlign, and their weights."""
 
 import jax.numpy as jnp
 from jax import lax
@@ -10,29 +10,41 @@ def align_matrices(
     extent: Float[Array, "r 2"],
     grid: tuple[int, int],
     size: tuple[int, int],
-    samples: int,
+    sampling_ratio: int,
 ) -> tuple[Float[Array, "r {size[0]} {grid[0]}"], Float[Array, "r {size[1]} {grid[1]}"]]:
-    """Per box the weights of rows in each bin, and of columns: averaged bilinear interpolation.
+    """Makes the weights of rows in each bin of each box, and of columns.
+
+    They are those of averaged bilinear interpolation.
 
     Args:
       start, extent: x, y and width, height in cells, cell (0, 0) centred on the origin.
       grid: rows and columns of the map.
-      samples: see `roi_align`.
+      size: bins down and across.
+      sampling_ratio: see `roi_align`.
     """
-    rows = axis_matrix(start[:, 1], extent[:, 1], size[0], samples, grid[0], grid[0])
-    columns = axis_matrix(start[:, 0], extent[:, 0], size[1], samples, grid[1], grid[1])
+    rows = axis_matrix(start[:, 1], extent[:, 1], size[0], sampling_ratio, grid[0], grid[0])
+    columns = axis_matrix(start[:, 0], extent[:, 0], size[1], sampling_ratio, grid[1], grid[1])
     return rows, columns
 
 
 def in_cells(boxes: Array, scale: Array | float, aligned: bool) -> tuple[Array, Array]:
-    """Corners x, y and sides w, h in feature cells, cell (0, 0) centred on the origin."""
+    """Converts boxes to corners x, y and sides w, h in feature cells.
+
+    Cell (0, 0) is centred on the origin.
+    """
     boxes = boxes * scale
     start, extent = boxes[..., :2], boxes[..., 2:] - boxes[..., :2]
     return (start - 0.5, extent) if aligned else (start, jnp.maximum(extent, 1))
 
 
 def neighbours(position: Array, length: Array | int) -> tuple[Array, Array, Array, Array]:
-    """The two cells next to a position on an axis and their weights; 0 far outside the map."""
+    """Finds the two cells next to each position on an axis, and their weights.
+
+    The weights are 0 far outside the map.
+
+    Returns:
+      Both cells, then both weights.
+    """
     inside = (position >= -1) & (position <= length)
     position = jnp.clip(position, 0, length - 1)
     low = jnp.floor(position)
@@ -49,16 +61,22 @@ def neighbours(position: Array, length: Array | int) -> tuple[Array, Array, Arra
 
 
 def axis_matrix(
-    start: Array, extent: Array, bins: int, samples: int, length: Array | int, longest: int
+    start: Array, extent: Array, bins: int, sampling_ratio: int, length: Array | int, longest: int
 ) -> Array:
-    """(r, bins, longest): each bin's average of linear interpolations along one axis.
+    """Makes the matrices (r, bins, longest) that average linear interpolations along one axis.
 
-    `length`, of the axis, may differ from region to region, (r, 1).
+    Args:
+      length: cells of the axis; they may differ from region to region, (r, 1).
+      longest: cells of the longest axis.
     """
     step = extent[:, None] / bins
     begin = start[:, None] + jnp.arange(bins, dtype=start.dtype)[None] * step
     cells = jnp.arange(longest, dtype=jnp.int32)[None, None]
-    count = jnp.ceil(extent / bins)[:, None] if samples == 0 else jnp.full_like(step, samples)
+    count = (
+        jnp.ceil(extent / bins)[:, None]
+        if sampling_ratio == 0
+        else jnp.full_like(step, sampling_ratio)
+    )
 
     def add(i: Array, total: Array) -> Array:
         position = begin + (i + 0.5) * step / jnp.maximum(count, 1)
@@ -67,8 +85,8 @@ def axis_matrix(
         return total + jnp.where((i < count)[..., None], here, 0)
 
     total = jnp.zeros((start.shape[0], bins, longest), start.dtype)
-    if samples:
-        for i in range(samples):
+    if sampling_ratio:
+        for i in range(sampling_ratio):
             total = add(jnp.asarray(i, start.dtype), total)
     else:
         # NaN and infinite boxes would never end; nothing of a map lies beyond its length anyway.

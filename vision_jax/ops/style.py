@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def gram_matrix(x: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
-    """Products of every two channels, summed over the map and divided by c · h · w.
+    """Computes products of every two channels, summed over the map and divided by c · h · w.
 
     Gatys et al. 2015, section 3, with Johnson et al.'s (2016, eq. 3) division.
     """
@@ -14,6 +14,6 @@ def gram_matrix(x: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
 
 
 def total_variation(x: Float[Array, "b h w c"]) -> Float[Array, "b"]:
-    """Mean absolute difference to the right neighbour, plus that to the one below, per image."""
+    """Computes each image's mean absolute difference to right neighbours, plus to lower ones."""
     across, down = jnp.diff(x, axis=2), jnp.diff(x, axis=1)
     return jnp.abs(across).mean((1, 2, 3)) + jnp.abs(down).mean((1, 2, 3))

@@ -1,8 +1,8 @@
 """TrivialAugment (Müller & Hutter 2021, arXiv:2103.10158): one random operation per image.
 
 The wide search space: 14 operations, each of 31 strengths, drawn uniformly, as torchvision tables
-them. All images go through one warp, one blend and one table lookup, of which each keeps what its
-operation is; so the graph has no branches, whatever is drawn.
+them. All images go through one warp, one blend and one table lookup, and each keeps the result of
+its own operation; so the graph has no branches, whatever is drawn.
 """
 
 import jax
@@ -28,7 +28,7 @@ OPERATIONS = (
     "equalize",
 )
 STRENGTHS = 31
-# The greatest strength of those that are uniform from 0 and signed; others are in `magnitude`.
+# The greatest strength of operations whose strength is signed and grows evenly from 0.
 _SIGNED = {
     "shear_x": 0.99,
     "shear_y": 0.99,
@@ -44,17 +44,17 @@ _WARPS, _BLENDS = OPERATIONS[1:6], OPERATIONS[6:10]
 
 
 def trivial_augment(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     method: warp.Method = "bilinear",
     fill: float = 0.0,
 ) -> Float[Array, "b h w c"]:
-    """One operation of random kind and strength on each image.
+    """Applies one operation of random kind and strength to each image.
 
     Args:
-      image: 0..255; translation is of up to 32 pixels, whatever the size.
+      images: 0..255; translation is of up to 32 pixels, whatever the size.
       keys: one per example.
-      method, fill: of the warps, as of `warp.sample`.
+      method, fill: see `warp.sample`; for the warps.
     """
 
     def draw(key: Array) -> tuple[Array, Array, Array]:
@@ -67,26 +67,26 @@ def trivial_augment(
 
     kind, strength, is_negative = jax.vmap(draw)(keys)
     sign = jnp.where(is_negative, -1, 1).astype(jnp.int32)
-    return operate(image, kind, strength, sign, method, fill)
+    return operate(images, kind, strength, sign, method, fill)
 
 
 def operate(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     kind: Int[Array, "b"],
     strength: Int[Array, "b"],
     sign: Int[Array, "b"],
     method: warp.Method = "bilinear",
     fill: float = 0.0,
 ) -> Float[Array, "b h w c"]:
-    """Operation `OPERATIONS[kind]` of strength 0..30 and sign ±1 on each image."""
+    """Applies operation `OPERATIONS[kind]` of strength 0..30 and sign ±1 to each image."""
     share = strength.astype(jnp.float32) / (STRENGTHS - 1)
     largest = jnp.asarray([_SIGNED.get(name, 0.0) for name in OPERATIONS], jnp.float32)[kind]
     size = largest * share * sign.astype(jnp.float32)
-    matrix = _matrix(kind, size, *image.shape[1:3])
-    warped = warp.affine(image, matrix, method, fill)
-    blended = color.blend(image, _other(image, kind), 1 + size)
-    tabled = color.by_table(image, _table(image, kind, share))
-    options = {"identity": image}
+    matrix = _matrix(kind, size, *images.shape[1:3])
+    warped = warp.affine(images, matrix, method, fill)
+    blended = color.blend(images, _other(images, kind), 1 + size)
+    tabled = color.by_table(images, _table(images, kind, share))
+    options = {"identity": images}
     options |= dict.fromkeys(_WARPS, warped) | dict.fromkeys(_BLENDS, blended)
     return _by_name(kind, options, tabled)
 
@@ -94,7 +94,7 @@ def operate(
 def _matrix(
     kind: Int[Array, "b"], size: Float[Array, "b"], height: int, width: int
 ) -> Float[Array, "b 2 3"]:
-    """The warp of each image; the identity for those that are not warped.
+    """Makes the affine map of each image; the identity for those that are not warped.
 
     Shears keep the first row or column, rotations the centre.
     """
@@ -117,32 +117,32 @@ def _matrix(
     return _by_name(kind, options, add(0, 0, zero))
 
 
-def _other(image: Float[Array, "b h w c"], kind: Int[Array, "b"]) -> Float[Array, "b h w c"]:
-    """What each image is blended with: black, for those that are not blended."""
-    gray = jnp.broadcast_to(color.grayscale(image), image.shape)
+def _other(images: Float[Array, "b h w c"], kind: Int[Array, "b"]) -> Float[Array, "b h w c"]:
+    """Makes the image that each one is blended with: black, for those that are not blended."""
+    gray = jnp.broadcast_to(color.grayscale(images), images.shape)
     options = {
         "color": gray,
-        "contrast": jnp.broadcast_to(color.mean_gray(image), image.shape),
-        "sharpness": color.smoothed(image),
+        "contrast": jnp.broadcast_to(color.mean_gray(images), images.shape),
+        "sharpness": color.smoothed(images),
     }
-    return _by_name(kind, options, jnp.zeros_like(image))
+    return _by_name(kind, options, jnp.zeros_like(images))
 
 
 def _table(
-    image: Float[Array, "b h w c"], kind: Int[Array, "b"], share: Float[Array, "b"]
+    images: Float[Array, "b h w c"], kind: Int[Array, "b"], share: Float[Array, "b"]
 ) -> Int[Array, "b c 256"]:
-    """Each image's table; that of `autocontrast` for those that use none."""
-    channels = image.shape[-1]
+    """Makes each image's table; that of `autocontrast` for those that use none."""
+    channels = images.shape[-1]
     options = {
         "posterize": color.posterize_table(8 - jnp.round(6 * share).astype(jnp.int32), channels),
         "solarize": color.solarize_table(255 * (1 - share), channels),
-        "equalize": color.equalize_table(image),
+        "equalize": color.equalize_table(images),
     }
-    return _by_name(kind, options, color.autocontrast_table(image))
+    return _by_name(kind, options, color.autocontrast_table(images))
 
 
 def _by_name(kind: Int[Array, "b"], options: dict[str, Array], otherwise: Array) -> Array:
-    """Each image's value of the operation that it has."""
+    """Picks for each image the value of its operation."""
     for name, value in options.items():
         is_it = kind == OPERATIONS.index(name)
         otherwise = jnp.where(is_it.reshape(-1, *[1] * (value.ndim - 1)), value, otherwise)

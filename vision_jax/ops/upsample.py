@@ -17,19 +17,19 @@ from vision_jax.ops.resize import resize
 
 
 def nearest(x: Float[Array, "b h w c"], factor: Size) -> Float[Array, "b ho wo c"]:
-    """Each pixel becomes a block of `factor` (rows, columns) like it."""
+    """Repeats each pixel in a block of `factor` (rows, columns)."""
     rows, columns = pair(factor)
     return jnp.repeat(jnp.repeat(x, rows, axis=1), columns, axis=2)
 
 
 def bed_of_nails(x: Float[Array, "b h w c"], factor: Size) -> Float[Array, "b ho wo c"]:
-    """Each pixel becomes a block of `factor` (rows, columns): itself at the top left, and zeros."""
+    """Makes each pixel a block of `factor` (rows, columns): itself at the top left, and zeros."""
     rows, columns = pair(factor)
     return _between(x, (rows, columns), (rows - 1, columns - 1))
 
 
 def bilinear(x: Float[Array, "b h w c"], factor: Size) -> Float[Array, "b ho wo c"]:
-    """`resize.resize` by a whole factor (rows, columns): pixels are squares, borders repeat."""
+    """Resizes by a whole factor (rows, columns), bilinear: pixels are squares, borders repeat."""
     rows, columns = pair(factor)
     return resize(x, (x.shape[1] * rows, x.shape[2] * columns), "bilinear")
 
@@ -37,7 +37,7 @@ def bilinear(x: Float[Array, "b h w c"], factor: Size) -> Float[Array, "b ho wo 
 def max_unpool(
     x: Float[Array, "b ho wo c"], indices: Int[Array, "b ho wo c"], size: tuple[int, int]
 ) -> Float[Array, "b h w c"]:
-    """Values put back to where `pool.max_pool_indices` found them, zeros elsewhere.
+    """Puts values back to where `pool.max_pool_indices` found them, zeros elsewhere.
 
     Args:
       x: values of the pooled size.
@@ -53,7 +53,7 @@ def max_unpool(
 def convolution_matrix(
     kernel: Float[Array, "kh kw"], size: tuple[int, int], stride: Size = 1, padding: Size = 0
 ) -> Float[Array, "m n"]:
-    """M_F: the convolution of one image by the filter F as vec(S) = M_F vec(X).
+    """Makes the matrix M_F of a convolution of one image by the filter F: vec(S) = M_F vec(X).
 
     vec reads row by row. M_F's transpose times vec(S) is the transposed convolution of S.
 
@@ -61,7 +61,7 @@ def convolution_matrix(
       kernel: F, not flipped: S[l, m] = Σ X[l s + i - p, m s + j - p] F[i, j].
       size: (h, w) of X; n = h w.
       stride: s.
-      padding: p; what F sees there is zero and has no column.
+      padding: p; its pixels are zero and have no column.
 
     Raises:
       ValueError: the padded image is smaller than the filter.
@@ -84,8 +84,9 @@ def zero_inserted(
     padding: Size = 0,
     output_padding: Size = 0,
 ) -> Float[Array, "b ho wo c"]:
-    """What a plain convolution must see to be a transposed one: s - 1 zeros between neighbouring
-    pixels and f - p - 1 around.
+    """Inserts the zeros with which a plain convolution of the map is a transposed one.
+
+    There are s - 1 of them between neighbouring pixels and f - p - 1 around.
 
     Args:
       x: images.
@@ -107,10 +108,12 @@ def transposed_as_convolution(
     padding: Size = 0,
     output_padding: Size = 0,
 ) -> Float[Array, "b ho wo o"]:
-    """`conv.conv_transpose2d` in two steps: `zero_inserted`, then a convolution of stride 1 with
-    the filter turned by 180 degrees."""
-    wide = zero_inserted(x, kernel.shape[:2], stride, padding, output_padding)
-    return conv2d(wide, kernel[::-1, ::-1])
+    """Computes `conv.conv_transpose2d` in two steps.
+
+    They are `zero_inserted`, then a convolution of stride 1 with the filter turned by 180 degrees.
+    """
+    spread = zero_inserted(x, kernel.shape[:2], stride, padding, output_padding)
+    return conv2d(spread, kernel[::-1, ::-1])
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(2,))
@@ -135,14 +138,14 @@ _unpool.defvjp(_unpool_forward, _unpool_backward)
 
 
 def _places(indices):
-    """Index of each value in a (b, h * w, c) array."""
+    """Returns the index of each value in a (b, h * w, c) array."""
     b, _, _, c = indices.shape
     image, channel = jnp.arange(b)[:, None, None], jnp.arange(c)[None, None, :]
     return image, indices.reshape(b, -1, c), channel
 
 
 def _taps(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
-    """(windows, pixels) along one axis: the tap of the filter on each pixel, -1 where it is off."""
+    """Finds the filter's tap on each pixel of an axis, (windows, pixels); -1 where it is off."""
     room = size + 2 * padding - kernel
     if room < 0:
         raise ValueError(f"a filter of {kernel} does not fit {size} pixels with padding {padding}")
@@ -152,6 +155,6 @@ def _taps(size: int, kernel: int, stride: int, padding: int) -> np.ndarray:
 
 
 def _between(x, stride, after, before=(0, 0)):
-    """Zeros between pixels, and before the first and after the last (negative: cut off)."""
+    """Puts zeros between pixels, before the first and after the last (negative: cuts off)."""
     rows, columns = zip(before, after, (s - 1 for s in stride), strict=True)
     return jax.lax.pad(x, jnp.zeros((), x.dtype), [(0, 0, 0), rows, columns, (0, 0, 0)])

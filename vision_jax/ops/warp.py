@@ -16,40 +16,40 @@ Method = Literal["bilinear", "nearest"]
 
 
 def sample(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     places: Float[Array, "b ho wo 2"],
     method: Method = "bilinear",
     fill: float = 127.5,
 ) -> Float[Array, "b ho wo c"]:
-    """The image's values at places (x, y), as Pillow takes them.
+    """Takes images' values at places (x, y), as Pillow does.
 
     Args:
-      image: any scale.
+      images: any scale.
       places: in the image's pixels; beyond [0, w) × [0, h) there is `fill`.
       method: 'bilinear' mixes the four pixel centres around a place, of which those beyond the
         border count as the nearest within; 'nearest' takes the pixel that holds the place.
       fill: value outside.
     """
-    return jax.vmap(lambda image, place: _sample(image, place, method, fill))(image, places)
+    return jax.vmap(lambda image, place: _sample(image, place, method, fill))(images, places)
 
 
 def affine(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     matrix: Float[Array, "b 2 3"],
     method: Method = "bilinear",
     fill: float = 127.5,
 ) -> Float[Array, "b h w c"]:
-    """Each image through its own affine map.
+    """Applies to each image its own affine map.
 
     Args:
-      image: any scale.
+      images: any scale.
       matrix: takes the result's (x, y, 1) to the input's (x, y); see `affine_matrix`.
-      method, fill: as of `sample`.
+      method, fill: see `sample`.
     """
-    grid = _grid(*image.shape[1:3], matrix.dtype)
+    grid = _grid(*images.shape[1:3], matrix.dtype)
     # Sums and no matrix product: an accelerator would round a product's factors.
     moved = matrix[:, None, None, :, :2] * grid[None, :, :, None, :]
-    return sample(image, moved.sum(-1) + matrix[:, None, None, :, 2], method, fill)
+    return sample(images, moved.sum(-1) + matrix[:, None, None, :, 2], method, fill)
 
 
 def affine_matrix(
@@ -60,7 +60,7 @@ def affine_matrix(
     stretch: Float[Array, "b 2"],
     shear: Float[Array, "b 2"],
 ) -> Float[Array, "b 2 3"]:
-    """The map back of: stretch, shear and rotate about the image's centre, then translate.
+    """Makes the map back of: stretch, shear and rotate about the image's centre, then translate.
 
     Args:
       height, width: of the image.
@@ -84,28 +84,28 @@ def affine_matrix(
 
 
 def lens(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     strength: Float[Array, "b"],
     method: Method = "bilinear",
     fill: float = 127.5,
 ) -> Float[Array, "b h w c"]:
-    """Radial distortion: a place at distance r of the centre shows what was at r (1 + k r²).
+    """Distorts images radially: distance r of the centre shows the pixel at r (1 + k r²).
 
     The first term of Brown 1966. Distances are in halves of the diagonal, so that corners are at 1.
 
     Args:
-      image: any scale.
+      images: any scale.
       strength: k; above 0 a barrel, below a pincushion. Above -1/3, or the image folds.
-      method, fill: as of `sample`.
+      method, fill: see `sample`.
     """
-    grid = _grid(*image.shape[1:3], strength.dtype)
-    return sample(image, lens_places(grid, image.shape[1:3], strength), method, fill)
+    grid = _grid(*images.shape[1:3], strength.dtype)
+    return sample(images, lens_places(grid, images.shape[1:3], strength), method, fill)
 
 
 def lens_places(
     grid: Float[Array, "h w 2"], size: tuple[int, int], strength: Float[Array, "b"]
 ) -> Float[Array, "b h w 2"]:
-    """Where `lens` takes the places of `grid` from, in an image of `size` (height, width)."""
+    """Finds the places that `lens` takes those of `grid` from, in images of `size` (h, w)."""
     centre = jnp.asarray([size[1] / 2, size[0] / 2], grid.dtype)[None, None, :]
     offset = grid - centre
     squared = (offset**2).sum(-1) / ((size[0] ** 2 + size[1] ** 2) / 4)
@@ -114,7 +114,7 @@ def lens_places(
 
 
 def random_affine(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     translate: float = 0.1,
     rotate: float = 15.0,
@@ -123,18 +123,18 @@ def random_affine(
     method: Method = "bilinear",
     fill: float = 127.5,
 ) -> Float[Array, "b h w c"]:
-    """Each image translated, rotated, stretched and sheared at random; 0 switches each off.
+    """Translates, rotates, stretches and shears each image at random; 0 switches each off.
 
     Args:
-      image: 0..255.
+      images: 0..255.
       keys: one per example.
       translate: at most this share of the side, both ways, each axis by itself.
       rotate: at most so many degrees, both ways.
       stretch: each side times a factor between 1 / (1 + stretch) and 1 + stretch, log-uniform.
       shear: at most so many pixels per pixel, both ways, each axis by itself; below 1.
-      method, fill: as of `sample`.
+      method, fill: see `sample`.
     """
-    height, width = image.shape[1:3]
+    height, width = images.shape[1:3]
     draws = jax.vmap(lambda key: jax.random.uniform(key, (7,), jnp.float32, -1, 1))(keys)
     sides = jnp.asarray([[width, height]], jnp.float32)
     matrix = affine_matrix(
@@ -145,19 +145,19 @@ def random_affine(
         (1 + stretch) ** draws[:, 3:5],
         draws[:, 5:] * shear,
     )
-    return affine(image, matrix, method, fill)
+    return affine(images, matrix, method, fill)
 
 
 def random_lens(
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     keys: Key[Array, "b"],
     strength: float = 0.2,
     method: Method = "bilinear",
     fill: float = 127.5,
 ) -> Float[Array, "b h w c"]:
-    """`lens` with a strength uniform in [-strength, strength]; `strength` is below 1/3."""
+    """Applies `lens` with a strength uniform in [-strength, strength], which is below 1/3."""
     draws = jax.vmap(lambda key: jax.random.uniform(key, (), jnp.float32, -1, 1))(keys)
-    return lens(image, draws * strength, method, fill)
+    return lens(images, draws * strength, method, fill)
 
 
 def _sample(
@@ -186,7 +186,7 @@ def _sample(
 
 
 def _grid(height: int, width: int, dtype) -> Float[Array, "h w 2"]:
-    """Pixel centres (x, y)."""
+    """Returns the pixel centres (x, y)."""
     x = jnp.arange(width, dtype=dtype) + 0.5
     y = jnp.arange(height, dtype=dtype) + 0.5
     return jnp.stack(jnp.meshgrid(x, y), -1)

@@ -1,4 +1,4 @@
-"""A network of small images on a large one: windows laid over it, their answers averaged."""
+"""Networks of small images on a large one: windows are laid over it, and their answers averaged."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 
 def starts(size: int, window: int, stride: int) -> list[int]:
-    """Where windows begin along an axis: at multiples of the stride, the last one at the end.
+    """Lays windows along an axis: at multiples of the stride, the last one at the end.
 
     Raises:
       ValueError: a window larger than the axis, or a stride of less than 1 or more than the window,
@@ -23,18 +23,18 @@ def starts(size: int, window: int, stride: int) -> list[int]:
 
 def over_windows(
     apply: Callable[[Float[Array, "b s t c"]], Float[Array, "b s t k"]],
-    image: Float[Array, "b h w c"],
+    images: Float[Array, "b h w c"],
     window: tuple[int, int],
     stride: tuple[int, int],
 ) -> Float[Array, "b h w k"]:
-    """The mean over all windows that a pixel lies in of what `apply` says of it.
+    """Averages for each pixel the answers of all windows that it lies in.
 
     One window after the other (`lax.scan`), so that the network is compiled once and the memory is
     that of one window.
 
     Args:
       apply: answers for each pixel of an image of `window` size.
-      image: at least as large as a window.
+      images: at least as large as a window.
       window: rows and columns.
       stride: rows and columns between windows.
 
@@ -42,28 +42,29 @@ def over_windows(
       ValueError: see `starts`.
     """
     rows, columns = (
-        starts(size, *step) for size, *step in zip(image.shape[1:3], window, stride, strict=True)
+        starts(size, *step) for size, *step in zip(images.shape[1:3], window, stride, strict=True)
     )
-    places = jnp.asarray([(row, column) for row in rows for column in columns], jnp.int32)
+    corners = jnp.asarray([(row, column) for row in rows for column in columns], jnp.int32)
 
-    def place(array: Array, at: Array, shape: tuple[int, ...]) -> Array:
-        return lax.dynamic_slice(array, (0, at[0], at[1], 0), shape)
+    def cut(array: Array, corner: Array, shape: tuple[int, ...]) -> Array:
+        return lax.dynamic_slice(array, (0, corner[0], corner[1], 0), shape)
 
-    def add(total: Array, at: Array) -> tuple[Array, None]:
-        part = place(image, at, (len(image), *window, image.shape[3]))
-        found = apply(part)
-        found = found + place(total, at, found.shape)
-        return lax.dynamic_update_slice(total, found, (0, at[0], at[1], 0)), None
+    def add(total: Array, corner: Array) -> tuple[Array, None]:
+        answer = apply(cut(images, corner, (len(images), *window, images.shape[3])))
+        answer = answer + cut(total, corner, answer.shape)
+        return lax.dynamic_update_slice(total, answer, (0, corner[0], corner[1], 0)), None
 
-    part = jax.ShapeDtypeStruct((len(image), *window, image.shape[3]), image.dtype)
+    part = jax.ShapeDtypeStruct((len(images), *window, images.shape[3]), images.dtype)
     answer = jax.eval_shape(apply, part)
-    total = jnp.zeros((*image.shape[:3], answer.shape[3]), answer.dtype)
-    total, _ = lax.scan(add, total, places)
-    counts = [_count(*axis) for axis in zip(image.shape[1:3], window, (rows, columns), strict=True)]
+    total = jnp.zeros((*images.shape[:3], answer.shape[3]), answer.dtype)
+    total, _ = lax.scan(add, total, corners)
+    counts = [
+        _count(*axis) for axis in zip(images.shape[1:3], window, (rows, columns), strict=True)
+    ]
     return total / jnp.asarray(np.outer(*counts)[None, :, :, None], total.dtype)
 
 
 def _count(size: int, window: int, begins: list[int]) -> np.ndarray:
-    """In how many windows each pixel of an axis lies."""
-    place = np.arange(size)
-    return sum(((place >= start) & (place < start + window)).astype(int) for start in begins)
+    """Counts the windows that each pixel of an axis lies in."""
+    pixel = np.arange(size)
+    return sum(((pixel >= start) & (pixel < start + window)).astype(int) for start in begins)
