@@ -11,7 +11,7 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import large_pages as memory
+from vision_jax import large_pages
 from vision_jax.config import UserError
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
@@ -23,7 +23,7 @@ class _Parser(argparse.ArgumentParser):
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
-    """The flags, and the overrides `--config.a.b=value` as {path: text}."""
+    """Reads the flags, and the overrides `--config.a.b=value` as {path: text}."""
     parser = _Parser(
         prog="launch.py",
         description=__doc__,
@@ -60,6 +60,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
 
 
 def _unexpected(argument: str, parser: argparse.ArgumentParser) -> str:
+    """Makes the message about an argument that is none, with a suggestion."""
     name, equals, value = argument.lstrip("-").partition("=")
     message = f"unexpected argument {argument!r}"
     if not equals:
@@ -76,7 +77,6 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
     environment.enable_cache()
     if config.deterministic:
         environment.require_determinism()
-        config_lib.override_everywhere(config, "deterministic", True)
     workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
     if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
         return sweep.launch(flags, overrides, workdir)
@@ -89,7 +89,7 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
 
 
 def main(argv: list[str]) -> int:
-    """Returns the exit code: 0, 2 for bad input, 3 for a loss that is not finite."""
+    """Runs a command line; returns 0, 2 for bad input, 3 for a loss that is not finite."""
     try:
         flags, overrides = parse(argv)
         # The experiment file is read before JAX starts, so that a typo is answered at once.
@@ -103,7 +103,7 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    memory.restart_with_large_pages()
+    large_pages.restart_with_large_pages()
     code = main(sys.argv[1:])
     if code and "jax" in sys.modules:
         from vision_jax.training import multiprocess

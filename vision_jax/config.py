@@ -25,7 +25,7 @@ _LINEN_FIELDS = ("parent", "name")
 
 
 class UserError(Exception):
-    """Bad input, said in one line that names the thing, the value and what to do.
+    """An error of the user's: one line that names the thing, the value and what to do.
 
     `launch.py` and the `python -m` tools print it and exit with `code`, without a traceback.
     """
@@ -34,16 +34,26 @@ class UserError(Exception):
 
 
 def suggest(word: str, known: typing.Iterable[str]) -> str:
-    """' - did you mean X?' with the closest known word, or the known words where none is close."""
-    known = [str(k) for k in known]
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.5)
+    """Returns ' - did you mean X?' with the closest known word, or all known words."""
+    words = [str(k) for k in known]
+    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
     if close:
         return f" - did you mean {close[0]}?"
-    return f" - known: {', '.join(sorted(known))}" if known else ""
+    return f" - known: {', '.join(sorted(words))}" if words else ""
+
+
+def printable(text: object, limit: int = 80) -> str:
+    """Returns text from a file as a message may show it: on one line, of at most `limit` letters.
+
+    Control characters, which could steer a terminal or turn the writing round, become '?'.
+    """
+    text = str(text)
+    shown = "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text[:limit])
+    return shown if len(text) <= limit else shown[: limit - 1] + "…"
 
 
 def node(cls: Callable, **kwargs: Any) -> ConfigDict:
-    """The call `cls(**kwargs)` as a config tree.
+    """Describes the call `cls(**kwargs)` as a config tree.
 
     Args:
       cls: a class or function that is importable by name.
@@ -88,7 +98,7 @@ def build(tree: Any) -> Any:
 
 
 def locate(name: str) -> Callable:
-    """The object with a dotted name, such as 'vision_jax.models.classifiers.resnet.ResNet'."""
+    """Imports the object with a dotted name: 'vision_jax.models.classifiers.resnet.ResNet'."""
     module, _, attribute = name.rpartition(".")
     try:
         return getattr(importlib.import_module(module), attribute)
@@ -108,46 +118,35 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
       UserError: an unknown key, or a value that does not fit.
     """
     *parents, last = _keys(path)
-    here: Any = tree
+    group: Any = tree
     for key in parents:
-        here = _descend(tree, here, key, path)
+        group = _descend(tree, group, key, path)
     if isinstance(last, int):
         raise UserError(f"config key {path!r} is an item; override the whole tuple instead")
-    if not isinstance(here, ConfigDict) or last not in here:
-        raise _unknown_key(tree, here, path, last)
-    wanted = here.get_type(last)
-    if isinstance(value, str) and (wanted is not str or value == "None"):
+    if not isinstance(group, ConfigDict) or last not in group:
+        raise _unknown_key(tree, group, path, last)
+    kind, current = group.get_type(last), group[last]
+    if isinstance(value, str) and (kind is not str or value == "None"):
         value = _read(value)
-    current = here[last]
-    if wanted is type(None):
-        wanted = object
-    if value is None and current is not None and not _is_optional(here, last):
+    if value is None and current is not None and not _is_optional(group, last):
         raise UserError(f"config key {path!r} holds {current!r}; None is not allowed there")
     if isinstance(current, ConfigDict) and not isinstance(value, Mapping | ConfigDict | None):
         raise UserError(f"config key {path!r} is a group; set one of: {', '.join(current)}")
-    if wanted is float and type(value) is int:
-        value = float(value)
-    if wanted is tuple and isinstance(value, list):
-        value = tuple(value)
-    if wanted is str and value is not None:
-        value = str(value)
     if value is not None and not isinstance(current, ConfigDict):
-        right = isinstance(value, wanted) and not (wanted is int and isinstance(value, bool))
-        if not right:
-            raise UserError(f"config key {path!r} takes {_article(wanted.__name__)}, not {value!r}")
-    with here.ignore_type():
-        here[last] = value
+        value = _of_kind(path, value, object if kind is type(None) else kind)
+    with group.ignore_type():
+        group[last] = value
 
 
 def override_everywhere(tree: ConfigDict, key: str, value: Any) -> None:
-    """Sets the settings that are called `key` in all parts of a config; see `override`."""
+    """Sets the settings called `key` in all parts of a config; see `override`."""
     for path, _ in list(leaves(tree)):
         if path.rpartition(".")[2] == key:
             override(tree, path, value)
 
 
 def load(spec: str) -> ConfigDict:
-    """The config of an experiment file.
+    """Makes the config of an experiment file.
 
     Args:
       spec: a path, and after a colon the file's own argument: 'experiments/x.py:depth=56'.
@@ -156,34 +155,35 @@ def load(spec: str) -> ConfigDict:
       UserError: no such file, or one that is no experiment.
     """
     module, argument = load_module(spec)
-    if not hasattr(module, "get_config"):
+    get_config = vars(module).get("get_config")
+    if get_config is None:
         raise UserError(f"config {spec.partition(':')[0]!r} has no get_config(arg) function")
-    config = module.get_config(argument)
+    config = get_config(argument)
     if not isinstance(config, ConfigDict):
         raise UserError(f"get_config of {spec!r} returned {type(config).__name__}, not a node")
     return config
 
 
 def load_module(spec: str) -> tuple[types.ModuleType, str]:
-    """The experiment file of 'F.py:argument' as a module, and the argument ('' where none)."""
+    """Imports the experiment file of 'F.py:argument'; returns it and the argument, '' if none."""
     file, _, argument = spec.partition(":")
     path = pathlib.Path(file)
     if not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.py"))
         raise UserError(f"config {file!r} not found{suggest(file, known)}")
-    found = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
-    if found is None or found.loader is None:
+    source = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    if source is None or source.loader is None:
         raise UserError(f"config {file!r} is not a Python file")
-    module = importlib.util.module_from_spec(found)
+    module = importlib.util.module_from_spec(source)
     try:
-        found.loader.exec_module(module)
+        source.loader.exec_module(module)
     except SyntaxError as error:
         raise UserError(f"config {file!r}, line {error.lineno}: {error.msg}") from error
     return module, argument
 
 
 def leaves(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
-    """Every setting of a config as (path, value), paths as `override` takes them."""
+    """Yields every setting of a config as (path, value), paths as `override` takes them."""
     if isinstance(tree, ConfigDict):
         for key in tree:
             yield from leaves(tree[key], f"{prefix}.{key}" if prefix else key)
@@ -195,7 +195,7 @@ def leaves(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
 
 
 def arguments(text: str | None, **defaults: Any) -> types.SimpleNamespace:
-    """A config's own argument, `F.py:depth=56,smoke`, as a namespace.
+    """Reads a config's own argument, `F.py:depth=56,smoke`, into a namespace.
 
     Args:
       text: comma-joined `key=value` or `flag`; None and '' mean the defaults.
@@ -218,25 +218,27 @@ def arguments(text: str | None, **defaults: Any) -> types.SimpleNamespace:
 
 
 def _parameters(cls: Callable) -> dict[str, inspect.Parameter]:
+    """Returns the arguments of a constructor that are settings."""
+    parameters = inspect.signature(cls).parameters
+    is_linen = all(name in parameters for name in _LINEN_FIELDS)
     return {
         name: p
-        for name, p in inspect.signature(cls).parameters.items()
+        for name, p in parameters.items()
         if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and not (name in _LINEN_FIELDS and hasattr(cls, "apply"))
+        and not (is_linen and name in _LINEN_FIELDS)
     }
 
 
 def _default(cls: Callable, name: str, parameter: inspect.Parameter) -> Any:
-    """The parameter's default; a dataclass's default_factory is called."""
-    if dataclasses.is_dataclass(cls):
-        field = cls.__dataclass_fields__.get(name)
-        if field is not None and field.default_factory is not dataclasses.MISSING:
+    """Returns a parameter's default; a dataclass's default_factory is called."""
+    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
+        if field.name == name and field.default_factory is not dataclasses.MISSING:
             return field.default_factory()
     return parameter.default
 
 
 def _as_node(value: Any) -> Any:
-    """A dataclass instance as the node that builds it, so that its fields are knobs too."""
+    """Turns a dataclass instance into the node that builds it, so that its fields are knobs."""
     if isinstance(value, type) or not dataclasses.is_dataclass(value):
         return value
     fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
@@ -251,10 +253,23 @@ def _hints(cls: Callable) -> dict[str, Any]:
 
 
 def _optional_type(hint: Any) -> type:
-    """int for `int | None`; object where more than one type is possible."""
+    """Returns int for `int | None`; object where more than one type is possible."""
     options = [t for t in typing.get_args(hint) if t is not type(None)] or [hint]
     plain = typing.get_origin(options[0]) or options[0]
     return plain if len(options) == 1 and plain in (int, float, str, bool, tuple) else object
+
+
+def _of_kind(path: str, value: Any, kind: type) -> Any:
+    """Returns a value as the type that a setting has; refuses one that does not fit."""
+    if kind is float and type(value) is int:
+        value = float(value)
+    if kind is tuple and isinstance(value, list):
+        value = tuple(value)
+    if kind is str:
+        value = str(value)
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise UserError(f"config key {path!r} takes {_article(kind.__name__)}, not {value!r}")
+    return value
 
 
 def _is_optional(tree: ConfigDict, key: str) -> bool:
@@ -262,6 +277,7 @@ def _is_optional(tree: ConfigDict, key: str) -> bool:
 
 
 def _keys(path: str) -> list[str | int]:
+    """Splits 'a.b[0].c' into its keys and the numbers of its items."""
     keys: list[str | int] = []
     for part in path.split("."):
         name, *items = part.replace("]", "").split("[")
@@ -271,6 +287,7 @@ def _keys(path: str) -> list[str | int]:
 
 
 def _descend(tree: ConfigDict, here: Any, key: str | int, path: str) -> Any:
+    """Returns the part of `here` that a key of the path names."""
     if isinstance(key, int) and isinstance(here, (tuple, list)):
         if key < len(here):
             return here[key]
@@ -281,7 +298,7 @@ def _descend(tree: ConfigDict, here: Any, key: str | int, path: str) -> Any:
 
 
 def _unknown_key(tree: ConfigDict, here: Any, path: str, key: str | int) -> UserError:
-    """Names a place where this very key exists, else a close key at the same level."""
+    """Makes the error that names a place where this very key exists, else a close key."""
     last = path.rpartition(".")[2]
     elsewhere = [p for p, _ in leaves(tree) if p.rpartition(".")[2] == last]
     if elsewhere:
@@ -291,7 +308,7 @@ def _unknown_key(tree: ConfigDict, here: Any, path: str, key: str | int) -> User
 
 
 def _read(text: str) -> Any:
-    """A Python literal, or the text itself where it is none ('1e3' and 'true' included)."""
+    """Reads a Python literal, 'true' included; text that is none stays text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:

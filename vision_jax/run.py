@@ -1,4 +1,4 @@
-"""The conductor: experiment → config → data → model → loss → step → metrics → report.
+"""The training loop: experiment → config → data → model → loss → step → metrics → report.
 
 A run can be killed anywhere: the same command goes on from the newest checkpoint, and because the
 data's position, the random keys and the rows of metrics.jsonl all derive from the step, it ends
@@ -9,16 +9,13 @@ import collections
 import contextlib
 import pathlib
 import time
-from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
 from vision_jax import report
 from vision_jax.config import build
-from vision_jax.structs import Batch
 from vision_jax.training import (
     Checkpoints,
     Experiment,
@@ -29,7 +26,10 @@ from vision_jax.training import (
     folder,
     initial,
     make_parts,
+    metrics_at,
     multiprocess,
+    scalars,
+    spread,
     stages,
 )
 
@@ -52,9 +52,10 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     if config.stages:
         return [train(*stage) for stage in stages.resolve(config, workdir)][-1]
     initial.check(config.init)
+    config = spread(config)
     experiment: Experiment = build(config)
     parallel = Parallel(experiment.parallel)
-    parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norm)
+    parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
     folder.open_folder(workdir, config)
     if done := folder.finished(workdir):
         print(f"finished already; report: {report.write_report(workdir)}")
@@ -80,7 +81,7 @@ class Run:
         self.start = self.step = self.finite = int(state.step)
         self.evaluated: bool = meta.get("evaluated", False)  # whether this very step was
         self.metrics: dict[str, float] = meta.get("metrics", {})  # of the last evaluation
-        self.measured: dict[str, Any] = {}  # by the last step
+        self.measured: dict[str, Any] = {}  # by the last program
         self.state = parallel.put_state(state)
         self.log = report.Log(
             workdir if self.leads else None,
@@ -91,24 +92,15 @@ class Run:
         )
         if self.leads:
             folder.write_json(workdir / "versions.json", report.versions())
-        self.log.say(f"run folder: {workdir}")
-        for line in [f"resumed from step {self.step}"] if restored else self.parts.lines:
+        origin = [f"resumed from step {self.step}"] if restored else self.parts.lines
+        for line in (f"run folder: {workdir}", *origin, *self.parts.notes):
             self.log.say(line)
-        if self.parts.cache:
-            self.log.say(self.parts.cache.line)
 
     def loop(self) -> None:
-        """Steps, evaluations and checkpoints up to the last step."""
+        """Makes steps, evaluations and checkpoints up to the last step."""
         experiment = self.experiment
         in_flight: collections.deque = collections.deque()
-        share = jax.process_index(), jax.process_count()
-        batches = experiment.train.batches(
-            self.step,
-            experiment.data_seed,
-            *share,
-            experiment.total_steps,
-            pixels=self.parts.cache is None,
-        )
+        batches = self.parts.batches(self.step)
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:
                 new, stop = self.step > self.start, interrupt.requested(self.step)
@@ -152,68 +144,47 @@ class Run:
         self.log.close()
 
     def _advance(self, batches: Any) -> int:
-        """The updates of one program, which are counted.
+        """Runs one program and returns how many updates it makes.
 
         The first is waited for, since it compiles and shows what does not fit.
         """
         made = self.experiment.dispatched(self.step)
-        if self.experiment.fit is not None:
-            fitted = stages.fit(self.experiment, self.parallel.get_state(self.state))
-            self.state = self.parallel.put_state(fitted)
+        if self.experiment.solver is not None:
+            solved = stages.solve(self.experiment, self.parallel.get_state(self.state))
+            self.state = self.parallel.put_state(solved)
         else:
             called, first = time.monotonic(), self.step == self.start
-            update, batch = self._next(batches, made)
+            update, batch = self.parts.program(batches, made)
             with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
                 self.state, self.measured = update(self.state, batch, self.parts.seed)
                 if first:
                     jax.block_until_ready(self.measured)
-            if first:
-                self.log.first_step(self.step + made, self.began, called)
+                    self.log.first_step(self.step + made, self.began, called)
         self.step, self.evaluated = self.step + made, False
         return made
 
-    def _next(self, batches: Any, count: int) -> tuple[Callable, Batch]:
-        """The program that makes so many updates, and what it takes, on the devices."""
-        if count == 1:
-            update, batch = self.parts.step, self.parallel.put_batch(next(batches))
-        else:
-            update = self.parts.steps
-            batch = self.parallel.put_batches([next(batches) for _ in range(count)])
-        if self.parts.cache:
-            batch = self.parts.cache.fill(batch, several=count > 1)
-        return update, batch
-
     def _finite(self, step: int) -> dict[str, Any]:
-        """What the last program measured at one of its steps; ends the run if that is inf or nan.
-
-        Its metrics are scalars, or end with the last step's.
-        """
-        found = jax.device_get(self.measured)
-        measured = {name: np.ravel(value)[step - self.step - 1] for name, value in found.items()}
+        """Returns the metrics of one of the last program's steps; inf or nan ends the run."""
+        measured = metrics_at(self.measured, step - self.step - 1)
         if not measured.pop("finite", True):
             self.checkpoints.wait()
-            saved = self.checkpoints.latest_step()
-            raise failures.NotFinite(step, measured, saved, self.finite)
+            raise failures.NotFinite(step, measured, self.checkpoints.latest_step(), self.finite)
         self.finite = step
         return measured
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
-        """Evaluates the state as it is; False if the run was interrupted meanwhile."""
+        """Evaluates the state as it is; returns False if the run was interrupted meanwhile."""
         watcher = report.Watcher(self.experiment.eval.classes)
         with self.log.pause():
-            found = self.parts.evaluator(self.state.averaged, interrupt.requested, watcher)
-        if found is None:
+            results = self.parts.evaluator(self.state.averaged, interrupt.requested, watcher)
+        if results is None:
             return False
-        self.metrics = {f"eval/{k}": float(v) for k, v in found.items() if np.ndim(v) == 0}
+        self.metrics = scalars(results)
         self.log.metrics(self.step, self.metrics, say=True)
         self.experiment.check_measured(self.metrics)
         if self.leads:
-            report.save_evaluation(self.workdir, found, watcher)
-        plateau = self.experiment.plateau
-        if plateau is not None:
-            counters = self.parallel.get_state(self.state.plateau)
-            counters = plateau.update(counters, self.metrics[plateau.metric])
-            self.state = self.state.replace(plateau=self.parallel.put_state(counters))
+            report.save_evaluation(self.workdir, results, watcher)
+        self.state = self.parts.after_evaluation(self.state, self.metrics)
         self.evaluated = True
         return True
 

@@ -7,11 +7,9 @@ A sweep file has `get_config(arg)` like every experiment, and
             for seed in range(3):
                 add(**{"task.model.backbone.depth": depth, "seed": seed})
 
-`argument` is what follows the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
-run another one. A run is called by its changes, or `add("name", …)`. A file may also have
-`claims(argument)`, a tuple of `report.Claim` that the generated table decides; `extras(config)`,
-{name: number} of a run that its training does not measure, such as its network's parameters; and
-`BUBBLES`, the three columns that a picture puts across, up and into the size of its circles.
+`argument` is the text after the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
+run another one. A run is called by its changes, or `add("name", …)`. `SweepFile` lists what else a
+file may have.
 """
 
 import argparse
@@ -20,6 +18,7 @@ import json
 import pathlib
 import subprocess
 import sys
+from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
@@ -27,8 +26,53 @@ from ml_collections import ConfigDict
 from vision_jax import config as config_lib
 from vision_jax import report
 from vision_jax.config import UserError
+from vision_jax.training import spread
 
 LAUNCH = pathlib.Path(__file__).parent.parent / "launch.py"
+
+
+@dataclasses.dataclass(frozen=True)
+class SweepFile:
+    """The functions of a sweep file; the defaults stand for those that a file may leave out.
+
+    Attributes:
+      spec: 'F.py:argument'.
+      sweep: calls its first argument, `add`, for each run; the second is the text after the colon.
+      claims: makes the `report.Claim`s that the generated table decides, from the same text.
+      extras: measures of a run's config what its training does not, such as its network's
+        parameters.
+      bubbles: the three columns that a picture puts across, up and into the size of its circles.
+    """
+
+    spec: str
+    sweep: Callable[[Callable[..., None], str], None]
+    claims: Callable[[str], tuple[report.Claim, ...]] = lambda argument: ()
+    extras: Callable[[ConfigDict], dict[str, float]] = lambda config: {}
+    bubbles: tuple[str, str, str] | None = None
+
+    @property
+    def path(self) -> str:
+        """The file's path."""
+        return self.spec.partition(":")[0]
+
+    @property
+    def argument(self) -> str:
+        """The text after the colon, '' if there is none."""
+        return self.spec.partition(":")[2]
+
+
+def read(spec: str) -> SweepFile:
+    """Reads the sweep of an experiment file, 'F.py:argument'.
+
+    Raises:
+      UserError: no such file, or none with a function `sweep`.
+    """
+    module, _ = config_lib.load_module(spec)
+    names = {"sweep": "sweep", "claims": "claims", "extras": "extras", "BUBBLES": "bubbles"}
+    defined = {names[name]: value for name, value in vars(module).items() if name in names}
+    if "sweep" not in defined:
+        raise UserError(f"config {spec.partition(':')[0]!r} has no sweep(add) function")
+    return SweepFile(spec, **defined)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -36,10 +80,10 @@ class Run:
     """One run of a sweep.
 
     Attributes:
-      name: of its folder.
+      name: the name of its folder.
       spec: its config, 'F.py:argument'.
-      overrides: what it changes there.
-      columns: what sets it apart in the table: the overrides, and the argument if it has its own.
+      overrides: its changes to that config.
+      columns: its cells in the table: the overrides, and the argument if it has its own.
     """
 
     name: str
@@ -48,7 +92,7 @@ class Run:
     columns: dict[str, Any]
 
     def config(self) -> ConfigDict:
-        """Its config tree.
+        """Makes its config tree.
 
         Raises:
           UserError: an unknown key, or a bad argument.
@@ -56,36 +100,35 @@ class Run:
         config = config_lib.load(self.spec)
         for key, value in self.overrides.items():
             config_lib.override(config, key, value)
-        return config
+        return spread(config)
 
 
-def plan(spec: str, overrides: dict[str, str]) -> list[Run]:
-    """The runs of the sweep in an experiment file.
+def plan(file: SweepFile, overrides: dict[str, str]) -> list[Run]:
+    """Lists the runs of a sweep.
 
     Args:
-      spec: 'F.py:argument'.
+      file: from `read`.
       overrides: those of the command line, which hold for every run.
 
     Raises:
-      UserError: no sweep in the file, two runs alike, an unknown key, or a key that both the
-        command line and the sweep set.
+      UserError: two runs alike, an unknown key, or a key that both the command line and the sweep
+        set.
     """
-    module, argument = config_lib.load_module(spec)
-    if not hasattr(module, "sweep"):
-        raise UserError(f"config {spec.partition(':')[0]!r} has no sweep(add) function")
     runs: list[Run] = []
 
     def add(name: str = "", argument: str | None = None, **changes: Any) -> None:
         columns = changes if argument is None else {"argument": argument, **changes}
-        own = spec if argument is None else f"{spec.partition(':')[0]}:{argument}"
+        spec = file.spec if argument is None else f"{file.path}:{argument}"
         label = ",".join(f"{k.rpartition('.')[2]}={v}" for k, v in columns.items())
-        runs.append(Run(name or label.replace("/", "_") or "base", own, changes, columns))
+        runs.append(Run(name or label.replace("/", "_") or "base", spec, changes, columns))
 
-    module.sweep(add, argument) if argument else module.sweep(add)
+    file.sweep(add, file.argument)
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
-            raise UserError(f"sweep {spec!r}: two runs are named {run.name!r}; name one otherwise")
+            raise UserError(
+                f"sweep {file.spec!r}: two runs are named {run.name!r}; name one otherwise"
+            )
         for key in overrides:
             if key in run.overrides:
                 raise UserError(f"--config.{key} is set by the sweep itself; leave it away")
@@ -99,7 +142,8 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     Returns:
       0, or 1 if a run failed: the others are still run, and the table says which failed.
     """
-    runs = plan(flags.config, overrides)
+    file = read(flags.config)
+    runs = plan(file, overrides)
     if flags.sweep_list:
         for number, run in enumerate(runs):
             print(f"{number:4d}  {run.name}")
@@ -114,23 +158,13 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
         if _run(run, overrides, workdir):
             failed.append(run.name)
             print(f"sweep: {run.name} failed; going on", flush=True)
-        _aggregate(flags.config, runs, workdir)
+        write_tables(file, runs, workdir)
     print(f"sweep: {len(runs) - len(failed)} of {len(runs)} runs done, table in {workdir}/table.md")
     return 1 if failed else 0
 
 
-def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
-    folder = workdir / run.name
-    changes = {**overrides, **run.overrides}
-    command = [sys.executable, str(LAUNCH), "--config", run.spec, "--workdir", str(folder)]
-    command += [f"--config.{key}={value}" for key, value in changes.items()]
-    # A process each frees the device's memory between runs and keeps one failure from the others.
-    return subprocess.run(command, check=False).returncode
-
-
-def _aggregate(spec: str, runs: list[Run], workdir: pathlib.Path) -> None:
-    """Writes results.csv, table.md and plot.png from the runs that have finished."""
-    module, argument = config_lib.load_module(spec)
+def write_tables(file: SweepFile, runs: list[Run], workdir: pathlib.Path) -> None:
+    """Writes results.csv, table.md and pictures from the runs that have finished."""
     rows: list[report.SweepRow] = []
     for run in runs:
         config = run.config()
@@ -141,27 +175,34 @@ def _aggregate(spec: str, runs: list[Run], workdir: pathlib.Path) -> None:
         if not done.exists():
             rows.append(report.SweepRow(run.name, run.columns, None))
             continue
-        metrics = json.loads(done.read_text())["metrics"]
-        if hasattr(module, "extras"):
-            metrics |= module.extras(config)
+        metrics = json.loads(done.read_text())["metrics"] | file.extras(config)
         rows += _of_each_seed(report.SweepRow(run.name, run.columns, metrics), config.seed)
-    claims = module.claims(argument) if hasattr(module, "claims") else ()
-    report.write_sweep(workdir, rows, claims, getattr(module, "BUBBLES", None))
+    report.write_sweep(workdir, rows, file.claims(file.argument), file.bubbles)
+
+
+def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
+    """Runs a run in a process of its own; returns its exit code."""
+    folder = workdir / run.name
+    changes = {**overrides, **run.overrides}
+    command = [sys.executable, str(LAUNCH), "--config", run.spec, "--workdir", str(folder)]
+    command += [f"--config.{key}={value}" for key, value in changes.items()]
+    # A process each frees the device's memory between runs and keeps one failure from the others.
+    return subprocess.run(command, check=False).returncode
 
 
 def _of_each_seed(row: report.SweepRow, seed: int) -> list[report.SweepRow]:
-    """The row, or a row for each of the seeds that its run trained at once (`--config.seeds`)."""
-    own: dict[int, dict[str, float]] = {}
+    """Splits a row into one for each of the seeds that its run trained at once, if it did."""
+    of_seeds: dict[int, dict[str, float]] = {}
     for name, value in row.metrics.items():
         metric, at, number = name.rpartition("@")
         if at:
-            own.setdefault(int(number), {})[metric] = value
-    if not own:
+            of_seeds.setdefault(int(number), {})[metric] = value
+    if not of_seeds:
         return [row]
     common = {name: v for name, v in row.metrics.items() if "@" not in name}
     return [
         report.SweepRow(
             f"{row.name}@{k}", {**row.overrides, "seed": seed + k}, {**common, **metrics}
         )
-        for k, metrics in sorted(own.items())
+        for k, metrics in sorted(of_seeds.items())
     ]

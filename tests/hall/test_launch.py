@@ -11,6 +11,9 @@ from PIL import Image
 
 import launch
 from tests.data import no_tensorflow
+from vision_jax.config import build, load, override
+from vision_jax.models.layers import layers_of
+from vision_jax.training import spread, stages
 
 ROOT = pathlib.Path(__file__).parents[2]
 EXPERIMENTS = sorted(
@@ -47,6 +50,7 @@ def fails(capsys, *argv: str) -> str:
         (["--config", QUICK, "--config.steps=5"], "set exactly one of them"),
         (["--config", QUICK, "--config.train.batch_size=10"], "not divisible by 8 devices"),
         (["--config", QUICK, "--config.parallel=smap"], "did you mean"),
+        (["--config", QUICK, "--config.dtype=float31"], "unknown dtype 'float31' - did you mean"),
         (["--config", f"{QUICK}:smok"], "unknown config argument 'smok' - did you mean smoke?"),
         (["--config", QUICK, "--mode", "trian"], "did you mean train?"),
         (["--config", QUICK, "--workdr", "x"], "unexpected argument '--workdr'"),
@@ -89,6 +93,16 @@ def test_a_lab_record_names_its_own_command():
         assert f"--config {file}" in text, f"{file}: no command in its docstring"
 
 
+@pytest.mark.parametrize("file", EXPERIMENTS)
+def test_one_flag_sets_the_dtype_of_all_layers(file, tmp_path):
+    config = load(f"{file}:smoke")
+    override(config, "dtype", "bfloat16")
+    runs = stages.resolve(config, tmp_path) if config.stages else [(config, tmp_path)]
+    for stage, _ in runs:
+        model = build(spread(stage).task).model
+        assert {layers.dtype for layers in layers_of(model)} == {"bfloat16"}
+
+
 def test_determinism_reaches_every_part(tmp_path, monkeypatch):
     given = []
     monkeypatch.setattr("vision_jax.run.train", lambda config, workdir: given.append(config))
@@ -96,7 +110,7 @@ def test_determinism_reaches_every_part(tmp_path, monkeypatch):
     argv = ["--config", "experiments/quickstart_detection.py:smoke", "--workdir", str(tmp_path)]
     for more in ([], ["--config.deterministic=True"]):
         launch.main([*argv, *more])
-    plain, repeatable = (config.task.model.head.pool.deterministic for config in given)
+    plain, repeatable = (spread(config).task.model.head.pool.deterministic for config in given)
     assert (plain, repeatable) == (False, True)
     assert "--xla_gpu_deterministic_ops=true" in os.environ["XLA_FLAGS"]
 

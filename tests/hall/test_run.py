@@ -1,4 +1,4 @@
-"""The conductor on real runs: devices, processes, averaging, plateau, weights, stages."""
+"""The training loop on real runs: devices, processes, averaging, plateau, weights, stages."""
 
 import dataclasses
 import json
@@ -17,6 +17,7 @@ from safetensors.numpy import save_file
 
 from vision_jax import run, weights
 from vision_jax.config import UserError, build, load, node, override
+from vision_jax.data import ContextTransform
 from vision_jax.training import (
     Checkpoints,
     Stage,
@@ -55,10 +56,9 @@ def params(folder: pathlib.Path, tree) -> dict:
 
 
 @dataclasses.dataclass(frozen=True)
-class Watch:
+class Watch(ContextTransform):
     """A transform that notes how far the training is."""
 
-    in_context: ClassVar[bool] = True
     seen: ClassVar[dict[int, float]] = {}
 
     def __call__(self, example, rng, context):
@@ -143,14 +143,14 @@ def test_foreign_weights_and_a_changed_head(tmp_path, capsys):
     assert found["params"]["head"]["fc"]["kernel"].shape[-1] == 8
     assert any(line.startswith("init: fresh: ") and "head/fc/kernel" in line for line in lines)
     skipped = initial.variables(
-        build(config(init__weights=str(file), init__skip="backbone/conv1/.*"))
+        build(config(init__weights=str(file), init__reinitialize="backbone/conv1/.*"))
     )
     assert not np.array_equal(
         skipped[0]["params"]["backbone"]["conv1"]["conv"]["kernel"],
         variables["params"]["backbone"]["conv1"]["conv"]["kernel"],
     )
     with pytest.raises(UserError, match=r"init\.skip"):
-        initial.variables(build(config(init__weights=str(file), init__skip="nothing")))
+        initial.variables(build(config(init__weights=str(file), init__reinitialize="nothing")))
 
 
 def test_stages_run_in_sequence_each_from_the_one_before(tmp_path):

@@ -103,7 +103,8 @@ def test_an_argument_of_a_runs_own_its_stages_and_its_seeds(file, tmp_path, capf
     assert launch.main([*command, "--sweep_index=2"]) == 0
     several = ["--sweep_index=0", "--config.seeds=2"]
     assert launch.main([*command, *several]) == 0
-    sweep._aggregate(f"{file}:staged", sweep.plan(f"{file}:staged", {}), work)
+    planned = sweep.read(f"{file}:staged")
+    sweep.write_tables(planned, sweep.plan(planned, {}), work)
     with (work / "results.csv").open() as stream:
         rows = {row["name"]: row for row in csv.DictReader(stream)}
     assert [name for name in rows if name.startswith("decay=0.0")] == [

@@ -54,7 +54,7 @@ def test_what_is_trained_and_how_fast(file, arg, stages, rates):
     assert found == {"head/fc", *wanted}
     assert multipliers == rates
     frozen = arg != "tune=scratch"
-    assert config.task.model.backbone.norm == ("frozen" if frozen else "sync")
+    assert config.task.model.backbone.layers.norm == ("frozen" if frozen else "sync")
 
 
 @pytest.mark.parametrize("file", [transfer_digits, transfer_pets])

@@ -8,8 +8,10 @@ import pytest
 from flax import linen as nn
 
 from vision_jax import tasks
+from vision_jax.models.detectors.detector import DetectorModule
 from vision_jax.ops import rle
-from vision_jax.show import answers, inspection
+from vision_jax.show import inspection
+from vision_jax.show.rendering import render
 from vision_jax.structs import Batch, Detections, Targets
 from vision_jax.visualize import colors, voc_palette
 
@@ -41,8 +43,8 @@ def test_objects_are_told_in_the_originals_pixels(scale):
         keypoints=jnp.tile(jnp.array([*point * [x, y], 0.5], jnp.float32), (1, 2, 3, 1)),
     )
     image = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
-    told, pictures = answers.answer(
-        tasks.Detection(nn.Dense(1)), {"detections": found}, fed(scale), image, CLASSES
+    told, pictures = render(
+        tasks.Detection(Anchored()), {"detections": found}, fed(scale), image, CLASSES
     )
     assert told["text"] == "cat 75%"
     (one,) = json.loads(json.dumps(told["objects"]))
@@ -63,7 +65,7 @@ def test_labels_are_told_at_the_originals_size():
     labels[0, :30, :45] = 2  # the upper left quarter of the content, at half size
     labels[0, 31:] = 1  # padding, below
     image = np.full((HEIGHT, WIDTH, 3), 100, np.uint8)
-    told, pictures = answers.answer(
+    told, pictures = render(
         tasks.Segmentation(nn.Dense(1)),
         {"segmentation": jnp.asarray(labels)},
         fed((0.5, 0.5)),
@@ -81,8 +83,19 @@ def test_labels_are_told_at_the_originals_size():
     assert (np.asarray(pictures["picture"]) != 100).any()
 
 
-class Anchored(nn.Module):
+class Anchored(DetectorModule):
     """Two anchors: one is the first object's, one nobody's."""
+
+    num_classes: int = 2
+
+    def __call__(self, images, sizes, targets=None, *, train=False, keys=None):
+        return {}
+
+    def loss(self, outputs, targets, valid):
+        return {}
+
+    def detect(self, outputs, sizes):
+        return outputs["detections"]
 
     def anchors(self, height, width):
         return jnp.array([[2, 2, 10, 10], [0, 0, width, height]], jnp.float32)

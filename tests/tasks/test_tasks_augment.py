@@ -7,7 +7,8 @@ import pytest
 
 from vision_jax import tasks
 from vision_jax.config import UserError, build, node
-from vision_jax.ops import trivial_augment, warp
+from vision_jax.ops import warp
+from vision_jax.ops.trivial_augment import trivial_augment
 from vision_jax.tasks import augment
 
 
@@ -30,7 +31,7 @@ def test_parts_run_in_order_on_keys_of_their_own_with_their_settings():
         own = [jax.vmap(jax.random.fold_in, (0, None))(keys, number) for number in range(3)]
         image = warp.random_affine(image, own[0], **affine, method="nearest", fill=9.0)
         image = warp.random_lens(image, own[1], 0.3, fill=9.0)
-        return trivial_augment.trivial_augment(image, own[2], "nearest", 9.0)
+        return trivial_augment(image, own[2], "nearest", 9.0)
 
     got = jax.jit(lambda image: augment.apply_all(steps, image, keys))(pictures())
     want = jax.jit(theirs)(pictures())

@@ -1,4 +1,4 @@
-"""The detection task with a detector of one matrix: what reaches the model, and what leaves it."""
+"""The detection task with a detector of one matrix: the model's inputs and the answers."""
 
 import functools
 
@@ -9,6 +9,7 @@ import pytest
 from flax import linen as nn
 
 from vision_jax.config import UserError
+from vision_jax.models.detectors.detector import DetectorModule
 from vision_jax.structs import Batch, Detections, Targets
 from vision_jax.tasks import Detection, augment
 
@@ -16,16 +17,18 @@ B, H, W, M = 4, 8, 12, 3
 KEY = jax.random.key(3)
 
 
-class Toy(nn.Module):
+class Toy(DetectorModule):
     """Guesses one box per image from its mean colour, and returns what it was given."""
 
+    num_classes: int = 2
+
     @nn.compact
-    def __call__(self, image, sizes, targets=None, keys=None, train=False):
+    def __call__(self, images, sizes, targets=None, *, train=False, keys=None):
         seen = self.variable("batch_stats", "seen", jnp.zeros, ())
         if train:
             seen.value = seen.value + 1
-        boxes = nn.Dense(4, name="box")(image.mean((1, 2)))
-        outputs = {"boxes": boxes, "sizes": sizes, "image": image}
+        boxes = nn.Dense(4, name="box")(images.mean((1, 2)))
+        outputs = {"boxes": boxes, "images": images}
         if targets is not None and targets.boxes is not None:
             outputs["draw"] = jax.vmap(jax.random.uniform)(keys)
         if targets is not None and targets.proposals is not None:
@@ -44,16 +47,16 @@ class Toy(nn.Module):
     def metrics(self, outputs, targets, valid):
         return {"objects": (targets.valid.sum(), valid.sum())}
 
-    def detect(self, outputs):
+    def detect(self, outputs, sizes):
         boxes = outputs["boxes"][:, None]
-        height, width = jnp.split(outputs["sizes"][:, None], 2, axis=-1)
+        height, width = jnp.split(sizes[:, None], 2, axis=-1)
         limits = jnp.concatenate([width, height, width, height], -1)
         ones = jnp.ones(boxes.shape[:2])
         return Detections(
             boxes=jnp.clip(boxes, 0, limits),
             scores=0.75 * ones,
             labels=ones.astype(jnp.int32),
-            valid=outputs["image"].mean((1, 2, 3))[:, None] > -10,
+            valid=outputs["images"].mean((1, 2, 3))[:, None] > -10,
         )
 
 
@@ -90,7 +93,7 @@ def test_sizes_are_the_contents_and_never_zero():
     np.testing.assert_array_equal(sizes, [[8, 12], [5, 10], [8, 12], [8, 12]])
     bare = batch.replace(scale=None)
     np.testing.assert_array_equal(Detection(Toy()).sizes(bare), [[8, 12]] * B)
-    moved = Detection(Toy(), whole=True)
+    moved = Detection(Toy(), whole_canvas_is_content=True)
     np.testing.assert_array_equal(moved.sizes(batch), sizes)
     np.testing.assert_array_equal(moved.sizes(batch, training=True), [[8, 12]] * B)
 
@@ -104,9 +107,9 @@ def test_crowds_and_difficult_objects_are_not_trained_on(difficult, count):
     assert int(aux["metrics"]["objects"][0]) == count and int(aux["metrics"]["objects"][1]) == 3
 
 
-def test_weights_multiply_their_terms_alone():
+def test_loss_weights_multiply_their_terms_alone():
     plain, variables = setup()
-    weighted = Detection(Toy(), weights=(("box", 3.0),))
+    weighted = Detection(Toy(), loss_weights=(("box", 3.0),))
     one, _ = jax.jit(plain.loss)(variables, make_batch(), KEY)
     three, _ = jax.jit(weighted.loss)(variables, make_batch(), KEY)
     np.testing.assert_allclose(three["box"][0], 3 * one["box"][0], rtol=1e-6)
@@ -138,7 +141,7 @@ def test_colours_are_augmented_in_training_only():
     fed, mixed = task.prepare(batch, KEY)
     assert mixed is None
     assert np.abs(np.asarray(fed - task.normalize(batch.image))).max() > 0.1
-    shown = jax.jit(task.predict)(variables, batch)["image"]
+    shown = jax.jit(task.predict)(variables, batch)["images"]
     np.testing.assert_allclose(shown, task.normalize(batch.image), atol=1e-6)
 
 
@@ -185,8 +188,8 @@ def test_answers_in_words():
     "options, message",
     [
         ({"augment": (augment.Flip(),)}, "moves pixels but not boxes"),
-        ({"weights": (("box",),)}, "write pairs"),
-        ({"weights": (("bax", 2.0),)}, "did you mean box"),
+        ({"loss_weights": (("box",),)}, "write pairs"),
+        ({"loss_weights": (("bax", 2.0),)}, "did you mean box"),
     ],
 )
 def test_a_mistake_is_one_line(options, message):

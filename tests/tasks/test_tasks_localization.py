@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from vision_jax import models
 from vision_jax.config import UserError
-from vision_jax.models.detectors.localizer import BoxHead, Localizer
+from vision_jax.models.detectors.localizer import Localizer, LocalizerHead
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Localization, augment
 from vision_jax.training import Constant, Optimizer, Sgd, create, make_train_step, paths
@@ -59,7 +59,7 @@ def make_batch(seed=0):
 
 
 def network(**head):
-    return Localizer(Backbone(), models.PoolHead(CLASSES), BoxHead(**head))
+    return Localizer(Backbone(), models.PoolHead(CLASSES), LocalizerHead(**head))
 
 
 def setup(task, seed=0):
@@ -99,7 +99,7 @@ def slow_loss(task, variables, batch, slots):
                 else:
                     box += d * d / 2 / task.beta if d < task.beta else d - task.beta / 2
             boxes += 1
-    return task.box_weight * box / boxes, task.class_weight * entropy / images
+    return task.box_loss_weight * box / boxes, task.class_loss_weight * entropy / images
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def slow_loss(task, variables, batch, slots):
     [
         ({}, {}),
         ({"slots": 2, "classes": CLASSES}, {"form": "cxcywh", "loss_form": "smooth_l1"}),
-        ({"slots": 4, "reads": "features"}, {"order": "left", "box_weight": 2.0}),
+        ({"slots": 4, "endpoint": "features"}, {"order": "left", "box_loss_weight": 2.0}),
         (
             {"slots": 2, "classes": CLASSES, "hidden": (7,), "grid": 2},
             {"order": "left", "loss_form": "smooth_l1", "beta": 0.3},
@@ -151,7 +151,7 @@ def test_each_guess_has_its_own_classs_boxes(classes):
 
 
 def test_joints_without_a_label_are_no_targets():
-    task = Localization(network(slots=5, coordinates=2, reads="features"), regress="keypoints")
+    task = Localization(network(slots=5, coordinates=2, endpoint="features"), regress="keypoints")
     batch, variables = make_batch(), setup(task)
     terms, aux = jax.jit(task.loss)(variables, batch, BATCH_KEY)
     outputs = jax.jit(task.model.apply)(variables, task.normalize(batch.image))
@@ -175,7 +175,7 @@ def test_joints_without_a_label_are_no_targets():
 @functools.cache
 def trained_boxes():
     """Twenty steps of the box head alone: (state before, state after, losses)."""
-    task = Localization(network(hidden=(8,)), class_weight=0.0)
+    task = Localization(network(hidden=(8,)), class_loss_weight=0.0)
     batch = make_batch()
     variables = task.init(jax.random.key(0), batch)
     update = Optimizer(Sgd(), Constant(0.05), trainable=("boxes/.*",)).build(
@@ -225,7 +225,7 @@ def test_a_mistake_is_one_line(options, message):
 
 def test_a_head_that_reads_what_is_not_there_is_one_line():
     with pytest.raises(UserError, match="did you mean features"):
-        Localization(network(reads="feature")).init(jax.random.key(0), make_batch())
+        Localization(network(endpoint="feature")).init(jax.random.key(0), make_batch())
 
 
 def test_a_batch_without_boxes_says_so():

@@ -146,7 +146,7 @@ def test_the_original_labels_reach_the_batch():
     labels = rng.integers(0, 3, (30, 20)).astype(np.uint8)
     example = {"image": image, "segmentation": labels, "scale": np.ones(2, np.float32)}
     keep = data.OriginalLabels(
-        (data.ResizeSides(short=(10,)), data.Pad(height=16, width=16)), height=32, width=24
+        (data.ResizeShortestEdge(short=(10,)), data.Pad(height=16, width=16)), height=32, width=24
     )
     got = keep(example, rng)
     assert got["image"].shape == (16, 16, 3)

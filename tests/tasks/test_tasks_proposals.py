@@ -1,4 +1,4 @@
-"""What a network proposes, written to a file and read again beside the images."""
+"""A network's proposals, written to a file and read again beside the images."""
 
 import dataclasses
 
@@ -14,7 +14,9 @@ P = 5
 
 @dataclasses.dataclass(frozen=True)
 class Proposing:
-    """Image number i of the source has i proposals; their scores fall."""
+    """A network that makes i proposals for image number i of the source; their scores fall."""
+
+    shown = ()
 
     def predict(self, variables, batch):
         place = jnp.arange(P)[None]
@@ -28,8 +30,11 @@ class Proposing:
             "proposal_valid": place < number,
         }
 
+    def describe(self, outputs, classes):
+        return []
 
-class Four:
+
+class Four(data.BaseSource):
     classes = ("x",)
 
     def __len__(self):
@@ -40,7 +45,7 @@ class Four:
 
 
 def batches():
-    """Two batches of three, the last two rows padding; the images shrunk by (y, x)."""
+    """Yields two batches of three, the last two rows padding; the images shrunk by (y, x)."""
     for ids in ([0, 1, 2], [3, -1, -1]):
         ids = np.array(ids, np.int32)
         yield Batch(
@@ -55,9 +60,9 @@ def batches():
 def test_what_is_written_is_read_in_the_originals_pixels(tmp_path):
     file = tmp_path / "stage" / "proposals.npz"
     variables = {"params": jnp.float32(1.0)}
-    fit = WriteProposals(str(file), most=2)
-    assert fit.fit(Proposing(), variables, batches(), 2) is variables
-    source = data.WithProposals(Four(), str(file), most=3)
+    solver = WriteProposals(str(file), most=2)
+    assert solver.solve(Proposing(), variables, batches(), 2) is variables
+    source = data.WithProposals(Four(), str(file), max_proposals=3)
     for i in range(4):
         example, count = source[i], min(i, 2)
         assert example["proposal_valid"].tolist() == [k < count for k in range(3)]

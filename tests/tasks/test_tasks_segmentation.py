@@ -11,7 +11,7 @@ from flax import linen as nn
 
 from vision_jax.config import UserError
 from vision_jax.evaluation import Segmentation as Scores
-from vision_jax.models.layers.blocks import Conv, ConvNorm
+from vision_jax.models.layers import Conv, ConvNorm, Layers
 from vision_jax.ops import image as image_ops
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import CAFFE_MEAN, CAFFE_STD, Segmentation, augment, median_frequency
@@ -25,12 +25,12 @@ VOID = 255
 class Network(nn.Module):
     """Two layers at full resolution and an auxiliary head."""
 
-    dtype: str = "float32"
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, image, train=False, keys=None):
-        x = ConvNorm(4, 3, padding=1, dtype=self.dtype, name="conv1")(image, train)
-        heads = [Conv(CLASSES, dtype=self.dtype, name=name)(x) for name in ("score", "aux")]
+    def __call__(self, images, *, train=False, keys=None):
+        x = ConvNorm(4, 3, padding=1, layers=self.layers, name="conv1")(images, train=train)
+        heads = [Conv(CLASSES, layers=self.layers, name=name)(x) for name in ("score", "aux")]
         return {"logits": heads[0], "aux_logits": (heads[1],)}
 
 
@@ -207,7 +207,7 @@ def test_nothing_but_void_trains_nothing():
 
 
 def test_half_precision_sums_in_single():
-    task = Segmentation(Network(dtype="bfloat16"))
+    task = Segmentation(Network(Layers(dtype="bfloat16")))
     terms, _ = compiled(task)(variables(), make_batch(), KEY)
     exact, _ = compiled(Segmentation(Network()))(variables(), make_batch(), KEY)
     assert {x.dtype.name for x, _ in terms.values()} == {"float32"}

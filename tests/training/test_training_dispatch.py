@@ -89,7 +89,7 @@ def test_a_resumed_run_ends_with_the_same_bits(tmp_path, train_until_saved):
 def test_the_step_that_is_not_finite_is_named(tmp_path):
     said = []
     for count in (1, 4):
-        tree = config(steps_per_dispatch=count, log_every=1, optimizer__schedule__value=1e25)
+        tree = config(steps_per_dispatch=count, log_every=1, optimizer__schedule__value=1e28)
         with pytest.raises(failures.NotFinite) as error:
             run.train(tree, tmp_path / str(count))
         said.append(str(error.value))

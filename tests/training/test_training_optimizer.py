@@ -114,8 +114,10 @@ def test_decay_skips_vectors_and_patterns():
         return jax.tree.map(lambda a, b: bool(np.abs(a - b).max() > 1e-5), plain, now)
 
     assert moved() == {
-        "backbone": {"kernel": True}, "norm": {"scale": True}, "head": {"kernel": True, "bias": True},
-    }  # fmt: skip
+        "backbone": {"kernel": True},
+        "norm": {"scale": True},
+        "head": {"kernel": True, "bias": True},
+    }
     assert moved(decay_vectors=False, skip_decay=("head/.*",)) == {
         "backbone": {"kernel": True}, "norm": {"scale": False},
         "head": {"kernel": False, "bias": False},
@@ -145,7 +147,7 @@ def test_frozen_parameters_stay_and_take_no_memory():
     [
         ("trainable", "head", "trainable='head' matches no parameter - did you mean head/.*?"),
         ("skip_decay", "backbone/kernal", "- did you mean backbone/kernel?"),
-        ("trainable", "zzzzzzzz", "matches no parameter - the first is head/bias"),
+        ("trainable", "zzzzzzzz", "matches no parameter - the first is backbone/kernel"),
         ("trainable", "(", "trainable='(' is no regular expression"),
     ],
 )

@@ -77,7 +77,7 @@ def test_other_refusals():
     Parallel().check(64, 2, "local")
     Parallel("jit", jax.devices()[:1]).check(3, 1, "local")
     with pytest.raises(UserError, match="norm='local'"):
-        Parallel("jit").check(64, norm="local")
+        Parallel("jit").check(64, norms={"sync", "local"})
     with pytest.raises(UserError, match="did you mean shard_map"):
         Parallel("shardmap")
 

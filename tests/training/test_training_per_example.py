@@ -7,6 +7,7 @@ import pytest
 from tiny_net import network
 from training_toy import Toy, make_batch
 
+from vision_jax.models.layers import Layers
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Classification
 from vision_jax.training import Constant, Optimizer, Sgd, create, make_train_step
@@ -50,7 +51,7 @@ def test_a_task_with_dropout_and_varying_weights(train):
 
 
 def test_a_classifier_and_a_row_that_is_not_valid():
-    task = Classification(network(norm="frozen", dropout=0.3), smoothing=0.1)
+    task = Classification(network(layers=Layers(norm="frozen"), dropout=0.3), smoothing=0.1)
     rng = np.random.default_rng(0)
     batch = Batch(
         image=rng.integers(0, 255, (4, 8, 8, 3), np.uint8),

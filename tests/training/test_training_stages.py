@@ -1,4 +1,4 @@
-"""Chains of stages, with a fit among them, through the conductor: values, kills, mistakes."""
+"""Chains of stages, one with a solver, through the training loop: values, kills, mistakes."""
 
 import json
 import shutil
@@ -12,14 +12,14 @@ from vision_jax import data, run, tasks
 from vision_jax.config import UserError, build, node
 from vision_jax.training import Checkpoints, Stage, initial, stages
 
-FIT = node(tasks.RidgeHead, features="features", penalty=0.1)
+SOLVER = node(tasks.RidgeHead, features="features", penalty=0.1)
 
 
 def chain(**changes):
     return experiment(
         stages=(
             node(Stage, name="net"),
-            node(Stage, name="head", changes=(("init.weights", "stage:net"), ("fit", FIT))),
+            node(Stage, name="head", changes=(("init.weights", "stage:net"), ("solver", SOLVER))),
         ),
         **changes,
     )
@@ -32,35 +32,35 @@ def whole(tmp_path_factory):
     return folder, run.train(chain(), folder)
 
 
-def test_a_fit_sees_every_image_once():
+def test_a_solver_sees_every_image_once():
     """96 + 3 images in batches of 32: the last batch is padded, not filled with others."""
-    parts = build(experiment(train="train[:99]", fit=FIT))
+    parts = build(experiment(train="train[:99]", solver=SOLVER))
     _, state, _ = initial.state(parts)
-    fitted = stages.fit(parts, state)
-    assert int(fitted.step) == 1
-    jax.tree.map(np.testing.assert_array_equal, fitted.collections, state.collections)
-    jax.tree.map(np.testing.assert_array_equal, fitted.params["backbone"], state.params["backbone"])
+    solved = stages.solve(parts, state)
+    assert int(solved.step) == 1
+    jax.tree.map(np.testing.assert_array_equal, solved.collections, state.collections)
+    jax.tree.map(np.testing.assert_array_equal, solved.params["backbone"], state.params["backbone"])
     whole = data.Eval(parts.train.source, batch_size=104)
-    expected = parts.fit.fit(parts.task, state.variables, whole.batches(), 1)
+    expected = parts.solver.solve(parts.task, state.variables, whole.batches(), 1)
     for name in ("kernel", "bias"):
         np.testing.assert_allclose(
-            fitted.params["head"]["fc"][name], expected["params"]["head"]["fc"][name], atol=1e-4
+            solved.params["head"]["fc"][name], expected["params"]["head"]["fc"][name], atol=1e-4
         )
 
 
-def test_a_fit_needs_no_optimizer():
-    config = experiment(fit=FIT)
+def test_a_solver_needs_no_optimizer():
+    config = experiment(solver=SOLVER)
     config.optimizer, config.steps = None, 0
     parts = build(config)
     assert parts.total_steps == 1
     _, state, _ = initial.state(parts)
     assert not jax.tree.leaves(state.opt_state)
     with pytest.raises(UserError, match="optimizer is None"):
-        config.fit, config.steps = None, 2
+        config.solver, config.steps = None, 2
         build(config)
 
 
-def test_a_net_then_a_fitted_head(whole):
+def test_a_net_then_a_solved_head(whole):
     folder, metrics = whole
     done = json.loads((folder / "head" / "DONE").read_text())
     assert done["metrics"]["eval/top1"] == metrics["eval/top1"]
@@ -68,7 +68,7 @@ def test_a_net_then_a_fitted_head(whole):
     rows = [json.loads(r) for r in (folder / "head" / "metrics.jsonl").read_text().splitlines()]
     assert [row["step"] for row in rows] == [1]
 
-    config = experiment(fit=FIT)
+    config = experiment(solver=SOLVER)
     config.init.weights = str(folder / "net")
     parts = build(config)
     _, start, _ = initial.state(parts)
@@ -76,18 +76,18 @@ def test_a_net_then_a_fitted_head(whole):
     saved, meta = checkpoints.restore(start)
     checkpoints.close()
     assert meta["evaluated"] and meta["metrics"]["eval/top1"] == metrics["eval/top1"]
-    fitted = stages.fit(parts, start)
-    jax.tree.map(np.testing.assert_array_equal, saved.params, fitted.params)
+    solved = stages.solve(parts, start)
+    jax.tree.map(np.testing.assert_array_equal, saved.params, solved.params)
     assert int(saved.step) == 1
 
 
 @pytest.mark.parametrize("where", ["before", "after"])
-def test_a_chain_killed_around_its_fit_goes_on(whole, tmp_path, monkeypatch, where):
-    """The net is not trained again, nor is a fit that was saved done again."""
+def test_a_chain_killed_around_its_solver_goes_on(whole, tmp_path, monkeypatch, where):
+    """The net is not trained again, nor is a solution that was saved found again."""
     calls = []
     shutil.copytree(whole[0] / "net", tmp_path / "net")
 
-    def fit(experiment, state):
+    def solve(experiment, state):
         calls.append(1)
         if where == "before":
             raise KeyboardInterrupt
@@ -98,14 +98,14 @@ def test_a_chain_killed_around_its_fit_goes_on(whole, tmp_path, monkeypatch, whe
             raise KeyboardInterrupt
         return done(*arguments)
 
-    real, done = stages.fit, run.folder.finish
-    monkeypatch.setattr(run.stages, "fit", fit)
+    real, done = stages.solve, run.folder.finish
+    monkeypatch.setattr(run.stages, "solve", solve)
     monkeypatch.setattr(run.folder, "finish", finish)
     with pytest.raises(KeyboardInterrupt):
         run.train(chain(), tmp_path)
     assert not (tmp_path / "head" / "DONE").exists()
     trained = (tmp_path / "net" / "DONE").stat().st_mtime_ns
-    monkeypatch.setattr(run.stages, "fit", real if where == "before" else fit)
+    monkeypatch.setattr(run.stages, "solve", real if where == "before" else solve)
     monkeypatch.setattr(run.folder, "finish", done)
     assert run.train(chain(), tmp_path) == whole[1]
     assert (tmp_path / "net" / "DONE").stat().st_mtime_ns == trained
@@ -115,11 +115,11 @@ def test_a_chain_killed_around_its_fit_goes_on(whole, tmp_path, monkeypatch, whe
 
 
 def test_a_batch_that_does_not_divide_is_one_line():
-    config = experiment(fit=FIT)
+    config = experiment(solver=SOLVER)
     config.train.batch_size = 20
     parts = build(config)
     with pytest.raises(UserError, match="not divisible by 8 devices"):
-        stages.fit(parts, initial.state(parts)[1])
+        stages.solve(parts, initial.state(parts)[1])
 
 
 def test_a_stage_may_refer_only_to_earlier_ones(tmp_path):

@@ -26,7 +26,7 @@ def together(config, how="jit", devices=1):
     parts = build(config)
     parallel = Parallel(how, jax.devices()[:devices])
     runs = vmapped.runs(parts)
-    _, state, _ = runs.state()
+    state, _ = runs.state()
     return runs, *train(runs.step(parallel.axis), parallel, state, parts, runs.seeds)
 
 
@@ -97,7 +97,7 @@ def test_evaluation_of_every_run():
     parts = build(experiment(seeds=2))
     runs, parallel = vmapped.runs(parts), Parallel("shard_map")
     evaluator = Evaluator(parts.task, parts.eval, parts.metrics, parallel)
-    _, state, _ = runs.state()
+    state, _ = runs.state()
     watched = []
     found = runs.evaluator(evaluator)(
         parallel.put_state(state.variables), watch=lambda outputs, batch: watched.append(batch)
@@ -133,5 +133,5 @@ def test_a_mistake_is_one_line(changes, message):
 
 def test_what_needs_one_runs_metric_is_refused():
     parts = build(experiment(seeds=2))
-    with pytest.raises(UserError, match="a `fit` has no gradient steps"):
-        vmapped.runs(dataclasses.replace(parts, fit=object()))
+    with pytest.raises(UserError, match="a `solver` has no gradient steps"):
+        vmapped.runs(dataclasses.replace(parts, solver=object()))

@@ -1,4 +1,4 @@
-"""Several runs in one program through the conductor."""
+"""Several runs in one program through the training loop."""
 
 import json
 import shutil

@@ -5,7 +5,7 @@ from flax import linen as nn
 from vision_jax import data, models, tasks
 from vision_jax.config import node
 from vision_jax.evaluation import TopK
-from vision_jax.models.layers.blocks import ConvNorm, Dropout
+from vision_jax.models.layers import ConvNorm, Dropout, Layers
 from vision_jax.training import Constant, Experiment, Optimizer, Sgd
 
 
@@ -13,13 +13,13 @@ class TinyBackbone(nn.Module):
     """One convolution with batch normalisation, and dropout; endpoint conv1."""
 
     width: int = 4
-    norm: str = "sync"
     dropout: float = 0.0
+    layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, image, train=False, keys=None):
-        x = ConvNorm(self.width, 3, 2, 1, norm=self.norm, name="conv1")(image, train)
-        return {"conv1": Dropout(self.dropout)(x, train, keys)}
+    def __call__(self, images, *, train=False, keys=None):
+        x = ConvNorm(self.width, 3, 2, 1, layers=self.layers, name="conv1")(images, train=train)
+        return {"conv1": Dropout(self.dropout)(x, train=train, keys=keys)}
 
     @property
     def strides(self):

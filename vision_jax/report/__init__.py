@@ -1,11 +1,11 @@
-"""What a run leaves behind for people: rows of numbers, progress lines, pages, tables.
+"""Reports of runs for people: rows of numbers, progress lines, pages, tables.
 
 While it runs, `Log` writes metrics.jsonl, timing.jsonl, TensorBoard events and progress lines. Then
 `write_report` makes one page, and `write_sweep` the tables of many runs. Both read only files, so
 that they work after a crash too.
 """
 
-from vision_jax.report.closing import Watcher, last_lines, save_evaluation
+from vision_jax.report.end_of_run import Watcher, last_lines, save_evaluation
 from vision_jax.report.folder import load_arrays, read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
 from vision_jax.report.log import Log

@@ -43,9 +43,9 @@ def write_figures(folder: pathlib.Path) -> list[pathlib.Path]:
 
 
 def upsampling() -> np.ndarray:
-    """Nearest neighbour, bed of nails and bilinear, from 2×2 to 4×4."""
-    given = _numbered(SMALL)
-    same = np.kron(given, np.ones((2, 2), int))
+    """Draws nearest neighbour, bed of nails and bilinear, from 2×2 to 4×4."""
+    numbers = _numbered(SMALL)
+    same = np.kron(numbers, np.ones((2, 2), int))
     ways = (
         ("nearest neighbour", upsample.nearest, same),
         ("bed of nails", upsample.bed_of_nails, None),
@@ -55,13 +55,13 @@ def upsampling() -> np.ndarray:
     for name, way, groups in ways:
         large = _plain(way(_map(SMALL), 2))
         groups = np.where(large > 0, same, -1) if groups is None else groups
-        pictures = [grid(SMALL, given, "input: 2×2"), grid(large, groups, "output: 4×4")]
+        pictures = [grid(SMALL, numbers, "input: 2×2"), grid(large, groups, "output: 4×4")]
         rows.append(beside(pictures, ["→"], name))
     return below(rows)
 
 
 def max_unpooling() -> np.ndarray:
-    """Max pooling 2×2 remembers positions; a later map's values go back to them."""
+    """Draws how max pooling 2×2 remembers positions, to which a later map's values go back."""
     pooled, places = pool.max_pool_indices(_map(IMAGE), 2)
     later = _map(SMALL)
     back = _plain(upsample.max_unpool(later, places, IMAGE.shape))
@@ -79,7 +79,7 @@ def max_unpooling() -> np.ndarray:
 
 
 def convolution_matrix() -> np.ndarray:
-    """A convolution of 4×4 pixels with 3×3 taps, and vec(S) = M_F vec(X)."""
+    """Draws a convolution of 4×4 pixels with 3×3 taps, and vec(S) = M_F vec(X)."""
     matrix = np.asarray(upsample.convolution_matrix(jnp.asarray(FILTER), IMAGE.shape))
     taps = np.asarray(upsample.convolution_matrix(_tap_numbers(3), IMAGE.shape)).astype(int)
     response = _plain(conv.conv2d(_map(IMAGE), _kernel(FILTER)))
@@ -106,7 +106,7 @@ def convolution_matrix() -> np.ndarray:
 
 
 def transposed_convolution(f: int, s: int, p: int, side: int) -> np.ndarray:
-    """Transposed convolution of `side`² responses with f×f taps, stride s and padding p.
+    """Draws a transposed convolution of `side`² responses with f×f taps, stride s and padding p.
 
     First every response stamps the filter, times itself, onto the larger map, where stamps add up;
     then the same as a convolution with the turned filter over the map with zeros in it.
@@ -122,19 +122,19 @@ def transposed_convolution(f: int, s: int, p: int, side: int) -> np.ndarray:
         group = np.where(touched, row * side + column, -1)
         stamps.append(grid(stamp, group, f"{_entry(row, column)} · F"))
     total = grid(large, np.full(large.shape, 0), f"{large.shape[0]}×{large.shape[1]}")
-    given = [grid(small, _numbered(small), "S"), grid(taps, title="F"), *stamps, total]
-    wide = _plain(upsample.zero_inserted(_map(small), f, s, p))
+    stamped = [grid(small, _numbered(small), "S"), grid(taps, title="F"), *stamps, total]
+    spread = _plain(upsample.zero_inserted(_map(small), f, s, p))
     origin = _plain(upsample.zero_inserted(_map(_numbered(small) + 1), f, s, p)).astype(int) - 1
     again = _plain(upsample.transposed_as_convolution(_map(small), _kernel(taps), s, p))
     turned = [
-        grid(wide, origin, f"{s - 1} zeros between, {f - p - 1} around"),
+        grid(spread, origin, f"{s - 1} zeros between, {f - p - 1} around"),
         grid(taps[::-1, ::-1], title="F turned by 180°"),
         grid(again, title="the same"),
     ]
     return below(
         [
             beside(
-                given,
+                stamped,
                 ["by", "→", "+", "+ … +", "="],
                 f"transposed convolution: filter {f}×{f}, stride {s}, padding {p}",
             ),
@@ -144,7 +144,7 @@ def transposed_convolution(f: int, s: int, p: int, side: int) -> np.ndarray:
 
 
 def _entry(row: int, column: int) -> str:
-    """'S₁₂' for row 0, column 1."""
+    """Names an entry of S: 'S₁₂' for row 0, column 1."""
     return "S" + "".join(chr(0x2081 + place) for place in (row, column))
 
 

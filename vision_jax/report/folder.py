@@ -1,4 +1,4 @@
-"""Files of a run folder: rows of JSON that survive a kill, and named arrays."""
+"""The files of a run folder: rows of JSON that survive a kill, and named arrays."""
 
 import json
 import math
@@ -24,7 +24,7 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
 
 
 def row_line(step: int, values: Mapping[str, Any]) -> bytes:
-    """One row as a line of JSON: the step, then the values sorted by name.
+    """Writes a row as a line of JSON: the step, then the values sorted by name.
 
     Floats are written as Python's shortest text that reads back as the same float64, so that equal
     numbers are equal bytes; what is not finite, which JSON lacks, becomes null.
@@ -39,7 +39,7 @@ def row_line(step: int, values: Mapping[str, Any]) -> bytes:
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """The rows of a .jsonl file up to the first that is damaged; none if there is no file."""
+    """Reads a .jsonl file's rows up to the first that is damaged; none if there is no file."""
     path = pathlib.Path(path)
     return [row for row, _ in _whole_rows(path.read_bytes())] if path.exists() else []
 
@@ -48,15 +48,15 @@ def keep_rows(path: pathlib.Path, keep: Callable[[dict[str, Any]], bool]) -> str
     """Cuts a .jsonl file back to the whole rows that `keep` accepts, in place and atomically.
 
     Returns:
-      One line on damage that was cut away; None if there was none, or no file.
+      One line about damage that was cut away; None if there was none, or no file.
     """
     if not path.exists():
         return None
     content = path.read_bytes()
     rows = list(_whole_rows(content))
-    kept = b"".join(line + b"\n" for row, line in rows if keep(row))
-    if kept != content:
-        write_atomically(path, kept)
+    shorter = b"".join(line + b"\n" for row, line in rows if keep(row))
+    if shorter != content:
+        write_atomically(path, shorter)
     if len(rows) == len(content.splitlines()):
         return None
     return f"{path.name}: row {len(rows) + 1} was half written and is cut off with what follows"
@@ -82,7 +82,7 @@ def save_arrays(
 
 
 def load_arrays(folder: str | os.PathLike, name: str) -> dict[str, np.ndarray] | None:
-    """What `save_arrays` saved; None if there is nothing of that name.
+    """Reads the arrays that `save_arrays` saved; None if there are none of that name.
 
     Raises:
       UserError: the file is damaged.
@@ -97,19 +97,13 @@ def load_arrays(folder: str | os.PathLike, name: str) -> dict[str, np.ndarray] |
         raise UserError(f"{path} is damaged ({error}); delete it and evaluate again") from error
 
 
-def _stays(row: Mapping[str, Any], last_step: int | None, evaluated: bool) -> bool:
-    if last_step is None or row["step"] < last_step:
-        return True
-    again = not evaluated and any(name.startswith("eval/") for name in row)
-    return row["step"] == last_step and not again
-
-
 def _plain(name: str, value: Any) -> int | float | str | bool | None:
+    """Turns a scalar into one of JSON's types."""
     if isinstance(value, (str, bool)) or value is None:
         return value
     if np.ndim(value):
         raise TypeError(f"value {name!r} of shape {np.shape(value)} is not a scalar")
-    number = value.item() if hasattr(value, "item") else value
+    number = np.asarray(value).item()
     if isinstance(number, (bool, int)):
         return number
     number = float(number)
@@ -117,6 +111,7 @@ def _plain(name: str, value: Any) -> int | float | str | bool | None:
 
 
 def _whole_rows(content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
+    """Yields each row and its line, up to the first that is damaged."""
     for line in content.splitlines():
         try:
             row = json.loads(line)

@@ -1,8 +1,8 @@
-"""Which predictions are worth showing: the most confident mistakes, and some that are right.
+"""The choice of predictions to show: the most confident mistakes, and some that are right.
 
 A gallery looks at an evaluation's batches and keeps few of many images, the same ones whatever the
 batch size. This file chooses, for classified images too; `gallery_objects` and `gallery_semantic`
-draw what detectors and segmenters found.
+draw detections and segmentations.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,14 +12,14 @@ import numpy as np
 
 
 class Shelf:
-    """The few items with the highest keys; equal ones must not arrive."""
+    """A few items with the highest keys; equal ones must not arrive."""
 
     def __init__(self, count: int):
         self._count = count
         self._kept: list[tuple[tuple, Any]] = []
 
     def offer(self, key: tuple, make: Callable[[], Any]) -> None:
-        """Takes the item in, which is made only then, if its key is among the highest so far."""
+        """Takes an item in, which is made only then, if its key is among the highest so far."""
         if len(self._kept) < self._count or key > self._kept[-1][0]:
             self._kept.append((key, make()))
             self._kept.sort(key=lambda pair: pair[0], reverse=True)
@@ -27,12 +27,12 @@ class Shelf:
 
     @property
     def items(self) -> list:
-        """The highest first."""
+        """The items, the highest first."""
         return [item for _, item in self._kept]
 
 
 class HardAndEven:
-    """Half of the kept images are the hardest; the others lie evenly over the data set.
+    """A choice of images: half are the hardest; the others lie evenly over the data set.
 
     Attributes:
       count: images kept in all.
@@ -46,31 +46,33 @@ class HardAndEven:
         """Looks at an image.
 
         Args:
-          number: in the data set, which decides between equals.
-          quality: of its prediction; the lowest are the hardest.
-          make: makes what is to be kept of it.
+          number: its number in the data set, which decides between equals.
+          quality: the quality of its prediction; the lowest are the hardest.
+          make: makes what is kept of it.
         """
         self._hard.offer((-quality, -number), lambda: (number, make()))
         self._even.offer((scramble(number), -number), lambda: (number, make()))
 
     def result(self) -> list:
-        """What was kept, the hardest first."""
+        """Returns what was kept, the hardest first."""
         hard = self._hard.items[: (self.count + 1) // 2]
-        there = {number for number, _ in hard}
-        even = [item for item in self._even.items if item[0] not in there]
+        numbers = {number for number, _ in hard}
+        even = [item for item in self._even.items if item[0] not in numbers]
         return [made for _, made in hard + even[: self.count - len(hard)]]
 
 
 class Gallery:
-    """Classified images. Mistakes are kept by confidence, the highest first; right answers evenly
-    over the data set's order, by a fixed hash of the example's number.
+    """A choice of classified images.
+
+    Mistakes are kept by confidence, the highest first; right answers evenly over the data set's
+    order, by a fixed hash of the example's number.
     """
 
     def __init__(self, count: int = 24, names: Sequence[str] = ()):
         """
         Args:
           count: how many images to keep, half of them mistakes where there are enough.
-          names: of the classes.
+          names: the classes' names.
         """
         self._count, self._names = count, tuple(names)
         self._wrong, self._right = Shelf(count), Shelf(count)
@@ -107,7 +109,7 @@ class Gallery:
             shelf.offer(key, lambda row=row, answer=answer: (np.array(images[row]), *answer))
 
     def result(self) -> dict[str, np.ndarray]:
-        """The chosen, mistakes first: for `save_arrays(folder, "predictions", …)`."""
+        """Returns the chosen, mistakes first: for `save_arrays(folder, "predictions", …)`."""
         wrong, right = self._wrong.items, self._right.items
         chosen = wrong[: max(self._count // 2, self._count - len(right))]
         chosen += right[: self._count - len(chosen)]
@@ -122,5 +124,5 @@ class Gallery:
 
 
 def scramble(number: int) -> int:
-    """A fixed hash of an example's number (Knuth's): neighbours end up far apart."""
+    """Hashes an example's number (Knuth's): neighbours end up far apart."""
     return number * 2654435761 % 2**32

@@ -1,4 +1,4 @@
-"""Detected objects beside the annotated ones."""
+"""Pictures of detected objects beside the annotated ones."""
 
 from collections.abc import Sequence
 
@@ -13,60 +13,60 @@ from vision_jax.structs import Batch, Detections
 from vision_jax.visualize.detection import COCO_SKELETON
 
 SIDE = 288  # pixels of a picture
-LEAST = 0.5  # score of a detection that is shown and judged
+THRESHOLD = 0.5  # score from which a detection is shown and judged
 
 
 class ObjectGallery:
-    """Images with their objects: those with the lowest F1, and others."""
+    """A choice of images with their objects: those with the lowest F1, and others."""
 
     def __init__(self, names: Sequence[str] = (), count: int = 12):
         """
         Args:
-          names: of the classes.
+          names: the classes' names.
           count: how many images to keep.
         """
         self._names = tuple(names)
         self._kept = HardAndEven(count)
 
-    def add(self, found: Detections, batch: Batch) -> None:
+    def add(self, detections: Detections, batch: Batch) -> None:
         """Looks at a batch (NumPy arrays) that has targets."""
-        plain = found.replace(masks=None, keypoints=None)
+        plain = detections.replace(masks=None, keypoints=None)
         judged = records(batch, plain)
         for row, record in zip(np.flatnonzero(batch.valid).tolist(), judged, strict=True):
             quality = f1(record)
             self._kept.offer(
                 int(batch.id[row]),
                 quality,
-                lambda row=row, quality=quality: self._draw(found, batch, row, quality),
+                lambda row=row, quality=quality: self._draw(detections, batch, row, quality),
             )
 
     def result(self) -> dict[str, np.ndarray]:
-        """For `save_arrays(folder, "detections", …)`: see there."""
+        """Returns pictures and captions: for `save_arrays(folder, "detections", …)`."""
         return cells(self._kept.result(), ("truth", "found"))
 
-    def _draw(self, found: Detections, batch: Batch, row: int, quality: float) -> tuple:
-        whole = content(batch, row)
-        picture = visualize.fit(whole, SIDE)
-        scale = np.array(whole.shape[:2]) / picture.shape[:2]
+    def _draw(self, detections: Detections, batch: Batch, row: int, quality: float) -> tuple:
+        image = content(batch, row)
+        picture = visualize.fit(image, SIDE)
+        scale = np.array(image.shape[:2]) / picture.shape[:2]
         points = batch.targets.keypoints
         human = points is not None and points.shape[2] == 17
         skeleton = COCO_SKELETON if human else ()
         truth = visualize.draw_targets(picture, batch.targets, row, scale, self._names, skeleton)
         drawn = visualize.draw_detections(
-            picture, found, row, scale, self._names, skeleton, least=LEAST
+            picture, detections, row, scale, self._names, skeleton, THRESHOLD
         )
         return truth, drawn, f"F1 {quality:.2f}"
 
 
 def f1(record: Record) -> float:
-    """2 · hits / (annotated + found) by VOC's rules at IoU 0.5, of detections with `LEAST` score.
+    """Computes an image's F1, 2 · hits / (annotated + found), by VOC's rules at IoU 0.5.
 
-    1 where there is nothing and nothing is found.
+    Detections below `THRESHOLD` are left out. An image without objects and detections has 1.
     """
     hits = misses = total = 0
-    for label in np.union1d(record.truth.labels, record.found.labels):
+    for label in np.union1d(record.truth.labels, record.detections.labels):
         ranking = rank([record], int(label), inclusive=False)
-        sure = ranking.scores >= LEAST
+        sure = ranking.scores >= THRESHOLD
         hits += int((ranking.hit & sure).sum())
         misses += int((ranking.miss & sure).sum())
         total += ranking.total

@@ -1,4 +1,4 @@
-"""Segmentations beside the annotated ones, in VOC's colours; and what galleries of pairs share."""
+"""Pictures of segmentations beside the annotated ones, in VOC's colours."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SIDE = 224  # pixels of a picture
 
 
 class SemanticGallery:
-    """Segmented images: those with the fewest right pixels, and others."""
+    """A choice of segmented images: those with the fewest right pixels, and others."""
 
     def __init__(self, count: int = 12):
         """
@@ -22,36 +22,37 @@ class SemanticGallery:
         """
         self._kept = HardAndEven(count)
 
-    def add(self, found: np.ndarray, batch: Batch) -> None:
+    def add(self, predicted: np.ndarray, batch: Batch) -> None:
         """Looks at a batch: labels (b, h, w), and NumPy arrays with targets."""
         truth = np.asarray(batch.targets.segmentation)
         for row in np.flatnonzero(batch.valid).tolist():
             known = truth[row] != VOID
-            right = float((found[row] == truth[row])[known].mean()) if known.any() else 1.0
+            right = float((predicted[row] == truth[row])[known].mean()) if known.any() else 1.0
+            labels = (truth[row], predicted[row])
             self._kept.offer(
                 int(batch.id[row]),
                 right,
-                lambda row=row, right=right: self._draw(found[row], truth[row], batch, row, right),
+                lambda row=row, labels=labels, right=right: self._draw(*labels, batch, row, right),
             )
 
     def result(self) -> dict[str, np.ndarray]:
-        """For `save_arrays(folder, "segmentations", …)`: see there."""
+        """Returns pictures and captions: for `save_arrays(folder, "segmentations", …)`."""
         return cells(self._kept.result(), ("image", "truth", "found"))
 
     def _draw(
-        self, found: np.ndarray, truth: np.ndarray, batch: Batch, row: int, right: float
+        self, truth: np.ndarray, predicted: np.ndarray, batch: Batch, row: int, right: float
     ) -> tuple:
         image = content(batch, row)
         height, width = image.shape[:2]
         if truth.shape != batch.image.shape[1:3]:  # labels of the original, on an array of its own
             height, width = batch.size[row].astype(int)
         pictures = [image]
-        pictures += [visualize.draw_semantic(x[:height, :width]) for x in (truth, found)]
+        pictures += [visualize.draw_semantic(x[:height, :width]) for x in (truth, predicted)]
         return *(visualize.fit(picture, SIDE) for picture in pictures), f"{right:.1%} of pixels"
 
 
 def content(batch: Batch, row: int) -> np.ndarray:
-    """An image as the network saw it, without the padding at its right and bottom."""
+    """Cuts an image as the network saw it out of the padding at its right and bottom."""
     image = np.asarray(batch.image[row])
     if batch.size is None or batch.scale is None:
         return image
@@ -60,11 +61,11 @@ def content(batch: Batch, row: int) -> np.ndarray:
 
 
 def cells(chosen: Sequence[tuple], names: Sequence[str]) -> dict[str, np.ndarray]:
-    """Pictures as arrays: each on a white square, under its name, and `caption` (n,).
+    """Puts pictures into arrays, each on a white square, and captions into `caption` (n,).
 
     Args:
       chosen: per image its pictures (h, w, 3), in the order of the names, and a caption.
-      names: what the pictures show.
+      names: the arrays' names, after what the pictures show.
     """
     side = max((max(p.shape[:2]) for item in chosen for p in item[:-1]), default=1)
     arrays = {name: np.full((len(chosen), side, side, 3), 255, np.uint8) for name in names}

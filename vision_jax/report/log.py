@@ -14,12 +14,12 @@ import jax
 from vision_jax.report.folder import keep_rows, row_line
 from vision_jax.report.progress import Progress
 
-# What the progress line shows, by the names under which it may come.
+# The numbers that the progress line shows, by the names under which they may come.
 _SHOWN = {"train/loss": "loss", "loss": "loss", "train/lr": "lr", "lr": "lr"}
 
 
 class Log:
-    """Writes a run folder's metrics.jsonl, timing.jsonl and events, and progress lines.
+    """The writer of a run folder's metrics.jsonl, timing.jsonl and events, and of progress lines.
 
     metrics.jsonl holds the step and deterministic values only: a run that was killed and resumed
     ends with the same bytes as one that was not. For that, write the training row of a step before
@@ -49,7 +49,7 @@ class Log:
           total_steps: where the run ends; 0 if unknown.
           batch_size: images per step over all devices, for the rate.
           interval: seconds between plain progress lines, at least; the first comes after it.
-          stream: of progress lines; default standard output.
+          stream: for progress lines; None is standard output.
           clock: seconds, for tests.
         """
         if folder is None:
@@ -59,28 +59,11 @@ class Log:
         self._latest: dict[str, Any] = {}
         self._files: dict[str, int] = {}
         self._events = None
-        if folder is None:
-            return
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-
-        def survives(row: dict[str, Any]) -> bool:
-            if resumed is None or row["step"] > resumed:
-                return False
-            again = row["step"] == resumed and not evaluated
-            return not (again and any(name.startswith("eval/") for name in row))
-
-        keeps = {"metrics.jsonl": survives, "timing.jsonl": lambda row: True}
-        for name, keep in keeps.items():
-            damage = keep_rows(folder / name, keep)
-            if damage:
-                self.say(damage)
-            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._files[name] = os.open(folder / name, flags, 0o644)
-        self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
+        if folder is not None:
+            self._open(pathlib.Path(folder), resumed, evaluated)
 
     def metrics(self, step: int, values: Mapping[str, Any], say: bool = False) -> None:
-        """A row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars.
+        """Writes a row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars.
 
         With `say` it is shown as well.
         """
@@ -93,14 +76,14 @@ class Log:
                 self._latest[_SHOWN[name]] = float(value)
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
-        """A row of timing.jsonl, whose `seconds` since the log's beginning are added."""
+        """Writes a row of timing.jsonl, with the `seconds` since the log's beginning."""
         self._write("timing.jsonl", step, {"seconds": round(self.progress.seconds(), 3), **values})
 
     def first_step(self, step: int, began: float, called: float) -> None:
-        """A row of timing.jsonl on the first step, now done.
+        """Writes a row of timing.jsonl about the first step, now done.
 
         Args:
-          step: its number.
+          step: the step's number.
           began, called: `time.monotonic()` when the run began, and when the step was called, which
             compiled it first.
         """
@@ -109,13 +92,13 @@ class Log:
         self.timing(step, {name: round(value, 3) for name, value in times.items()})
 
     def advance(self, step: int) -> None:
-        """After every step (cheap): shows progress, and writes a row of timing, when it is time."""
+        """Shows progress and writes a row of timing, when it is time; call it after every step."""
         if self.progress.advance(step, self._latest):
             rates = {"images_per_second": round(self.progress.rate, 3), **memory()}
             self.timing(step, rates)
 
     def pause(self) -> contextlib.AbstractContextManager[None]:
-        """`with log.pause():` around evaluation and checkpoints keeps them out of the rate."""
+        """Keeps what is done inside out of the rate: `with log.pause():`."""
         return self.progress.pause()
 
     def say(self, text: str) -> None:
@@ -146,6 +129,25 @@ class Log:
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    def _open(self, folder: pathlib.Path, resumed: int | None, evaluated: bool) -> None:
+        """Opens the files, cut back to the rows that the restored checkpoint knows of."""
+        folder.mkdir(parents=True, exist_ok=True)
+
+        def survives(row: dict[str, Any]) -> bool:
+            if resumed is None or row["step"] > resumed:
+                return False
+            again = row["step"] == resumed and not evaluated
+            return not (again and any(name.startswith("eval/") for name in row))
+
+        keeps = {"metrics.jsonl": survives, "timing.jsonl": lambda row: True}
+        for name, keep in keeps.items():
+            damage = keep_rows(folder / name, keep)
+            if damage:
+                self.say(damage)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+            self._files[name] = os.open(folder / name, flags, 0o644)
+        self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
+
     def _write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
         line = row_line(step, values)
         if name not in self._files:
@@ -171,10 +173,10 @@ class Log:
 
 
 def memory() -> dict[str, int]:
-    """Peak memory so far: `host_peak_bytes`, and `device_peak_bytes` where the device tells."""
+    """Reads peak memory: `host_peak_bytes`, and `device_peak_bytes` where the device tells."""
     unit = 1 if sys.platform == "darwin" else 1024
-    found = {"host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
+    peaks = {"host_peak_bytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit}
     statistics = jax.local_devices()[0].memory_stats() or {}
     if "peak_bytes_in_use" in statistics:
-        found["device_peak_bytes"] = int(statistics["peak_bytes_in_use"])
-    return found
+        peaks["device_peak_bytes"] = int(statistics["peak_bytes_in_use"])
+    return peaks

@@ -1,4 +1,4 @@
-"""HTML that is complete in itself: pictures within the page, tables, numbers."""
+"""HTML pages that are complete in themselves: pictures within the page, tables, numbers."""
 
 import base64
 import html
@@ -38,7 +38,7 @@ pre { overflow-x: auto; background: #f9fafb; padding: .8rem; border-radius: .4re
 
 
 class Page:
-    """Parts of a page, in order, and its pictures, which are files too."""
+    """A page: its parts, in order, and its pictures, which are files too."""
 
     def __init__(self, folder: pathlib.Path):
         """
@@ -78,7 +78,7 @@ class Page:
 
 
 def table(title: str, rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -> str:
-    """A table under a headline, folded where it is long; nothing without rows."""
+    """Makes a table under a headline, folded where it is long; '' without rows."""
     if not rows:
         return ""
     lines = ["".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows]
@@ -91,7 +91,7 @@ def table(title: str, rows: Sequence[Sequence[str]], head: Sequence[str] = ()) -
 
 
 def number(value: Any) -> str:
-    """Four digits, or with commas from a thousand on."""
+    """Writes a number with four digits, or with commas from a thousand on."""
     if isinstance(value, float):
         return f"{value:.4g}" if abs(value) < 1e3 else f"{value:,.0f}"
     return f"{value:,}" if isinstance(value, int) else str(value)

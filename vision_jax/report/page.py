@@ -9,9 +9,9 @@ from typing import Any
 
 from vision_jax import visualize
 from vision_jax.config import UserError
-from vision_jax.report.evaluated import add_evaluation
 from vision_jax.report.folder import read_rows
 from vision_jax.report.markup import Page, number, table
+from vision_jax.report.page_evaluation import add_evaluation
 from vision_jax.report.summary import Comparison, compare, groups, last_values, rates
 
 _MOST_PICTURES = 12
@@ -116,10 +116,11 @@ def _spaced(name: str) -> str:
 
 
 def _json(path: pathlib.Path) -> dict[str, Any]:
+    """Reads a JSON file; {} if there is none."""
     if not path.exists():
         return {}
     try:
-        found = json.loads(path.read_text())
+        content = json.loads(path.read_text())
     except ValueError as error:
         raise UserError(f"{path} is damaged ({error}); the run's command writes it anew") from error
-    return found if isinstance(found, dict) else {}
+    return content if isinstance(content, dict) else {}

@@ -1,4 +1,4 @@
-"""Progress for people: one live line on a terminal, otherwise a plain line now and then."""
+"""Progress lines: one live line on a terminal, otherwise a plain line now and then."""
 
 import contextlib
 import sys
@@ -11,7 +11,7 @@ _CLEAR = "\r\x1b[2K"
 
 
 class Progress:
-    """`step 1200/90000 1.3% loss 4.21 lr 0.1 812 img/s ETA 3h12m`.
+    """The line `step 1200/90000 1.3% loss 4.21 lr 0.1 812 img/s ETA 3h12m`.
 
     The rate leaves out pauses (evaluation, checkpoints) and everything before the first step is
     done, where compilation is; the ETA leaves out the latter only.
@@ -29,7 +29,7 @@ class Progress:
         Args:
           total_steps: where the run ends; 0 if unknown.
           batch_size: images per step, for the rate; 0 gives steps per second.
-          stream: default standard output.
+          stream: where to write; None is standard output.
           interval: seconds between plain lines. In a long run it grows, up to 30 s.
           clock: seconds.
         """
@@ -45,14 +45,14 @@ class Progress:
         self.rate = 0.0  # images (or steps) per second
 
     def advance(self, step: int, values: Mapping[str, Any]) -> bool:
-        """Tells that `step` steps are done; shows it if it is time.
+        """Takes note that so many steps are done; shows it if it is time.
 
         Args:
-          step: as counted from the run's beginning.
+          step: steps since the run's beginning.
           values: the newest numbers to show, by name.
 
         Returns:
-          Whether a line was due, plain or not: the moment for a row of timing.jsonl.
+          True if a line was due, plain or not: the moment for a row of timing.jsonl.
         """
         now = self._clock()
         if self._first is None:
@@ -68,7 +68,7 @@ class Progress:
 
     @contextlib.contextmanager
     def pause(self) -> Iterator[None]:
-        """Time spent inside does not count in the rate."""
+        """Keeps the time that is spent inside out of the rate."""
         start = self._clock()
         try:
             yield
@@ -89,11 +89,11 @@ class Progress:
             self._on_line = False
 
     def seconds(self) -> float:
-        """Since this object was made."""
+        """Returns the seconds since this object was made."""
         return self._clock() - self._began
 
     def line(self, step: int, values: Mapping[str, Any]) -> str:
-        """The text of the progress line."""
+        """Writes the text of the progress line."""
         parts = [f"step {step}"]
         if self._total:
             parts = [f"step {step}/{self._total}", f"{100 * step / self._total:.1f}%"]
@@ -132,7 +132,7 @@ class Progress:
 
 
 def duration(seconds: float) -> str:
-    """'47s', '3m05s', '3h12m', '2d04h'."""
+    """Writes seconds as '47s', '3m05s', '3h12m' or '2d04h'."""
     seconds = round(seconds)
     for unit, size, smaller, part in (("d", 86400, "h", 3600), ("h", 3600, "m", 60)):
         if seconds >= size:

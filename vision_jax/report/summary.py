@@ -1,4 +1,4 @@
-"""What the rows of a run folder say: last values, curves, rates, and how far from the paper."""
+"""Sums up the rows of a run folder: last values, curves, rates, the distance from the paper."""
 
 import dataclasses
 import math
@@ -10,7 +10,7 @@ import numpy as np
 
 from vision_jax.report.progress import duration
 
-# How a number of ours may stand beside one of a paper's.
+# The ways in which a number of ours may stand beside one of a paper's.
 MEANINGS = {
     "trained": "trained by us",
     "parity": "parity: the reference's weights, evaluated by us",
@@ -20,7 +20,7 @@ MEANINGS = {
 
 @dataclasses.dataclass(frozen=True)
 class Comparison:
-    """One row of the paper-and-ours table.
+    """A row of the paper-and-ours table.
 
     Attributes:
       metric: its name in metrics.jsonl.
@@ -38,11 +38,12 @@ class Comparison:
 
     @property
     def meaning(self) -> str:
+        """The kind in words."""
         return MEANINGS[self.kind]
 
     @property
     def difference(self) -> str:
-        """Ours minus the paper's; a dash where it means nothing."""
+        """The text of ours minus the paper's; a dash where it means nothing."""
         if self.ours is None or self.kind == "smoke":
             return "–"
         return f"{self.ours - self.paper:+.4g}"
@@ -51,7 +52,7 @@ class Comparison:
 def compare(
     config: Mapping[str, Any], made_with: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]
 ) -> Comparison | None:
-    """The comparison that the config's `expect` asks for; None if it asks for none.
+    """Makes the comparison that the config's `expect` asks for; None if it asks for none.
 
     Args:
       config: its tree. `expect` holds `metric` (with or without 'eval/'), `value`, `source`.
@@ -75,7 +76,7 @@ def compare(
 
 
 def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """The newest value of each name, names in order of appearance; null is NaN."""
+    """Returns the newest value of each name, names in order of appearance; null is NaN."""
     last: dict[str, float] = {}
     for row in rows:
         for name, value in row.items():
@@ -87,7 +88,7 @@ def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
 def groups(
     rows: Sequence[Mapping[str, Any]],
 ) -> dict[str, dict[str, tuple[np.ndarray, np.ndarray]]]:
-    """Curves that belong on one axis: `train/loss` with its terms `train/loss/…` and `eval/loss`.
+    """Groups curves that belong on one axis: `train/loss` with its terms and `eval/loss`.
 
     Returns:
       title → name → (steps, values). The loss comes first, then evaluation, then the rest. A group
@@ -103,10 +104,10 @@ def groups(
     for name, points in series.items():
         steps, values = zip(*points, strict=True)
         curve = (np.array(steps), np.array(values))
-        whole = name.rpartition("/")[0]
-        if whole in series and sum(other.startswith(f"{whole}/") for other in series) == 1:
+        parent = name.rpartition("/")[0]
+        if parent in series and sum(other.startswith(f"{parent}/") for other in series) == 1:
             continue
-        title = whole if whole in series else name
+        title = parent if parent in series else name
         grouped.setdefault(title.partition("/")[2] or title, {})[name] = curve
 
     def rank(title: str) -> int:
@@ -121,21 +122,21 @@ def groups(
 
 
 def rates(timing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """What timing.jsonl sums up to: median rate, time over all attempts, peaks, named seconds."""
-    found: dict[str, Any] = {}
+    """Sums timing.jsonl up: median rate, time over all attempts, peaks, named seconds."""
+    total: dict[str, Any] = {}
     speeds = [row["images_per_second"] for row in timing if row.get("images_per_second")]
     if speeds:
-        found["images_per_second_(median)"] = float(np.median(speeds))
+        total["images_per_second_(median)"] = float(np.median(speeds))
     if timing:
-        found["time"] = _attempts(timing)
+        total["time"] = _attempts(timing)
     for row in timing:
         for name, value in row.items():
             if name.endswith("_bytes") and value is not None:
                 label = name.removesuffix("_bytes") + "_MB"
-                found[label] = max(found.get(label, 0), round(value / 1e6))
+                total[label] = max(total.get(label, 0), round(value / 1e6))
             elif name.endswith("_seconds") and value is not None:
-                found[name] = found.get(name, 0.0) + float(value)
-    return found
+                total[name] = total.get(name, 0.0) + float(value)
+    return total
 
 
 def _attempts(timing: Sequence[Mapping[str, Any]]) -> str:

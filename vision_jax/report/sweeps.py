@@ -30,13 +30,13 @@ class SweepRow:
 
 @dataclasses.dataclass(frozen=True)
 class Claim:
-    """That a metric is higher in some runs than in others, or the same.
+    """A claim that a metric is higher in some runs than in others, or the same.
 
     Attributes:
       text: the claim in words.
       metric: its name in the rows, e.g. 'eval/top1'.
       higher, lower: overrides that a run must have to count on that side.
-      scale: where it would show, for the table to say when here it does not.
+      scale: the setting in which it would show, for the table to say when here it does not.
       within: not None claims instead that the sides differ by no more, seed by seed.
       paired: the sides measure the same trained networks in two ways, so that differences are
         taken seed by seed.
@@ -52,7 +52,7 @@ class Claim:
 
 
 def shows(a: Sequence[float], b: Sequence[float], paired: bool = False) -> bool:
-    """Whether a's mean is above b's by more than twice the standard error of the difference.
+    """Returns whether a's mean is above b's by more than twice the difference's standard error.
 
     Both need 3 values or more (seeds), all finite; the error is sqrt(var a / n + var b / m) with
     unbiased variances, or sqrt(var (a - b) / n) where values at one place belong together.
@@ -66,7 +66,7 @@ def shows(a: Sequence[float], b: Sequence[float], paired: bool = False) -> bool:
 
 
 def equal(a: Sequence[float], b: Sequence[float], within: float) -> bool:
-    """Whether a and b, 3 values or more, one for each seed, differ by `within` at most."""
+    """Returns whether a and b, 3 values or more, one per seed, differ by `within` at most."""
     if len(a) != len(b) or len(a) < FEWEST_SEEDS:
         return False
     return all(abs(x - y) <= within for x, y in zip(a, b, strict=True))
@@ -124,7 +124,7 @@ def _csv(rows: Sequence[SweepRow], keys: Sequence[str], metrics: Sequence[str]) 
 
 
 def _group(rows: Sequence[SweepRow]) -> dict[tuple, list[SweepRow]]:
-    """Rows by their overrides without seeds, in order of appearance."""
+    """Groups rows by their overrides without seeds, in order of appearance."""
     groups: dict[tuple, list[SweepRow]] = {}
     for row in rows:
         key = tuple((k, str(v)) for k, v in row.overrides.items() if k not in SEEDS)
@@ -150,7 +150,7 @@ def _table(
 
 
 def mean_and_spread(values: Sequence[float]) -> str:
-    """'0.912 ± 0.004' with the unbiased standard deviation; one value stands alone."""
+    """Writes '0.912 ± 0.004', with the unbiased standard deviation; one value stands alone."""
     if not values:
         return "–"
     mean = f"{np.mean(values):.4g}"
@@ -158,13 +158,13 @@ def mean_and_spread(values: Sequence[float]) -> str:
 
 
 def _values(rows: Sequence[SweepRow], metric: str) -> list[float]:
-    """Finished runs' values. What is not finite stays NaN: leaving it out would flatter."""
-    found = [row.metrics[metric] for row in rows if row.metrics and metric in row.metrics]
-    return [math.nan if value is None else float(value) for value in found]
+    """Returns finished runs' values; one that is not finite stays NaN: leaving it out flatters."""
+    values = [row.metrics[metric] for row in rows if row.metrics and metric in row.metrics]
+    return [math.nan if value is None else float(value) for value in values]
 
 
 def _short(keys: Sequence[str]) -> list[str]:
-    """Last parts of dotted keys, where they are not ambiguous."""
+    """Shortens dotted keys to their last parts, where these are not ambiguous."""
     lasts = [key.rpartition(".")[2] for key in keys]
     return [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
 
@@ -175,7 +175,7 @@ def _side(rows: Sequence[SweepRow], overrides: Mapping[str, Any], metric: str) -
 
 
 def _difference(a: Sequence[float], b: Sequence[float], paired: bool) -> tuple[float, float]:
-    """Of the means, and its standard error."""
+    """Computes the difference of the means, and its standard error."""
     if paired and len(a) == len(b):
         error = math.sqrt(np.var(np.subtract(a, b), ddof=1) / len(a))
     else:

@@ -1,4 +1,4 @@
-"""What a result was made with: packages, devices, commit, command."""
+"""The circumstances of a result: packages, devices, commit, command."""
 
 import importlib.metadata
 import pathlib
@@ -24,7 +24,7 @@ PACKAGES = (
 
 
 def versions() -> dict[str, Any]:
-    """Versions by package (None where it is missing), and on what and from which code it ran.
+    """Collects versions by package (None where it is missing), devices, code and command.
 
     Returns:
       `python`, `packages` {name: version}, `platform`, `device` (kind of the first), `devices` and
@@ -54,7 +54,7 @@ def _version(name: str) -> str | None:
 
 
 def _git(root: pathlib.Path = pathlib.Path(__file__).parent.parent) -> tuple:
-    """Commit and whether tracked files differ from it, of the checkout that holds this file."""
+    """Returns the commit of this file's checkout, and whether tracked files differ from it."""
 
     def git(*arguments: str) -> str:
         command = ["git", "-C", str(root), *arguments]

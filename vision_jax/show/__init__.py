@@ -1,6 +1,6 @@
 """The modes that only look: evaluate, predict, inspect, summary, explain.
 
-Each is `mode(config, workdir, given)`, where `given` is the flag `--input`.
+Each is `mode(config, workdir, user_input)`, where `user_input` is the flag `--input`.
 """
 
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Pictures of what the network is fed, and of what it is trained towards."""
+"""The mode `inspect`: pictures of the network's input, and of its targets."""
 
 import contextlib
 import pathlib
@@ -10,10 +10,10 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from vision_jax import visualize
-from vision_jax.config import build
-from vision_jax.show.answers import skeleton
-from vision_jax.structs import Batch
-from vision_jax.training import Experiment
+from vision_jax.show.rendering import skeleton
+from vision_jax.structs import Batch, Detector
+from vision_jax.tasks import Detection, Task
+from vision_jax.training import make_experiment
 from vision_jax.visualize.semantic import VOID
 
 PICTURED = 32  # images on an inspection's panel
@@ -21,13 +21,13 @@ SIDE = 256  # pixels of one with objects
 OTHERS = 20  # anchors drawn that answer for no object, and so many that are ignored
 
 
-def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
-    """Pictures of what the network is fed, augmentation and all, in training and evaluation.
+def inspect(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> None:
+    """Draws what the network is fed in training, augmentation and all, and in evaluation.
 
     Objects and semantic labels are drawn. Where the model has anchors, matches.png shows which of
     them answer for which object in training.
     """
-    experiment: Experiment = build(config)
+    experiment = make_experiment(config)
     target = workdir / "inspect"
     target.mkdir(parents=True, exist_ok=True)
     key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
@@ -37,7 +37,8 @@ def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     seen = _colours(experiment.task, image)
     classes = experiment.train.classes
     _save(target / "train.png", *target_pictures(seen, batch, lam, classes))
-    if hasattr(experiment.task.model, "matches"):
+    model = experiment.task.model
+    if isinstance(model, Detector) and model.anchors(*seen.shape[1:3]) is not None:
         _save(target / "matches.png", *match_pictures(experiment.task, seen, batch))
     if experiment.eval is not None:
         with contextlib.closing(experiment.eval.batches()) as batches:
@@ -47,8 +48,8 @@ def inspect(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
         _save(target / "eval.png", *target_pictures(seen, batch, None, classes))
 
 
-def _colours(task: Any, image: Any) -> np.ndarray:
-    """The first normalised images in colours again, 0..1."""
+def _colours(task: Task, image: Any) -> np.ndarray:
+    """Turns the first normalised images into colours again, 0..1."""
     image = np.asarray(image)[:PICTURED]
     return (image * np.asarray(task.std) + np.asarray(task.mean)).clip(0, 1)
 
@@ -56,7 +57,17 @@ def _colours(task: Any, image: Any) -> np.ndarray:
 def target_pictures(
     seen: np.ndarray, batch: Batch, lam: Any, classes: tuple[str, ...]
 ) -> tuple[list, list, int]:
-    """Images with their targets, captions with mixing weights, and the side of a cell."""
+    """Draws images with their targets.
+
+    Args:
+      seen: (b, h, w, 3) in 0..1, as the network is fed them.
+      batch: holds the targets.
+      lam: mixing weights (b,), or None.
+      classes: names.
+
+    Returns:
+      The pictures, captions with labels and mixing weights, and the side of a panel's cell.
+    """
     targets, pictures, captions = batch.targets, [], []
     with_places = targets.boxes is not None or targets.segmentation is not None
     for row, picture in enumerate(seen):
@@ -76,7 +87,7 @@ def target_pictures(
 
 
 def _labels_seen(batch: Batch, row: int, shape: tuple[int, int]) -> np.ndarray:
-    """Semantic labels on the network's input; those of the original by their nearest pixels."""
+    """Returns labels on the network's input; those of the original by their nearest pixels."""
     labels = np.asarray(batch.targets.segmentation[row])
     if labels.shape == shape:
         return labels
@@ -88,20 +99,30 @@ def _labels_seen(batch: Batch, row: int, shape: tuple[int, int]) -> np.ndarray:
     return seen
 
 
-def match_pictures(task: Any, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
-    """Which anchors answer for which object, and how many of them."""
+def match_pictures(task: Detection, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
+    """Draws which anchors answer for which object, and says how many they are.
+
+    Args:
+      task: its model has anchors.
+      seen: (b, h, w, 3) in 0..1, as the network is fed them.
+      batch: holds the objects.
+
+    Returns:
+      The pictures, their captions, and the side of a panel's cell.
+    """
     size = seen.shape[1:3]
     targets = task.targets(batch)
     anchors = np.asarray(task.model.anchors(*size))
-    matches = np.asarray(jax.jit(task.model.matches, static_argnums=(1, 2))(targets, *size))
+    matches = jax.jit(task.model.matches, static_argnums=(1, 2))
+    matched_idxs = np.asarray(matches(targets, *size))
     pictures, captions = [], []
     for row, picture in enumerate(seen):
         large = visualize.enlarge(picture, SIDE)
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
-        truth = np.asarray(targets.boxes[row])[:count]
-        pictures.append(visualize.draw_matches(large, anchors, matches[row], truth, scale, OTHERS))
-        captions.append(f"{(matches[row] >= 0).sum()} of {len(anchors)} anchors")
+        boxes, idxs = np.asarray(targets.boxes[row])[:count], matched_idxs[row]
+        pictures.append(visualize.draw_matches(large, anchors, idxs, boxes, scale, OTHERS))
+        captions.append(f"{(idxs >= 0).sum()} of {len(anchors)} anchors")
     return pictures, captions, SIDE
 
 
@@ -111,6 +132,6 @@ def _save(file: pathlib.Path, pictures: list, captions: list, side: int) -> None
 
 
 def _names(label: np.ndarray, classes: tuple[str, ...]) -> str:
-    """'cat', or 'cat, dog' for a vector of labels."""
+    """Names a label, or all labels of a vector: 'cat', 'cat, dog'."""
     named = [int(label)] if np.ndim(label) == 0 else np.flatnonzero(label).tolist()
     return ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)

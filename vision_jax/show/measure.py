@@ -3,7 +3,6 @@
 import pathlib
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from ml_collections import ConfigDict
 
@@ -12,12 +11,22 @@ from vision_jax.evaluation import Record, annotated
 from vision_jax.evaluation.explain import explain as compare
 from vision_jax.evaluation.explain_text import tables
 from vision_jax.evaluation.results_file import read_results
-from vision_jax.inspect.summary import summarize
-from vision_jax.tasks import Detection
-from vision_jax.training import Evaluator, Experiment, Parallel, folder, initial, vmapped
+from vision_jax.inspect import summarize
+from vision_jax.structs import Batch
+from vision_jax.tasks import Task
+from vision_jax.training import (
+    Evaluator,
+    Parallel,
+    folder,
+    initial,
+    make_experiment,
+    scalars,
+    spread,
+    vmapped,
+)
 
 
-def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> dict:
+def evaluate(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> dict:
     """Measures the run's best checkpoint (or `init.weights`) on the evaluation set.
 
     Prints the numbers and writes them to evaluation.json. Of several runs in one program each is
@@ -26,7 +35,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None
     Raises:
       UserError: nothing to evaluate, or no evaluation set.
     """
-    experiment: Experiment = build(config)
+    experiment = make_experiment(config)
     if experiment.eval is None:
         raise UserError("this experiment has no evaluation set (its `eval` is None)")
     parallel = Parallel(experiment.parallel)
@@ -37,8 +46,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None
         evaluator = several.evaluator(evaluator)
     else:
         variables, origin = initial.trained(experiment, workdir)
-    results = evaluator(parallel.put_state(variables))
-    numbers = {f"eval/{k}": float(v) for k, v in results.items() if np.ndim(v) == 0}
+    numbers = scalars(evaluator(parallel.put_state(variables)))
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         folder.write_json(workdir / "evaluation.json", {"weights": origin, "metrics": numbers})
@@ -48,22 +56,23 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, given: str | None = None
     return numbers
 
 
-def summary(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> None:
+def summary(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> None:
     """Prints the network's table: output shape, parameters, multiply-adds, activation bytes.
 
     The input is as the experiment feeds it; `--input 224x224x3` gives another. No data set is
     needed where a transform says the size.
     """
-    shape = _input_shape(config, given)
-    task = build(config.task)
-    inputs = [jax.ShapeDtypeStruct((1, *shape), jnp.float32)]
-    if isinstance(task, Detection):  # a detector is also told the size of the image's content
-        inputs.append(jax.ShapeDtypeStruct((1, 2), jnp.float32))
-    print(summarize(task.model, *inputs))
+    config = spread(config)
+    shape = _input_shape(config, user_input)
+    task: Task = build(config.task)
+    batch = Batch(
+        image=np.zeros((1, *shape), np.uint8), valid=np.ones(1, bool), index=np.zeros(1, np.int32)
+    )
+    print(summarize(task.model, *task.inputs(batch)))
 
 
-def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None) -> str:
-    """A results file scored by VOC2007's, VOC2012's and COCO's rules, and why they differ.
+def explain(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> str:
+    """Scores a results file by VOC2007's, VOC2012's and COCO's rules, and tells why they differ.
 
     `--input` is in COCO's results format; the objects are those of the evaluation set's source, in
     the same pixels. Classes have the source's category numbers, or 1, 2 ... where it has none;
@@ -73,17 +82,17 @@ def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     Raises:
       UserError: no `--input`, an evaluation set without boxes, or a file that does not fit it.
     """
-    if given is None:
+    if user_input is None:
         raise UserError("--mode explain needs --input RESULTS.json, in COCO's results format")
     if config.eval is None:
         raise UserError("this experiment has no evaluation set (its `eval` is None)")
     source = build(config.eval.source)
     numbers = range(len(source))
-    ids = [source.image_id(i) if hasattr(source, "image_id") else i for i in numbers]
+    ids = [source.image_id(i) for i in numbers]
     classes = source.classes
-    categories = getattr(source, "category_ids", ()) or range(1, len(classes) + 1)
-    found = read_results(given, ids, categories)
-    images = [Record(i, 0, 0, annotated(source, i), found[i]) for i in numbers]
+    categories = source.category_ids or range(1, len(classes) + 1)
+    results = read_results(user_input, ids, categories)
+    images = [Record(i, 0, 0, annotated(source, i), results[i]) for i in numbers]
     text = tables(compare(images, len(classes)), classes)
     workdir.mkdir(parents=True, exist_ok=True)
     (workdir / "explain.md").write_text(text)
@@ -91,11 +100,14 @@ def explain(config: ConfigDict, workdir: pathlib.Path, given: str | None = None)
     return text
 
 
-def _input_shape(config: ConfigDict, given: str | None) -> tuple[int, int, int]:
-    if given is not None:
-        sides = given.split("x")
+def _input_shape(config: ConfigDict, user_input: str | None) -> tuple[int, int, int]:
+    """Returns height, width and channels of the network's input."""
+    if user_input is not None:
+        sides = user_input.split("x")
         if len(sides) != 3 or not all(side.isdigit() and int(side) for side in sides):
-            raise UserError(f"--input {given!r}: write height, width and channels as 224x224x3")
+            raise UserError(
+                f"--input {user_input!r}: write height, width and channels as 224x224x3"
+            )
         return tuple(map(int, sides))
     for transform in reversed(config.train.transforms):
         if "size" in transform:

@@ -1,10 +1,9 @@
-"""Tasks: what a model is trained towards (init / loss / predict)."""
+"""Tasks: the goals that networks are trained towards (init / loss / predict)."""
 
 from vision_jax.tasks import augment
 from vision_jax.tasks.classification import Classification
 from vision_jax.tasks.detection import Detection
 from vision_jax.tasks.ensemble import Ensemble
-from vision_jax.tasks.fits import Fit, LogisticHead, RidgeHead, SvmHead
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
 from vision_jax.tasks.proposals import WriteProposals
@@ -14,20 +13,27 @@ from vision_jax.tasks.segmentation import (
     Segmentation,
     median_frequency,
 )
+from vision_jax.tasks.solvers import LogisticHead, RidgeHead, Solver, SvmHead
+from vision_jax.tasks.task import IMAGENET_MEAN, IMAGENET_STD, ImageTask, Predictor, Task
 
 __all__ = [
     "CAFFE_MEAN",
     "CAFFE_STD",
+    "IMAGENET_MEAN",
+    "IMAGENET_STD",
     "Classification",
     "Detection",
     "Ensemble",
-    "Fit",
+    "ImageTask",
     "Localization",
     "LogisticHead",
     "MultiScale",
+    "Predictor",
     "RidgeHead",
     "Segmentation",
+    "Solver",
     "SvmHead",
+    "Task",
     "WriteProposals",
     "augment",
     "median_frequency",

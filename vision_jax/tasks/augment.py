@@ -3,88 +3,84 @@
 These are the config-tree forms of the functions in `ops.image`, `ops.warp` and
 `ops.trivial_augment`. Images are float32 in 0..255; each draw comes from the example's own key, so
 that it does not depend on the number of devices. They move pixels alone: for images with boxes,
-masks or keypoints there are the host transforms `data.RandomAffine` and `data.RandomLens`.
+masks or keypoints there are the host transforms `data.RandomAffine` and `data.LensDistortion`.
 """
 
 import dataclasses
-from typing import get_args
+from typing import cast, get_args
 
-import jax
 from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError, suggest
 from vision_jax.ops import image as image_ops
 from vision_jax.ops import warp
 from vision_jax.ops.trivial_augment import trivial_augment
+from vision_jax.tasks.streams import stream
+
+Images = Float[Array, "b h w c"]
+Keys = Key[Array, "b"]
 
 
 @dataclasses.dataclass(frozen=True)
 class Flip:
-    """Mirrors left and right with a probability (0..1)."""
+    """A mirror of left and right, applied with a probability (0..1)."""
 
     probability: float = 0.5
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return image_ops.random_flip(image, keys, self.probability)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return image_ops.random_flip(images, keys, self.probability)
 
 
 @dataclasses.dataclass(frozen=True)
 class PadCrop:
-    """Pads each side by `pad` pixels of zero, or mirrored, and crops the old size at random."""
+    """A random crop of the old size, after padding each side by `pad` pixels.
+
+    `mode` is 'constant' (zeros) or 'reflect' (mirrored).
+    """
 
     pad: int = 4
     mode: str = "constant"
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return image_ops.pad_crop(image, keys, self.pad, self.mode)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return image_ops.pad_crop(images, keys, self.pad, self.mode)
 
 
 @dataclasses.dataclass(frozen=True)
 class ColorJitter:
-    """Brightness, contrast and saturation, each scaled by a factor in [1 - x, 1 + x]."""
+    """A change of brightness, contrast and saturation, each by a factor in [1 - x, 1 + x]."""
 
     brightness: float = 0.4
     contrast: float = 0.4
     saturation: float = 0.4
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return image_ops.color_jitter(image, keys, self.brightness, self.contrast, self.saturation)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return image_ops.color_jitter(images, keys, self.brightness, self.contrast, self.saturation)
 
 
 @dataclasses.dataclass(frozen=True)
 class Lighting:
-    """AlexNet's PCA colour offset (section 4.1); `std` scales the principal components."""
+    """The PCA colour offset of AlexNet (section 4.1); `std` scales the principal components."""
 
     std: float = 0.1
 
-    def __call__(
-        self, image: Float[Array, "b h w 3"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w 3"]:
-        return image_ops.pca_lighting(image, keys, self.std)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return image_ops.pca_lighting(images, keys, self.std)
 
 
 @dataclasses.dataclass(frozen=True)
 class Erasing:
-    """Random erasing (Zhong et al. 2017): a rectangle filled with one value (0..255)."""
+    """A rectangle that is filled with one value, 0..255 (random erasing, Zhong et al. 2017)."""
 
     probability: float = 0.1
     fill: float = 127.5
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return image_ops.random_erasing(image, keys, self.probability, fill=self.fill)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return image_ops.random_erasing(images, keys, self.probability, fill=self.fill)
 
 
 @dataclasses.dataclass(frozen=True)
 class Affine:
-    """Translation, rotation, stretch and shear, each at random; 0 switches one off.
+    """A random translation, rotation, stretch and shear; 0 switches one off.
 
     Attributes:
       translate: at most this share of the side, both ways, each axis by itself.
@@ -107,11 +103,10 @@ class Affine:
         if not abs(self.shear) < 1:
             raise UserError(f"Affine: shear={self.shear} would fold the image; keep it below 1")
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
+    def __call__(self, images: Images, keys: Keys) -> Images:
         strengths = (self.translate, self.rotate, self.stretch, self.shear)
-        return warp.random_affine(image, keys, *strengths, self.method, self.fill)
+        method = cast(warp.Method, self.method)
+        return warp.random_affine(images, keys, *strengths, method, self.fill)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,10 +122,8 @@ class LensDistortion:
                 f"LensDistortion: strength={self.strength} would fold the image; keep it below 1/3"
             )
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return warp.random_lens(image, keys, self.strength, fill=self.fill)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return warp.random_lens(images, keys, self.strength, fill=self.fill)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,19 +139,19 @@ class TrivialAugment:
     def __post_init__(self):
         _check_method(self)
 
-    def __call__(
-        self, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-    ) -> Float[Array, "b h w c"]:
-        return trivial_augment(image, keys, self.method, self.fill)
+    def __call__(self, images: Images, keys: Keys) -> Images:
+        return trivial_augment(images, keys, cast(warp.Method, self.method), self.fill)
 
 
-def apply_all(
-    steps: tuple, image: Float[Array, "b h w c"], keys: Key[Array, "b"]
-) -> Float[Array, "b h w c"]:
-    """Runs the augmentations in order, each on its own split of the examples' keys."""
+# Those after which boxes, masks and label maps of the old images would lie beside the objects.
+MOVES = (Flip, PadCrop, Affine, LensDistortion, TrivialAugment)
+
+
+def apply_all(steps: tuple, images: Images, keys: Keys) -> Images:
+    """Runs the augmentations in order, each on its own stream of the examples' keys."""
     for number, step in enumerate(steps):
-        image = step(image, jax.vmap(jax.random.fold_in, (0, None))(keys, number))
-    return image
+        images = step(images, stream(keys, number))
+    return images
 
 
 def _check_method(part: Affine | TrivialAugment) -> None:

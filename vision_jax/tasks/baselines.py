@@ -1,4 +1,4 @@
-"""Cheap peers, so that a score can be judged."""
+"""Cheap peers of a network, by which its score can be judged."""
 
 import dataclasses
 import warnings
@@ -8,13 +8,13 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True)
 class LinearPixels:
-    """Multinomial logistic regression on raw pixels (scikit-learn, L-BFGS).
+    """A multinomial logistic regression on raw pixels (scikit-learn, L-BFGS).
 
     Attributes:
       penalty: strength of the L2 penalty, the inverse of scikit-learn's `C`; the default did best
         on the embedded shapes among 1, 1e3, 1e4 and 1e5.
-      iterations: of L-BFGS, at most.
-      most: training examples used, at most.
+      iterations: most iterations of L-BFGS.
+      most: training examples used at the most.
     """
 
     penalty: float = 1e3
@@ -24,7 +24,7 @@ class LinearPixels:
     def score(
         self, train: tuple[np.ndarray, np.ndarray], held_out: tuple[np.ndarray, np.ndarray]
     ) -> float:
-        """Top-1 on held-out images.
+        """Fits the regression and returns its top-1 on held-out images, 0..1.
 
         Args:
           train, held_out: uint8 images (n, h, w, c) and labels (n,).

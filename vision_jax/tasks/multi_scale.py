@@ -1,4 +1,4 @@
-"""How a segmenter is tested on whole images: several scales, mirrored, or window by window."""
+"""Testing a segmenter on whole images: at several scales, mirrored, or window by window."""
 
 import dataclasses
 from collections.abc import Callable
@@ -8,16 +8,19 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
+from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.ops.resize import resize_content
 from vision_jax.ops.windows import over_windows
 from vision_jax.structs import Batch
 
+Images = Float[Array, "b h w c"]
+Network = Callable[[Float[Array, "b s t c"]], Float[Array, "b s t k"]]
 _LEAST = 1e-30  # probabilities below it are as good as 0, and have a logarithm
 
 
 @dataclasses.dataclass(frozen=True)
 class MultiScale:
-    """Averages class probabilities; `Segmentation(test=MultiScale(...))` predicts with them.
+    """An average of class probabilities, with which `Segmentation(test=MultiScale(...))` predicts.
 
     With `original` the labels are those of the original image (`data.OriginalLabels`), whatever the
     size of the network's input: the probabilities of the image's pixels are brought there before
@@ -47,67 +50,70 @@ class MultiScale:
         if min(self.window, self.stride) < 0 or self.stride > self.window:
             raise UserError(f"stride={self.stride} does not fit window={self.window}")
 
-    def __call__(
-        self,
-        logits: Callable[[Float[Array, "b s t c"]], Float[Array, "b s t k"]],
-        image: Float[Array, "b h w c"],
-        batch: Batch,
-    ) -> Float[Array, "b ho wo k"]:
-        """Logarithms of mean probabilities.
+    def __call__(self, logits: Network, images: Images, batch: Batch) -> Float[Array, "b ho wo k"]:
+        """Computes the logarithms of mean probabilities.
 
         Args:
           logits: the network, on images of any size.
-          image: what it sees of the batch.
+          images: what it sees of the batch.
           batch: says where the images lie in it.
 
         Returns:
-          Of the input's size; with `original` of the labels', where the batch has labels.
+          Maps of the input's size; with `original` of the labels', where the batch has labels.
         """
-        content, wanted, size = _places(batch, self.original)
+        content, label_content, label_size = _places(batch, self.original)
 
         def probabilities(x: Array) -> Array:
-            found = logits(x)
-            return jax.nn.softmax(found.astype(jnp.promote_types(found.dtype, jnp.float32)))
+            return jax.nn.softmax(at_least_float32(logits(x)))
 
-        total = 0.0
-        for scale in self.scales:
-            total += self._at_scale(probabilities, image, scale, content, size, wanted)
+        def at_scale(scale: float) -> Array:
+            """Returns the probabilities of one scale at the labels' size."""
+            scaled_images, scaled = images, content
+            if scale != 1:
+                height, width = (max(1, round(side * scale)) for side in images.shape[1:3])
+                most = jnp.asarray([[height, width]], content.dtype)
+                scaled = jnp.clip(jnp.round(content * scale), 1, most)
+                scaled_images = resize_content(images, content, (height, width), scaled)
+            shares = self._windows(probabilities, scaled_images)
+            if self.flip:
+                mirrored = self._windows(probabilities, scaled_images[:, :, ::-1])[:, :, ::-1]
+                shares = (shares + mirrored) / 2
+            dtype = shares.dtype
+            return resize_content(
+                shares, scaled.astype(dtype), label_size, label_content.astype(dtype)
+            )
+
+        total = sum(at_scale(scale) for scale in self.scales)
         return jnp.log(jnp.maximum(total / len(self.scales), _LEAST))
 
-    def _at_scale(self, probabilities, image, scale, content, size, wanted):
-        """Probabilities of one scale at the labels' size."""
-        if scale != 1:
-            sides = tuple(max(1, round(side * scale)) for side in image.shape[1:3])
-            scaled = jnp.clip(jnp.round(content * scale), 1, jnp.asarray([sides], content.dtype))
-            image, content = resize_content(image, content, sides, scaled), scaled
-        found = self._windows(probabilities, image)
-        if self.flip:
-            found = (found + self._windows(probabilities, image[:, :, ::-1])[:, :, ::-1]) / 2
-        return resize_content(found, content.astype(found.dtype), size, wanted.astype(found.dtype))
-
-    def _windows(self, probabilities, image):
+    def _windows(self, probabilities, images):
+        """Returns the probabilities of whole images, seen at once or window by window."""
         if not self.window:
-            return probabilities(image)
-        height, width = image.shape[1:3]
-        room = [(0, max(0, self.window - side)) for side in (height, width)]
-        image = jnp.pad(image, ((0, 0), *room, (0, 0)))
+            return probabilities(images)
+        height, width = images.shape[1:3]
+        fill = [(0, max(0, self.window - side)) for side in (height, width)]
+        images = jnp.pad(images, ((0, 0), *fill, (0, 0)))
         stride = self.stride or max(1, 2 * self.window // 3)
-        found = over_windows(probabilities, image, (self.window, self.window), (stride, stride))
-        return found[:, :height, :width]
+        size = (self.window, self.window)
+        return over_windows(probabilities, images, size, (stride, stride))[:, :height, :width]
 
 
 def _places(
     batch: Batch, original: bool
 ) -> tuple[Float[Array, "b 2"], Float[Array, "b 2"], tuple[int, int]]:
-    """Height and width of the images in the network's input, and among the labels; and those of
-    the labels' array."""
-    rows, *sides = batch.image.shape[:3]
-    whole = jnp.broadcast_to(jnp.asarray([sides], jnp.float32), (rows, 2))
-    content = whole
+    """Finds where images lie, each at the top left of its row.
+
+    Returns:
+      Height and width of the images in the network's input, and among the labels; and those of the
+      labels' array.
+    """
+    rows, height, width = batch.pixels.shape[:3]
+    input_size = jnp.broadcast_to(jnp.asarray([[height, width]], jnp.float32), (rows, 2))
+    content = input_size
     if batch.size is not None and batch.scale is not None:
         # Rows that only fill the batch have no size; so they take a pixel.
-        content = jnp.clip(jnp.round(batch.size * batch.scale), 1, whole)
+        content = jnp.clip(jnp.round(batch.size * batch.scale), 1, input_size)
     labels = batch.targets.segmentation
     if not original or labels is None or batch.size is None:
-        return content, content, tuple(sides)
+        return content, content, (height, width)
     return content, jnp.maximum(batch.size, 1), labels.shape[1:]

@@ -5,12 +5,12 @@ The loop itself is `vision_jax.run`.
 
 from vision_jax.training.checkpoint import Checkpoints, Restored, restore_params
 from vision_jax.training.device_cache import DeviceCache
-from vision_jax.training.evaluate import Evaluator
-from vision_jax.training.experiment import Expect, Experiment, Init
+from vision_jax.training.evaluate import Evaluator, scalars
+from vision_jax.training.experiment import Expect, Experiment, Init, make_experiment, spread
 from vision_jax.training.multiprocess import Interrupt
 from vision_jax.training.optimizer import AdamW, Ema, Optimizer, RmsProp, Sgd, Update
 from vision_jax.training.parallel import Parallel
-from vision_jax.training.parts import make_parts
+from vision_jax.training.parts import make_parts, metrics_at
 from vision_jax.training.schedule import (
     Constant,
     Cosine,
@@ -53,7 +53,11 @@ __all__ = [
     "WarmUp",
     "create",
     "make_eval_step",
+    "make_experiment",
     "make_parts",
     "make_train_step",
+    "metrics_at",
     "restore_params",
+    "scalars",
+    "spread",
 ]

@@ -6,7 +6,7 @@ from vision_jax.training.experiment import Experiment
 
 
 def scores(experiment: Experiment) -> dict[str, float]:
-    """`baseline/<name>` for each of the experiment's baselines, and `baseline/chance`.
+    """Scores each of the experiment's baselines, `baseline/<name>`, and chance, `baseline/chance`.
 
     Chance is the share of the most frequent class in the evaluation set. Baselines read whole data
     sets at once: those that do not fit in memory are left out.
@@ -18,8 +18,8 @@ def scores(experiment: Experiment) -> dict[str, float]:
     if train is None or held_out is None:
         return {}
     labels = held_out["label"]
-    found = {"baseline/chance": float(np.bincount(labels).max() / len(labels))}
-    for name, part in experiment.baselines.items():
-        score = part.score((train["image"], train["label"]), (held_out["image"], labels))
-        found[f"baseline/{name}"] = score
-    return found
+    measured = {"baseline/chance": float(np.bincount(labels).max() / len(labels))}
+    for name, baseline in experiment.baselines.items():
+        score = baseline.score((train["image"], train["label"]), (held_out["image"], labels))
+        measured[f"baseline/{name}"] = score
+    return measured

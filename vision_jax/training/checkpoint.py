@@ -1,9 +1,9 @@
-"""Checkpoints: what is saved, when it may be trusted, and what of it another run can use.
+"""Checkpoints: saved states, when they may be trusted, and what of them another run can use.
 
-A checkpoint holds logical host arrays by path ('params/backbone/conv1/kernel'), so it knows nothing of
-devices: `Parallel.get_state` gives them, `Parallel.put_state` takes them, whatever the mapping and
-the number of devices and processes. Beside them lies JSON: the caller's `meta`, and each array's
-type and CRC-32, without which a flipped byte would be read as a wrong number.
+A checkpoint holds logical host arrays by path ('params/backbone/conv1/kernel'), so it knows nothing
+of devices: `Parallel.get_state` gives them, `Parallel.put_state` takes them, whatever the mapping
+and the number of devices and processes. Beside them lies JSON: the caller's `meta`, and each
+array's type and CRC-32, without which a flipped byte would be read as a wrong number.
 
 A save is a folder that gets its name when it is complete, so a kill at any moment leaves the
 checkpoints before it untouched. Saves run in the background; what was saved less than about a
@@ -55,15 +55,15 @@ class Checkpoints:
         self._storage = Storage(self._folder, keep, best_metric, best_mode, read_only)
 
     def steps(self) -> list[int]:
-        """Steps with a finished checkpoint, ascending."""
+        """Lists the steps with a finished checkpoint, ascending."""
         return self._storage.steps()
 
     def latest_step(self) -> int | None:
-        """The newest step, or None."""
+        """Returns the newest step, or None."""
         return max(self.steps(), default=None)
 
     def best_step(self) -> int | None:
-        """The step that is best by the metric; None if none was saved with it."""
+        """Returns the step that is best by the metric; None if none was saved with it."""
         return self._storage.best_step()
 
     def save(
@@ -79,29 +79,26 @@ class Checkpoints:
           metrics: the evaluation of this very state, if there was one.
         """
         flat = {path: np.asarray(leaf) for path, leaf in paths.flatten(state).items()}
-        value = (metrics or {}).get(self._best[0], math.nan)
+        metric, _ = self._best
+        value = math.nan if metric is None else (metrics or {}).get(metric, math.nan)
         self._storage.write(step, flat, meta, float(value) if math.isfinite(value) else None)
 
     def wait(self) -> None:
-        """Returns when what was saved is on disk; raises what went wrong with it."""
+        """Waits until all saves are on disk; raises what went wrong with them."""
         self._storage.wait()
 
     def close(self) -> None:
         """Waits, then ends background threads."""
         self._storage.close()
 
-    def restore(
-        self,
-        like: Tree,
-        step: int | None = None,
-    ) -> tuple[Tree, Meta] | None:
-        """The newest readable checkpoint as (state, meta); None if there is no checkpoint.
+    def restore(self, like: Tree, step: int | None = None) -> tuple[Tree, Meta] | None:
+        """Reads the newest readable checkpoint as (state, meta); None if there is no checkpoint.
 
         One that is damaged is reported in one line, put aside as 'damaged-<step>', and the next
         older one is tried. (So training can save the same step again.)
 
         Args:
-          like: a state with the structure and shapes wanted, of arrays or ShapeDtypeStructs.
+          like: a state with the structure and shapes to restore, of arrays or ShapeDtypeStructs.
           step: this one and no other.
 
         Raises:
@@ -109,15 +106,15 @@ class Checkpoints:
         """
         steps = self.steps()[::-1] if step is None else [step]
         for candidate in steps:
+            restored, reason = None, "another process cannot read it"
             try:
-                found = self._read(candidate, like)
+                restored = self._read(candidate, like)
             except UserError:
                 raise
             except Exception as error:  # Orbax and tensorstore raise all kinds on bad files
-                found, reason = None, _one_line(error)
-            if _all_processes(found is not None):
-                return found
-            reason = reason if found is None else "another process cannot read it"
+                reason = _one_line(error)
+            if _all_processes(restored is not None):
+                return restored
             _LOG.warning("checkpoint %s of %s is damaged: %s", candidate, self._folder, reason)
             self._put_aside(candidate)
         if steps:
@@ -129,19 +126,20 @@ class Checkpoints:
 
     def _read(self, step: int, like: Tree) -> tuple[Tree, Meta]:
         record = self._storage.read_record(step)
-        wanted, stored = paths.flatten(like), record["arrays"]
-        for path in [*wanted, *stored]:
-            have = stored[path]["shape"] if path in stored else None
-            want = list(np.shape(wanted[path])) if path in wanted else None
-            if have != want:
+        ours, stored = paths.flatten(like), record["arrays"]
+        for path in [*ours, *stored]:
+            shape_there = stored[path]["shape"] if path in stored else None
+            shape_here = list(np.shape(ours[path])) if path in ours else None
+            if shape_there != shape_here:
                 raise UserError(
                     f"checkpoint {step} in {str(self._folder)!r} does not fit: {path} is "
-                    f"{_shape(have)} there, but {_shape(want)} in this run"
+                    f"{_shape(shape_there)} there, but {_shape(shape_here)} in this run"
                 )
         flat = self._storage.read_arrays(step, stored)
         return paths.like(like, flat), record["meta"]
 
     def _put_aside(self, step: int) -> None:
+        """Renames a damaged checkpoint's folder, so that the step can be saved again."""
         if self._read_only:
             return
         if jax.process_index() == 0:
@@ -155,30 +153,30 @@ class Checkpoints:
 
 
 class Restored(NamedTuple):
-    """What a network took from another run's checkpoint, by path."""
+    """The variables that a network took from another run's checkpoint; all paths are flat."""
 
-    variables: dict[str, Tree]  # the wanted ones, with what was restored in their place
+    variables: dict[str, Tree]  # the network's, with what was restored in their place
     step: int
     restored: tuple[str, ...]
-    missing: tuple[str, ...]  # wanted, not stored
-    mismatched: dict[str, tuple[tuple, tuple]]  # {path: (stored shape, wanted shape)}
-    unused: tuple[str, ...]  # stored, not wanted
+    missing: tuple[str, ...]  # the network's, not stored
+    mismatched: dict[str, tuple[tuple, tuple]]  # {path: (stored shape, the network's shape)}
+    unused: tuple[str, ...]  # stored, not the network's
 
 
 def restore_params(
     folder: pathlib.Path | str,
-    wanted: dict[str, Tree],
+    variables: dict[str, Tree],
     step: int | None = None,
     averaged: bool = True,
 ) -> Restored:
-    """Parameters and collections out of another run, as far as they fit.
+    """Reads parameters and collections out of another run, as far as they fit.
 
     Optimizer state is not read. What is missing or has another shape (a changed head) stays as in
-    `wanted` and is listed.
+    `variables` and is listed.
 
     Args:
       folder: a folder of checkpoints.
-      wanted: host variables: {'params': ..., 'batch_stats': ...}.
+      variables: the network's, on the host: {'params': ..., 'batch_stats': ...}.
       step: which checkpoint; None is the best by its run's metric, or the newest without one.
       averaged: take the averaged variables where the run kept them.
 
@@ -186,16 +184,10 @@ def restore_params(
       UserError: no checkpoint, or a damaged one.
     """
     storage = Storage(_existing(folder), 1, None, "max", read_only=True)
+    ours = paths.flatten(variables)
     try:
         step = _best_of_its_run(storage, folder) if step is None else step
-        stored = storage.read_record(step)["arrays"]
-        averaged = averaged and any(path.startswith("ema/") for path in stored)
-        stored = {_as_variable(path, averaged): (path, d) for path, d in stored.items()}
-        stored.pop(None, None)
-        want = paths.flatten(wanted)
-        have = {path: tuple(d["shape"]) for path, (_, d) in stored.items()}
-        fitting = [path for path in want if have.get(path) == np.shape(want[path])]
-        read = storage.read_arrays(step, dict(stored[path] for path in fitting))
+        stored, arrays = _read_fitting(storage, step, ours, averaged)
     except UserError:
         raise
     except Exception as error:
@@ -204,23 +196,42 @@ def restore_params(
         ) from error
     finally:
         storage.close()
-    new = {path: read[stored[path][0]].astype(want[path].dtype) for path in fitting}
     return Restored(
-        variables=paths.like(wanted, want | new),
+        variables=paths.like(variables, ours | arrays),
         step=step,
-        restored=tuple(fitting),
-        missing=tuple(path for path in want if path not in have),
+        restored=tuple(arrays),
+        missing=tuple(path for path in ours if path not in stored),
         mismatched={
-            path: (have[path], np.shape(x))
-            for path, x in want.items()
-            if path in have and path not in new
+            path: (stored[path], np.shape(x))
+            for path, x in ours.items()
+            if path in stored and path not in arrays
         },
-        unused=tuple(path for path in have if path not in want),
+        unused=tuple(path for path in stored if path not in ours),
     )
 
 
+def _read_fitting(
+    storage: Storage, step: int, ours: dict[str, Any], averaged: bool
+) -> tuple[dict[str, tuple], dict[str, np.ndarray]]:
+    """Reads the stored variables that have the shapes of ours.
+
+    Returns:
+      The shapes of all stored variables, and the arrays that fit, in our dtypes; both by path.
+    """
+    records = storage.read_record(step)["arrays"]
+    averaged = averaged and any(path.startswith("ema/") for path in records)
+    places = {_as_variable(path, averaged): path for path in records}
+    stored = {
+        path: tuple(records[place]["shape"]) for path, place in places.items() if path is not None
+    }
+    fitting = {path: places[path] for path in ours if stored.get(path) == np.shape(ours[path])}
+    read = storage.read_arrays(step, {place: records[place] for place in fitting.values()})
+    arrays = {path: read[place].astype(ours[path].dtype) for path, place in fitting.items()}
+    return stored, arrays
+
+
 def _best_of_its_run(storage: Storage, folder: pathlib.Path | str) -> int:
-    """The best step by the metric that the run itself kept the best of, or else the newest."""
+    """Returns the best step by the metric that the run itself went by, or else the newest."""
     newest = max(storage.steps(), default=None)
     if newest is None:
         raise UserError(f"no checkpoints in {str(folder)!r}")
@@ -234,6 +245,7 @@ def _best_of_its_run(storage: Storage, folder: pathlib.Path | str) -> int:
 
 
 def _existing(folder: pathlib.Path | str) -> pathlib.Path:
+    """Returns the folder's whole path; refuses one that is not there."""
     path = pathlib.Path(folder).resolve()
     if not path.is_dir():
         raise UserError(f"no checkpoints in {str(folder)!r}: there is no such folder")
@@ -241,7 +253,7 @@ def _existing(folder: pathlib.Path | str) -> pathlib.Path:
 
 
 def _as_variable(path: str, averaged: bool) -> str | None:
-    """A saved state's path as that of a variable; None for what is none."""
+    """Turns a saved state's path into that of a variable; None for what is none."""
     kind, _, rest = path.partition("/")
     if averaged:
         return rest if kind == "ema" else None
@@ -249,13 +261,14 @@ def _as_variable(path: str, averaged: bool) -> str | None:
 
 
 def _all_processes(fine: bool) -> bool:
-    """Whether it holds in every process."""
+    """Returns whether it holds in every process."""
     if jax.process_count() == 1:
         return fine
     return bool(np.all(multihost_utils.process_allgather(np.array(fine))))
 
 
 def _one_line(error: Exception, length: int = 160) -> str:
+    """Returns an error's kind and text in one line, cut where it is long."""
     text = " ".join(f"{type(error).__name__}: {error}".split())
     return text if len(text) <= length else text[: length - 1] + "…"
 

@@ -1,4 +1,4 @@
-"""The training set on the devices: batches arrive as record numbers and are filled in there."""
+"""A training set on the devices: batches arrive as record numbers and are filled in there."""
 
 import jax
 import jax.numpy as jnp
@@ -9,7 +9,7 @@ from vision_jax.training.parallel import Parallel
 
 
 class DeviceCache:
-    """All training images and labels, once on every device.
+    """A copy of all training images and labels on every device.
 
     Attributes:
       line: what to tell about the memory that it takes.
@@ -18,11 +18,11 @@ class DeviceCache:
     def __init__(self, train: Train, parallel: Parallel):
         """
         Args:
-          train: whose source is held in memory.
-          parallel: whose devices get a copy, each process's from its own source.
+          train: its source is held in memory.
+          parallel: its devices get a copy, each process's from its own source.
 
         Raises:
-          UserError: the source is not, or there are host transforms.
+          UserError: the source cannot be held, or there are host transforms.
         """
         tables = train.in_memory()
         size = sum(table.nbytes for table in tables.values()) / 1e6
@@ -31,11 +31,11 @@ class DeviceCache:
         self._one, self._several = (parallel.compile_rows(_rows, s) for s in (False, True))
 
     def fill(self, batch: Batch, several: bool = False) -> Batch:
-        """The batch with its images and labels, bit for bit those that the host would have sent.
+        """Fills in a batch's images and labels, bit for bit those that the host would have sent.
 
         Args:
-          batch: of `train.batches(…, pixels=False)`, as `put_batch` or `put_batches` put it.
-          several: whether it was `put_batches`.
+          batch: from `train.batches(…, pixels=False)`, as `put_batch` or `put_batches` put it.
+          several: True for a batch that `put_batches` put.
         """
         rows = (self._several if several else self._one)(self._tables, batch.id)
         targets = batch.targets.replace(label=rows["label"])

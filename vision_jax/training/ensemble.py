@@ -1,4 +1,4 @@
-"""Evaluation of several run folders as one ensemble.
+"""Evaluates several run folders as one ensemble.
 
 python -m vision_jax.training.ensemble runs/a runs/b runs/c
 """
@@ -11,25 +11,27 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, build
+from vision_jax.config import UserError
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.training import vmapped
-from vision_jax.training.evaluate import Evaluator
-from vision_jax.training.experiment import Experiment
+from vision_jax.training.evaluate import Evaluator, scalars
+from vision_jax.training.experiment import Experiment, make_experiment
 from vision_jax.training.parallel import Parallel
 
 
 def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
-    """All metrics of the first run, of the mean probability of all runs' best checkpoints.
+    """Measures the mean probability of all runs' best checkpoints by the first run's metrics.
 
     The networks may differ; the data is the first run's evaluation set, prepared as it is there.
 
     Args:
-      folders: of finished or unfinished runs, at least one; a folder of several runs side by side
+      folders: finished or unfinished runs, at least one; a folder of several runs side by side
         (`vmapped`) gives all of them.
+
+    Returns:
+      Results by name, as an `Evaluate` returns them.
 
     Raises:
       UserError: a folder without a run, or runs that are evaluated on other data or classes.
@@ -52,11 +54,11 @@ def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
     ensemble = Ensemble(tuple(experiment.task for experiment, _ in members))
     variables = tuple(variables for _, variables in members)
     evaluator = Evaluator(ensemble, first.eval, first.metrics, parallel)
-    return evaluator(parallel.put_state(variables))
+    return evaluator(parallel.put_state(variables)) or {}
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints the numbers; returns the exit code."""
+    """Evaluates the folders of a command line and prints the numbers; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m vision_jax.training.ensemble")
     parser.add_argument("folders", nargs="+", help="run folders")
     try:
@@ -65,22 +67,21 @@ def main(argv: Sequence[str]) -> int:
         print(f"ensemble: {error}", file=sys.stderr)
         return error.code
     if jax.process_index() == 0:
-        for name, value in sorted(results.items()):
-            if np.ndim(value) == 0:
-                print(f"eval/{name} {float(value):.6g}")
+        for name, value in sorted(scalars(results).items()):
+            print(f"{name} {value:.6g}")
     return 0
 
 
 def _experiment(folder: pathlib.Path) -> Experiment:
-    """The experiment whose config lies in a run folder."""
+    """Builds the experiment whose config lies in a run folder."""
     file = folder / "config.json"
     if not file.is_file():
         raise UserError(f"{str(folder)!r} is no run folder: it has no config.json")
-    return build(_tree(json.loads(file.read_text())))
+    return make_experiment(_tree(json.loads(file.read_text())))
 
 
 def _tree(value: Any) -> Any:
-    """JSON as the config tree that it was."""
+    """Turns JSON into the config tree that it was."""
     if isinstance(value, dict):
         return ConfigDict({key: _tree(item) for key, item in value.items()})
     if isinstance(value, list):

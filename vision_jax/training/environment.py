@@ -1,4 +1,4 @@
-"""What must be set before JAX starts its devices: the compilation cache, repeatable kernels."""
+"""Settings that JAX reads before it starts its devices: compilation cache, repeatable kernels."""
 
 import os
 import pathlib
@@ -13,13 +13,11 @@ def enable_cache() -> pathlib.Path | None:
     there is executed, so the default one is the user's alone (mode 700). Where no such folder can
     be made, there is no cache and None is returned.
     """
-    given = os.environ.get("JAX_COMPILATION_CACHE_DIR")
-    folder = (
-        pathlib.Path(given).expanduser() if given else pathlib.Path.home() / ".cache/vision_jax"
-    )
+    chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
+    folder = pathlib.Path(chosen or "~/.cache/vision_jax").expanduser()
     try:
         folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        if not given:
+        if not chosen:
             folder.chmod(0o700)
     except OSError:
         return None
@@ -34,6 +32,6 @@ def require_determinism() -> None:
     The CPU and TPU are repeatable by themselves. Has no effect once JAX has started its devices.
     """
     flag = "--xla_gpu_deterministic_ops=true"
-    given = os.environ.get("XLA_FLAGS", "")
-    if flag not in given:
-        os.environ["XLA_FLAGS"] = f"{given} {flag}".strip()
+    flags = os.environ.get("XLA_FLAGS", "")
+    if flag not in flags:
+        os.environ["XLA_FLAGS"] = f"{flags} {flag}".strip()

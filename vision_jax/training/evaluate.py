@@ -1,25 +1,50 @@
 """Evaluation of one set of variables over the whole evaluation set, on all devices."""
 
 import contextlib
-from collections.abc import Callable
-from typing import Any, ClassVar
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol
 
 import jax
 import numpy as np
 
 from vision_jax.structs import Batch
+from vision_jax.tasks import Predictor
 from vision_jax.training import multiprocess
 from vision_jax.training.parallel import Parallel
-from vision_jax.training.step import make_eval_step
+from vision_jax.training.step import Evaluated, make_eval_step
 
 Tree = Any
 Watcher = Callable[[dict[str, np.ndarray], Batch], None]
 
 
-class Evaluator:
-    """Compiled once per run; call it with variables that lie on the devices."""
+def never() -> bool:
+    """Answers that an evaluation need not stop."""
+    return False
 
-    def __init__(self, task: Any, pipeline: Any, metrics: dict[str, Any], parallel: Parallel):
+
+class Evaluate(Protocol):
+    """An evaluation of variables that lie on the devices; `Evaluator` is one."""
+
+    def __call__(
+        self, variables: Tree, stop: Callable[[], bool] = never, watch: Watcher | None = None
+    ) -> dict[str, Any] | None:
+        """Returns all metrics' results by name (floats and arrays); None if `stop()` became true.
+
+        Args:
+          variables: as `Parallel.put_state` lays them out.
+          stop: asked before each batch.
+          watch: gets this process's share of the shown outputs, and its batch, in order.
+        """
+
+
+class Evaluator:
+    """An evaluation over a whole set, compiled once; call it as an `Evaluate`.
+
+    `skipped` in its results counts records that could not be read and so are in no metric; it is
+    absent if there are none.
+    """
+
+    def __init__(self, task: Predictor, pipeline: Any, metrics: dict[str, Any], parallel: Parallel):
         """
         Args:
           task: its `predict` is measured; the outputs named in its `shown` reach the watcher.
@@ -30,56 +55,40 @@ class Evaluator:
         parallel.check(pipeline.batch_size)
         self._pipeline, self._parallel = pipeline, parallel
         self._metrics = tuple(metrics.values())
-        step = make_eval_step(task, (*self._metrics, _Shown(task.shown)), parallel.axis)
+        step = make_eval_step(task, self._metrics, parallel.axis, task.shown)
         self._step = parallel.compile_eval(step)
 
     def __call__(
-        self,
-        variables: Tree,
-        stop: Callable[[], bool] = lambda: False,
-        watch: Watcher | None = None,
+        self, variables: Tree, stop: Callable[[], bool] = never, watch: Watcher | None = None
     ) -> dict[str, Any] | None:
-        """All metrics' results by name (floats and arrays); None if `stop()` became true.
-
-        `skipped` counts records that could not be read and so are in no metric; absent if none.
-
-        Args:
-          variables: as `Parallel.put_state` lays them out.
-          stop: asked before each batch.
-          watch: gets this process's share of the shown outputs, and its batch, in order.
-        """
+        """Measures variables; see `Evaluate`."""
         states = [metric.empty() for metric in self._metrics]
         first, count = jax.process_index(), jax.process_count()
         with contextlib.closing(self._pipeline.batches(first, count)) as batches:
             for batch in batches:
                 if stop():
                     return None
-                found = self._step(variables, self._parallel.put_batch(batch))
-                found = jax.device_get(found)
-                for number, metric in enumerate(self._metrics):
+                evaluated = self._step(variables, self._parallel.put_batch(batch))
+                step: Evaluated = jax.device_get(evaluated)
+                for i, metric in enumerate(self._metrics):
                     if metric.gathers:
-                        states[number] = metric.collect(states[number], found.outputs, found.batch)
+                        states[i] = metric.collect(states[i], step.outputs, step.batch)
                     else:
-                        states[number] = jax.tree.map(
-                            _add, states[number], found.increments[number]
-                        )
+                        states[i] = jax.tree.map(_add, states[i], step.increments[i])
                 if watch is not None:
-                    mine = slice(first * batch.count, (first + 1) * batch.count)
-                    watch(jax.tree.map(lambda x, mine=mine: x[mine], found.outputs), batch)
-            skipped = multiprocess.total(batches.skipped)
-        results: dict[str, Any] = {"skipped": float(skipped)} if skipped else {}
+                    rows = slice(first * batch.count, (first + 1) * batch.count)
+                    watch(jax.tree.map(lambda x, rows=rows: x[rows], step.outputs), batch)
+            left_out = {"skipped": batches.skipped, "cut": batches.cut}
+            totals = {name: multiprocess.total(count) for name, count in left_out.items()}
+        results: dict[str, Any] = {name: float(count) for name, count in totals.items() if count}
         for metric, state in zip(self._metrics, states, strict=True):
             results |= metric.result(state)
         return results
 
 
-class _Shown:
-    """Not a metric: asks the step to hand over the outputs that pictures are made from."""
-
-    gathers: ClassVar[bool] = True
-
-    def __init__(self, outputs: tuple[str, ...]):
-        self.outputs = outputs
+def scalars(results: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the results that are numbers, under the names that rows give them: `eval/top1`."""
+    return {f"eval/{name}": float(v) for name, v in results.items() if np.ndim(v) == 0}
 
 
 def _add(total: np.ndarray, increment: np.ndarray) -> np.ndarray:

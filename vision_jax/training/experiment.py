@@ -1,32 +1,41 @@
 """One experiment: everything that a run depends on, and nothing else."""
 
+import copy
 import dataclasses
 import math
 from typing import Any
 
-from vision_jax.config import UserError, suggest
+from ml_collections import ConfigDict
+
+from vision_jax.config import UserError, build, override_everywhere, suggest
+from vision_jax.models.layers import norms
+from vision_jax.tasks import Solver, Task
 from vision_jax.training.optimizer import Ema, Optimizer
 from vision_jax.training.schedule import ReduceOnPlateau
 
 
 @dataclasses.dataclass(frozen=True)
 class Init:
-    """Where the first variables come from.
+    """The source of the first variables.
 
     Attributes:
       weights: None for a fresh initialisation; a foreign file (`.safetensors`, ...) in a
         reference's names; a run folder, whose best checkpoint is taken; or `stage:NAME`.
-      skip: pattern of whole paths, such as 'head/.*', of what stays freshly initialised. A head of
-        another size does so by itself; anything else that does not fit must be named here.
+      reinitialize: pattern of whole paths, such as 'pyramid/.*', of what stays freshly initialised.
+        Heads for another number of classes do so by themselves, and what a file of a backbone
+        cannot have; anything else that does not fit must be named here.
+      adapt_input: adapt the first convolution to images of another number of channels: summed for
+        one, else repeated and scaled (timm's `adapt_input_conv`).
     """
 
     weights: str | None = None
-    skip: str | None = None
+    reinitialize: str | None = None
+    adapt_input: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
 class Expect:
-    """The number that an experiment should reach, and where it is published."""
+    """The number that an experiment should reach, and its published source."""
 
     metric: str = ""
     value: float = 0.0
@@ -35,13 +44,13 @@ class Expect:
 
 @dataclasses.dataclass(frozen=True)
 class Experiment:
-    """A run: the parts and how long they work together.
+    """A run: its parts, and how long they work together.
 
     Attributes:
       task: what is trained (`tasks`), with its model.
       train, eval: the input pipelines (`data`); `eval` None trains without evaluation.
       metrics: what is measured on `eval`, by name (`evaluation`).
-      optimizer: update rule and schedule; None only with `fit`.
+      optimizer: update rule and schedule; None only with a `solver`.
       steps, epochs: length; exactly one is set. An epoch is the training set once.
       seed: initialisation, dropout, device augmentation.
       data_seed: order and host augmentation.
@@ -55,7 +64,7 @@ class Experiment:
         would wait for the host between them (a CPU is seldom faster, and can be slower); 1 is off.
         Checkpoints and signals wait until it ends. What does not fill a program before an
         evaluation or the last step is done step by step, so a divisor of `eval_every` is best. A
-        `fit`, which makes no updates, ignores it.
+        `solver`, which makes no updates, ignores it.
       log_every: steps between rows of metrics.jsonl.
       eval_every: steps between evaluations; 0 means once per epoch. The last step is evaluated.
       checkpoint_every: steps between checkpoints; 0 means at every evaluation.
@@ -63,18 +72,20 @@ class Experiment:
       best, best_mode: the metric that decides which is best, 'max' or 'min'; '' for none.
       init: where the first variables come from.
       stages: runs in sequence instead of one (`Stage`).
-      fit: instead of gradient steps, a part with `fit(task, variables, batches, steps) →
-        variables`, such as `tasks.RidgeHead`; it passes over the training set once, which counts
-        as one step, and needs no optimizer, `steps` or `epochs`.
+      solver: a `tasks.Solver` in place of gradient steps, such as `tasks.RidgeHead`; it passes over
+        the training set once, which counts as one step, and needs no optimizer, `steps` or
+        `epochs`.
       baselines: cheap peers measured on the same data, by name, e.g. a linear model on pixels.
+      dtype: in which all layers of the network compute, such as 'bfloat16', whatever their own
+        `layers.dtype`; parameters stay float32. None leaves each part its own.
       deterministic: for GPUs, whose sums otherwise run in any order (the CPU and TPU repeat
-        themselves): `launch.py` has XLA choose repeatable kernels, and switches every part that has
-        a scatter-free form of its own to that (`deterministic` of `RegionPool`).
+        themselves): every part that has a scatter-free form of its own takes that (`deterministic`
+        of `RegionPool`), and `launch.py` has XLA choose repeatable kernels.
       debug_nans: stop at the operation that makes the first NaN; slow.
       expect: the published number, or None for a demo.
     """
 
-    task: Any
+    task: Task
     train: Any
     eval: Any = None
     metrics: dict = dataclasses.field(default_factory=dict)
@@ -98,32 +109,33 @@ class Experiment:
     best_mode: str = "max"
     init: Init = dataclasses.field(default_factory=Init)
     stages: tuple = ()
-    fit: Any = None
+    solver: Solver | None = None
     baselines: dict = dataclasses.field(default_factory=dict)
+    dtype: str | None = None
     deterministic: bool = False
     debug_nans: bool = False
     expect: Expect | None = None
 
     def __post_init__(self):
-        if bool(self.steps) == bool(self.epochs) and self.fit is None:
+        if bool(self.steps) == bool(self.epochs) and self.solver is None:
             raise UserError(
                 f"steps={self.steps} and epochs={self.epochs}: set exactly one of them above 0"
             )
-        if self.optimizer is None and self.fit is None:
-            raise UserError("optimizer is None: only an experiment with a `fit` needs none")
+        if self.optimizer is None and self.solver is None:
+            raise UserError("optimizer is None: only an experiment with a `solver` needs none")
         if self.steps_per_dispatch < 1:
             raise UserError(
                 f"steps_per_dispatch={self.steps_per_dispatch} must be at least 1, which is off"
             )
 
     @property
-    def norm(self) -> str:
-        """How the model's backbone normalises; 'none' for a model without the setting."""
-        return getattr(getattr(self.task.model, "backbone", None), "norm", "none")
+    def norms(self) -> set[str]:
+        """The kinds of normalisation in the network; see `Layers`."""
+        return norms(self.task.model)
 
     @property
     def plateau(self) -> ReduceOnPlateau | None:
-        """The rule that lowers the learning rate by a metric, if there is one."""
+        """The rule that lowers the learning rate by a metric; None if there is none."""
         return self.optimizer.plateau if self.optimizer is not None else None
 
     def check_measured(self, metrics: dict[str, float]) -> None:
@@ -141,13 +153,13 @@ class Experiment:
 
     @property
     def steps_per_epoch(self) -> int:
-        """Steps that see about the whole training set once (at least 1)."""
+        """The number of steps that see about the whole training set once, at least 1."""
         return max(1, round(self.train.num_examples / self.train.batch_size))
 
     @property
     def total_steps(self) -> int:
-        """Updates from beginning to end; a `fit` is one."""
-        if self.fit is not None:
+        """The number of updates from beginning to end; a `solver` makes one."""
+        if self.solver is not None:
             return 1
         return self.steps or math.ceil(
             self.epochs * self.train.num_examples / self.train.batch_size
@@ -155,27 +167,30 @@ class Experiment:
 
     @property
     def eval_interval(self) -> int:
-        """Steps between evaluations, or where there would be some."""
+        """The number of steps between evaluations, or from one to the next if there were some."""
         return self.eval_every or self.steps_per_epoch
 
     def dispatched(self, step: int) -> int:
-        """Updates that the program makes which begins at a step: `steps_per_dispatch`, or 1.
+        """Counts the updates of the program that begins at a step: `steps_per_dispatch`, or 1.
 
-        It depends on nothing that may change on resume, so a continued run makes the same programs.
+        They depend on nothing that may change on resume, so a continued run makes the same
+        programs.
         """
         count, done = self.steps_per_dispatch, step % self.eval_interval
         left = min(self.eval_interval - done, self.total_steps - step)
         return count if done % count == 0 and count <= left else 1
 
     def is_eval_step(self, step: int) -> bool:
-        """Whether step's state is evaluated (step counts finished updates)."""
+        """Returns whether the state after so many updates is evaluated."""
         if self.eval is None or not step:
             return False
         return step == self.total_steps or step % self.eval_interval == 0
 
     def is_checkpoint_step(self, step: int) -> bool:
-        """Whether the state is saved at a step that a program ended at; what fell due within the
-        program is saved there."""
+        """Returns whether the state is saved at a step at which a program ended.
+
+        Checkpoints that fell due within the program are made there.
+        """
         if step == self.total_steps:
             return True
         count = self.steps_per_dispatch
@@ -183,7 +198,22 @@ class Experiment:
         return step % (self.checkpoint_every or self.eval_interval) < made
 
 
-# What may change between a run and its continuation without changing a bit of the result.
+def make_experiment(config: ConfigDict) -> Experiment:
+    """Builds the experiment that a config describes, with `spread` applied."""
+    return build(spread(config))
+
+
+def spread(config: ConfigDict) -> ConfigDict:
+    """Copies a config, and writes its settings for all parts, such as `dtype`, into each part."""
+    config = copy.deepcopy(config)
+    if config.dtype is not None:
+        override_everywhere(config, "dtype", config.dtype)
+    if config.deterministic:
+        override_everywhere(config, "deterministic", True)
+    return config
+
+
+# Settings that may differ between a run and its continuation without changing a bit of the result.
 FREE_KEYS = (
     "parallel",
     "checkpoint_every",

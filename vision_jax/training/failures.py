@@ -1,4 +1,4 @@
-"""How a run ends early, each in one line."""
+"""The errors that end a run early, each in one line."""
 
 import contextlib
 import pathlib
@@ -13,29 +13,31 @@ from vision_jax.config import UserError
 
 
 class NotFinite(UserError):
-    """The loss or the gradient became inf or nan."""
+    """The error of a loss or a gradient that became inf or nan."""
 
     code = 3
 
     def __init__(self, step: int, measured: dict[str, Any], saved: int | None, last: int):
         """
         Args:
-          step: of the update that gave it.
+          step: the number of the update that gave it.
           measured: that step's `loss`, `lr` and `grad_norm`.
-          saved: step of the newest checkpoint; None if there is none.
+          saved: the newest checkpoint's step; None if there is none.
           last: the last step at which the loss was seen to be finite.
         """
-        kept = f"last good checkpoint: step {saved}" if saved else "no checkpoint was written yet"
+        checkpoint = (
+            f"last good checkpoint: step {saved}" if saved else "no checkpoint was written yet"
+        )
         super().__init__(
             f"loss is {float(measured['loss']):.3g} at step {step} (last seen finite at {last}, "
             f"lr {float(measured['lr']):.3g}, gradient norm {float(measured['grad_norm']):.3g}); "
-            f"{kept}; try a lower learning rate or --config.optimizer.clip=1.0; "
+            f"{checkpoint}; try a lower learning rate or --config.optimizer.clip=1.0; "
             f"--config.debug_nans=True finds the operation"
         )
 
 
 class Interrupted(UserError):
-    """SIGTERM or Ctrl-C; the state is saved."""
+    """The end of a run by SIGTERM or Ctrl-C; the state is saved."""
 
     def __init__(self, step: int, folder: pathlib.Path, number: int):
         super().__init__(f"interrupted at step {step}, saved in {folder}; the same command goes on")
@@ -43,7 +45,7 @@ class Interrupted(UserError):
 
 
 class OutOfMemory(UserError):
-    """A step does not fit on the device."""
+    """The error of a step that does not fit on the device."""
 
 
 @contextlib.contextmanager
@@ -59,8 +61,8 @@ def explained(batch_size: int, accumulate: int) -> Iterator[None]:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
         asked = re.search(r"allocat\w* (?:of )?([\d.]+ ?\w*B|\d+ bytes)", str(error))
-        wanted = f" (asked for {asked[1]})" if asked else ""
+        request = f" (asked for {asked[1]})" if asked else ""
         raise OutOfMemory(
-            f"out of device memory{wanted}: batch_size={batch_size} is too large; lower "
+            f"out of device memory{request}: batch_size={batch_size} is too large; lower "
             f"--config.train.batch_size or set --config.accumulate={2 * accumulate}"
         ) from error

@@ -1,7 +1,6 @@
-"""The run folder: which config it holds, and whether its run is finished."""
+"""The run folder: the config that it holds, and whether its run is finished."""
 
 import json
-import os
 import pathlib
 from collections.abc import Iterator
 from typing import Any
@@ -9,11 +8,12 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError
+from vision_jax.report.folder import write_atomically
 from vision_jax.training.experiment import FREE_KEYS
 
 
 def name(spec: str) -> str:
-    """The default folder name of 'experiments/x.py:a=1,b': 'x-a1-b'."""
+    """Returns the default folder name of a config: 'x-a1-b' for 'experiments/x.py:a=1,b'."""
     file, _, argument = spec.partition(":")
     parts = pathlib.PurePath(file).with_suffix("").parts
     stem = "-".join(p for p in parts if p not in ("experiments", "/", ".", ".."))
@@ -55,13 +55,13 @@ def finish(folder: pathlib.Path, step: int, metrics: dict[str, float]) -> None:
 
 
 def finished(folder: pathlib.Path) -> dict[str, Any] | None:
-    """What the run left when it was done ({'step', 'metrics'}), or None."""
+    """Returns what the run left when it was done ({'step', 'metrics'}); None before that."""
     file = folder / "DONE"
     return json.loads(file.read_text()) if file.exists() else None
 
 
 def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(path, value) of every setting, paths as flags name them."""
+    """Yields (path, value) of every setting, paths as flags name them."""
     if isinstance(tree, dict):
         for key, value in tree.items():
             yield from _flat(value, f"{path}.{key}" if path else key)
@@ -74,9 +74,4 @@ def _flat(tree: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 def write_json(file: pathlib.Path, value: Any) -> None:
     """Writes the whole file or nothing, also when the process is killed in between."""
-    partial = file.with_name(f".{file.name}.{os.getpid()}")
-    with partial.open("w") as stream:
-        json.dump(value, stream, indent=1, sort_keys=True)
-        stream.flush()
-        os.fsync(stream.fileno())
-    partial.replace(file)
+    write_atomically(file, json.dumps(value, indent=1, sort_keys=True).encode())

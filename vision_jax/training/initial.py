@@ -1,8 +1,11 @@
 """The state before the first step: fresh, or from weights that an experiment names."""
 
+import dataclasses
+import functools
 import pathlib
-from collections.abc import Mapping
-from typing import Any
+import re
+from collections.abc import Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +15,13 @@ import optax
 from vision_jax import weights
 from vision_jax.config import UserError
 from vision_jax.training import paths
-from vision_jax.training.checkpoint import restore_params
+from vision_jax.training.checkpoint import Restored, restore_params
 from vision_jax.training.experiment import Experiment, Init
 from vision_jax.training.optimizer import Update
 from vision_jax.training.state import TrainState, create
 
 Tree = Any
 CHECKPOINTS = "checkpoints"  # within a run folder
-_HEAD = "head/.*"
 
 
 def check(init: Mapping[str, Any] | Init) -> None:
@@ -34,22 +36,31 @@ def check(init: Mapping[str, Any] | Init) -> None:
 
 
 def state(experiment: Experiment) -> tuple[Update, TrainState, list[str]]:
-    """The update rule, the state before the first step, and what to tell about its weights."""
+    """Makes the state before the first step.
+
+    Returns:
+      The update rule, the state, and lines to tell about its weights.
+
+    Raises:
+      UserError: weights that do not fit, or cannot be read.
+    """
     start, lines = variables(experiment)
-    if experiment.fit is None:
+    if experiment.solver is not None or experiment.optimizer is None:
+        # No gradient steps: nothing is trained by them, and no optimizer state kept.
+        update = Update(optax.identity(), jnp.zeros_like, frozenset())
+    else:
         update = experiment.optimizer.build(
             start["params"], experiment.total_steps, experiment.steps_per_epoch
         )
-    else:  # no gradient steps: nothing is trained by them, and no optimizer state kept
-        update = Update(optax.identity(), jnp.zeros_like, frozenset())
     return update, create(start, update, experiment.ema is not None), lines
 
 
 def variables(experiment: Experiment) -> tuple[dict[str, Tree], list[str]]:
-    """First variables on the host, and lines that list what `init.weights` gave and did not.
+    """Makes the first variables on the host, and lines that list what `init.weights` gave of them.
 
-    A head of another shape stays fresh and is listed; anything else that does not fit must be
-    named in `init.skip`.
+    Heads that the weights lack, or have for another number of classes, stay fresh and are listed,
+    and so does all that a file of a backbone cannot have; anything else that does not fit must be
+    named in `init.reinitialize`.
 
     Raises:
       UserError: weights that do not fit, or cannot be read.
@@ -60,44 +71,113 @@ def variables(experiment: Experiment) -> tuple[dict[str, Tree], list[str]]:
     if init.weights is None:
         return fresh, []
     check(init)
-    source = pathlib.Path(init.weights)
-    if source.is_dir():
-        given = restore_params(source / CHECKPOINTS, fresh)
-        found, left = given.variables, [*given.missing, *given.mismatched]
-        restored, unused = given.restored, given.unused
-    else:
-        found, report = weights.restore(fresh, weights.load(str(source), experiment.task.model))
-        restored, unused = report.restored, report.unused
-        left = [*report.missing, *report.reshaped]
-    found, skipped = _keep_fresh(fresh, found, init.skip)
-    wrong = [_without_collection(path) for path in left if path not in skipped]
-    wrong = [path for path in wrong if not paths.matches([_HEAD], path)]
+    names = {path: _without_collection(path) for path in paths.flatten(fresh)}
+    pattern = [] if init.reinitialize is None else [init.reinitialize]
+    paths.check_patterns("init.reinitialize", pattern, names.values())
+    heads = weights.Heads(
+        functools.partial(_shapes, experiment),
+        experiment.task.model,
+        lambda path: paths.matches(pattern, path),
+    )
+    start = _read(experiment, fresh, heads)
+    wrong = [p for p in start.left if names[p] not in heads and p not in start.out_of_reach]
     if wrong:
-        raise UserError(
-            f"init.weights={init.weights!r}: {len(wrong)} of {len(restored) + len(left)} arrays do "
-            f"not fit, {wrong[0]} first; --config.init.skip='{wrong[0]}' leaves it fresh"
-        )
-    taken = [path for path in restored if path not in skipped]
-    lines = [f"init: {len(taken)} arrays from {init.weights}"]
-    for title, names in (("fresh", sorted({*left, *skipped})), ("unused", list(unused))):
-        if names:
-            lines.append(f"init: {title}: {', '.join(names)}")
-    return found, lines
+        raise UserError(_misfits(experiment, start, wrong, len(names)))
+    ours, chosen = paths.flatten(fresh), [p for p in names if paths.matches(pattern, names[p])]
+    left = set(weights.whole_layers(start.left, names)) | set(chosen)
+    theirs = paths.flatten(start.variables)
+    start_variables = paths.like(fresh, {p: ours[p] if p in left else theirs[p] for p in names})
+    lines = [f"init: {len(names) - len(left)} arrays from {init.weights}"]
+    listed = {"adapted": start.adapted, "fresh": sorted(left), "unused": start.unused}
+    lines += [f"init: {title}: {weights.listed(some)}" for title, some in listed.items() if some]
+    return start_variables, lines
+
+
+class _Start(NamedTuple):
+    """The variables as weights give them; paths are flat.
+
+    Fields:
+      variables: the network's, as far as they fit.
+      left: what the weights have not, or with another shape; with both shapes there.
+      out_of_reach: what a file of a part of the network cannot have.
+      adapted: kernels made to fit the images' channels.
+      unused: arrays of the weights that the network has not.
+    """
+
+    variables: Tree
+    left: Mapping[str, tuple[tuple, tuple] | None]
+    out_of_reach: Set[str]
+    adapted: Sequence[str]
+    unused: Sequence[str]
+
+
+def _read(experiment: Experiment, fresh: Tree, heads: weights.Heads) -> _Start:
+    """Reads `init.weights`: a run folder's checkpoint, or a file of a reference."""
+    init, channels = experiment.init, experiment.train.element().pixels.shape[-1]
+    source = pathlib.Path(init.weights)
+    if not source.is_dir():
+        loaded = weights.read(source, experiment.task.model, heads)
+        tree, adapted = loaded.variables, []
+        if init.adapt_input:
+            tree, adapted = weights.adapt_input(tree, fresh, channels)
+        start, report = weights.restore(fresh, tree)
+        left = {**dict.fromkeys(report.missing), **report.reshaped}
+        beyond = set(report.missing).difference(loaded.names) if loaded.is_part else set()
+        return _Start(start, left, beyond, adapted, [*report.unused, *loaded.unused])
+    run = restore_params(source / CHECKPOINTS, fresh)
+    adapted = []
+    if init.adapt_input:
+        ours = paths.flatten(fresh)
+        stored = {p: np.zeros(there, ours[p].dtype) for p, (there, here) in run.mismatched.items()
+                  if weights.differs_in_input(there, here, channels)}  # fmt: skip
+        run = restore_params(source / CHECKPOINTS, paths.like(fresh, ours | stored), run.step)
+        start, adapted = weights.adapt_input(run.variables, fresh, channels)
+        run = run._replace(variables=start)
+    left = {**dict.fromkeys(run.missing), **run.mismatched}
+    return _Start(run.variables, left, set(), adapted, run.unused)
+
+
+def _shapes(experiment: Experiment, model: Any) -> Tree:
+    """Returns the shapes of a network's variables in place of the experiment's."""
+    task, element = dataclasses.replace(experiment.task, model=model), experiment.train.element()
+    return jax.eval_shape(lambda key: task.init(key, element), jax.random.key(0))
+
+
+def _misfits(experiment: Experiment, start: _Start, wrong: list[str], count: int) -> str:
+    """Returns the message for arrays that do not fit outside heads."""
+    first, init = wrong[0], experiment.init
+    shapes = start.left[first]
+    name = _without_collection(first)
+    reason = f"{name} is not in them"
+    hint = ""
+    if shapes is not None:
+        reason = f"{name} has the shape {shapes[0]} there, {shapes[1]} here"
+        channels = experiment.train.element().pixels.shape[-1]
+        if weights.differs_in_input(*shapes, channels):
+            hint = "; --config.init.adapt_input=True adapts it to the images' channels"
+    layers = dict.fromkeys(_without_collection(path).rpartition("/")[0] for path in wrong)
+    if len(layers) > 3:
+        layers = dict.fromkeys(layer.partition("/")[0] for layer in layers)
+    pattern = "|".join(f"{re.escape(layer)}/.*" for layer in layers)
+    return (
+        f"init.weights={init.weights!r}: {len(wrong)} of {count} arrays do not fit: {reason}{hint}"
+        f"; --config.init.reinitialize='{pattern}' leaves such layers fresh"
+    )
 
 
 def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tree], str]:
-    """Variables to look at, and where they are from: the run's best checkpoint, or init.weights.
+    """Reads the variables of a run's best checkpoint or, without a run, of `init.weights`.
+
+    Returns:
+      The variables on the host, and where they are from.
 
     Raises:
       UserError: neither is there, or it does not fit.
     """
     if (workdir / CHECKPOINTS).is_dir():
         fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
-        found = restore_params(workdir / CHECKPOINTS, jax.tree.map(np.asarray, fresh))
-        if found.missing or found.mismatched:
-            first = [*found.missing, *found.mismatched][0]
-            raise UserError(f"the checkpoint in {workdir} does not fit this config: {first}")
-        return found.variables, f"{workdir}, step {found.step}"
+        run = read_run(workdir, jax.tree.map(np.asarray, fresh))
+        return run.variables, f"{workdir}, step {run.step}"
     if experiment.init.weights is None:
         raise UserError(
             f"no checkpoint in {str(workdir)!r} and no --config.init.weights; train first, or name "
@@ -106,16 +186,24 @@ def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tr
     return variables(experiment)[0], experiment.init.weights
 
 
-def _keep_fresh(fresh: Tree, found: Tree, skip: str | None) -> tuple[Tree, set[str]]:
-    """`found`, but the paths that `skip` matches as in `fresh`; and these paths."""
-    if skip is None:
-        return found, set()
-    ours, theirs = paths.flatten(fresh), paths.flatten(found)
-    paths.check_patterns("init.skip", [skip], [_without_collection(path) for path in ours])
-    skipped = {path for path in ours if paths.matches([skip], _without_collection(path))}
-    return paths.like(fresh, {p: ours[p] if p in skipped else theirs[p] for p in ours}), skipped
+def read_run(workdir: pathlib.Path, variables: dict[str, Tree]) -> Restored:
+    """Reads the best checkpoint of a run folder, which must hold all of these variables.
+
+    Raises:
+      UserError: it does not, or there is none.
+    """
+    restored = restore_params(workdir / CHECKPOINTS, variables)
+    wrong = {"is not in it": restored.missing, "has another shape": tuple(restored.mismatched)}
+    wrong["is not in this config's network"] = restored.unused
+    for reason, names in wrong.items():
+        if names:
+            raise UserError(
+                f"the checkpoint in {workdir} does not fit this config: {len(names)} arrays, such "
+                f"as {names[0]}, which {reason}"
+            )
+    return restored
 
 
 def _without_collection(path: str) -> str:
-    """'head/fc/kernel' for 'params/head/fc/kernel': the name by which flags know it."""
+    """Turns 'params/head/fc/kernel' into 'head/fc/kernel', the name by which flags know it."""
     return path.partition("/")[2]

@@ -13,6 +13,7 @@ import threading
 import traceback
 import types
 from collections.abc import Mapping
+from typing import Any
 
 import jax
 import numpy as np
@@ -45,11 +46,10 @@ def initialize(
     Raises:
       UserError: arguments that do not belong together, or processes that cannot be reached.
     """
-    given = (coordinator, num_processes, process_id)
-    if all(value is None for value in given):
+    if coordinator is None and num_processes is None and process_id is None:
         if not _in_cluster(os.environ):
             return
-    elif any(value is None for value in given):
+    elif coordinator is None or num_processes is None or process_id is None:
         raise UserError(
             f"coordinator={coordinator!r}, num_processes={num_processes}, "
             f"process_id={process_id}: give all three or none"
@@ -84,8 +84,8 @@ def check_same(what: str, text: str) -> None:
     """Refuses a run whose processes were started with different settings.
 
     Args:
-      what: the name of the thing, for the message.
-      text: the thing itself, such as the config as JSON; only its hash travels.
+      what: the name of the settings, for the message.
+      text: the settings, such as the config as JSON; only their hash travels.
 
     Raises:
       UserError: in every process, saying which processes differ from process 0.
@@ -103,14 +103,14 @@ def check_same(what: str, text: str) -> None:
 
 
 def total(count: int) -> int:
-    """The sum over all processes, each of which must ask."""
+    """Adds up a number over all processes, each of which must ask."""
     if jax.process_count() == 1:
         return count
     return int(np.sum(multihost_utils.process_allgather(np.int32(count))))
 
 
 class Interrupt:
-    """SIGTERM and Ctrl-C as a question that the loop asks: `with Interrupt() as interrupt`.
+    """A question in place of SIGTERM and Ctrl-C, which the loop asks: `with Interrupt() as i`.
 
     The first signal makes `requested` true, so that the state can be saved; a second one kills.
     In a run of several processes a signal to any of them is a preemption notice that JAX passes
@@ -125,13 +125,13 @@ class Interrupt:
         self._asked: int | None = None
         self._questions = 0  # what JAX counts: it agrees on the one after the latest
         self._agreed = False
-        self._previous: dict[int, object] = {}
+        self._previous: dict[int, Any] = {}
 
     def __enter__(self) -> "Interrupt":
         if threading.current_thread() is threading.main_thread():
             # With jax.distributed, SIGTERM is JAX's own.
-            own = (signal.SIGINT,) if _distributed() else (signal.SIGINT, signal.SIGTERM)
-            self._previous = {number: signal.signal(number, self._handle) for number in own}
+            ours = (signal.SIGINT,) if _distributed() else (signal.SIGINT, signal.SIGTERM)
+            self._previous = {number: signal.signal(number, self._handle) for number in ours}
         return self
 
     def __exit__(self, *exception: object) -> None:
@@ -140,7 +140,7 @@ class Interrupt:
         self._previous = {}
 
     def requested(self, step: int | None = None) -> bool:
-        """Whether to save and stop.
+        """Returns whether to save and stop.
 
         Args:
           step: updates made. With `jax.distributed` every process must ask at the same steps, and
@@ -183,7 +183,7 @@ def _in_cluster(environment: Mapping[str, str]) -> bool:
 def _end_at_once(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
-    """An excepthook: shows the cause and ends without waiting for the others."""
+    """Shows an exception and ends without waiting for the others; an excepthook."""
     print(f"process {jax.process_index()} failed:", file=sys.stderr)
     traceback.print_exception(kind, error, trace)
     sys.stdout.flush()

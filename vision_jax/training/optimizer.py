@@ -1,4 +1,4 @@
-"""Update rules and what they apply to: decay, clipping, groups with their own rates, freezing.
+"""Update rules, and the parameters that they apply to: decay, clipping, groups, freezing.
 
 Order within one update: clip the gradient's norm, then the rule, which adds decay and applies the
 learning rate times each group's multiplier. The learning rate reaches the rule as an argument
@@ -6,7 +6,7 @@ learning rate times each group's multiplier. The learning rate reaches the rule 
 """
 
 import dataclasses
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import optax
@@ -16,26 +16,25 @@ from vision_jax.training import paths
 from vision_jax.training.schedule import Rate, ReduceOnPlateau, Schedule
 
 Tree = Any
-Transform = optax.GradientTransformationExtraArgs
+Transform: TypeAlias = optax.GradientTransformationExtraArgs
 
 
 class Rule(Protocol):
     """An update rule, which puts decay and the learning rate where it wants them."""
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
-        """Gradients to updates."""
-        ...
+        """Makes the rule a transform of gradients into updates."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Sgd:
-    """Gradient descent with momentum: v = momentum v + g + decay p, p -= rate v (torch, papers)."""
+    """A gradient descent with momentum: v = momentum v + g + decay p, p -= rate v (as torch)."""
 
     momentum: float = 0.9
     nesterov: bool = False
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
-        """See `Rule`."""
+        """Chains decay, momentum and rate; see `Rule`."""
         momentum = optax.identity()
         if _is_on(self.momentum):
             momentum = optax.trace(self.momentum, self.nesterov)
@@ -44,7 +43,7 @@ class Sgd:
 
 @dataclasses.dataclass(frozen=True)
 class AdamW:
-    """Adam (Kingma & Ba 2015) with bias correction and eps outside the root, as torch has it."""
+    """The rule Adam (Kingma & Ba 2015), with bias correction and eps outside the root, as torch."""
 
     b1: float = 0.9
     b2: float = 0.999
@@ -52,14 +51,14 @@ class AdamW:
     decoupled: bool = True  # decay apart from the moments (Loshchilov & Hutter 2019); False: L2
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
-        """See `Rule`."""
+        """Chains Adam, decay and rate; see `Rule`."""
         adam = optax.scale_by_adam(self.b1, self.b2, self.eps)
         return optax.chain(*((adam, decay) if self.decoupled else (decay, adam)), rate)
 
 
 @dataclasses.dataclass(frozen=True)
 class RmsProp:
-    """RMSProp in TensorFlow's form, in which the Inception models were trained, or torch's.
+    """The rule RMSProp in TensorFlow's form, which trained the Inception models, or torch's.
 
     'tf': mean square starts at 1, g / sqrt(ms + eps), and the rate is inside the momentum.
     'torch': mean square starts at 0, g / (sqrt(ms) + eps), and the rate is outside.
@@ -75,7 +74,7 @@ class RmsProp:
             raise UserError(f"RmsProp form {self.form!r} is neither 'tf' nor 'torch'")
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
-        """See `Rule`."""
+        """Chains decay, the root mean square, rate and momentum; see `Rule`."""
         tf = self.form == "tf"
         scale = optax.scale_by_rms(
             self.smoothing, self.eps, initial_scale=1.0 if tf else 0.0, eps_in_sqrt=tf
@@ -94,7 +93,7 @@ class Ema:
 
 @dataclasses.dataclass(frozen=True)
 class Optimizer:
-    """How parameters change. Patterns are regular expressions over whole paths ('head/.*').
+    """The settings of an update. Patterns are regular expressions over whole paths ('head/.*').
 
     Attributes:
       rule: `Sgd`, `AdamW` or `RmsProp`.
@@ -120,7 +119,7 @@ class Optimizer:
     trainable: tuple[str, ...] = (".*",)
 
     def build(self, params: Tree, total_steps: int, steps_per_epoch: float) -> "Update":
-        """The update for parameters of this structure (arrays or shapes).
+        """Makes the update for parameters of this structure (arrays or shapes).
 
         Raises:
           UserError: a pattern that matches no parameter.
@@ -168,24 +167,24 @@ class Update:
     trainable: frozenset[str]
 
     def init(self, params: Tree) -> Tree:
-        """The optimizer's state for all parameters; it holds the trainable ones only."""
+        """Makes the optimizer's state for all parameters; it holds the trainable ones only."""
         return self.transform.init(self.split(params)[0])
 
     def split(self, params: Tree) -> tuple[Tree, Tree]:
-        """(trainable, frozen) as nested dicts, each with its own share of the leaves."""
+        """Splits parameters into nested dicts of the trainable and of the frozen ones."""
         flat = paths.flatten(params)
         trainable = {path: leaf for path, leaf in flat.items() if path in self.trainable}
         frozen = {path: leaf for path, leaf in flat.items() if path not in self.trainable}
         return paths.nest(trainable), paths.nest(frozen)
 
     def merge(self, trainable: Tree, frozen: Tree) -> Tree:
-        """The inverse of `split`."""
+        """Puts together what `split` has split."""
         return paths.nest({**paths.flatten(trainable), **paths.flatten(frozen)})
 
     def apply(
         self, gradients: Tree, opt_state: Tree, trainable: Tree, learning_rate: jax.Array
     ) -> tuple[Tree, Tree]:
-        """(new trainable parameters, new optimizer state)."""
+        """Returns (new trainable parameters, new optimizer state)."""
         updates, opt_state = self.transform.update(
             gradients, opt_state, trainable, learning_rate=learning_rate
         )
@@ -193,12 +192,12 @@ class Update:
 
 
 def _is_on(value: float | jax.Array) -> bool:
-    """Whether it is not 0; a number that varies between runs of one program always counts."""
+    """Returns False for 0; a number that varies between runs of one program always counts."""
     return not isinstance(value, (int, float)) or value != 0
 
 
 def _by_rate(multipliers: Tree) -> Transform:
-    """Multiplies updates by minus the learning rate, and each by its group's multiplier."""
+    """Makes the transform of updates by minus the learning rate and each group's multiplier."""
 
     def update(
         updates: Tree,

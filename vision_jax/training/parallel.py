@@ -6,7 +6,7 @@ to the order of sums. Several steps in one program spare small networks the disp
 `put_batches` and `compile(step, several=True)`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +23,7 @@ _SPLIT, _SAME, _SEVERAL = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(No
 
 
 class Parallel:
-    """How steps run on the devices, hiding where arrays lie.
+    """A mapping of steps over the devices, which hides where arrays lie.
 
     Attributes:
       how: 'shard_map'; 'pmap', the older interface, whose batches have a device axis; or 'jit',
@@ -33,7 +33,7 @@ class Parallel:
     """
 
     def __init__(self, how: str = "shard_map", devices: Sequence[jax.Device] | None = None):
-        """Takes all devices of all processes, unless given some."""
+        """Takes all devices of all processes, or those in `devices`."""
         if how not in _HOW:
             raise UserError(f"parallel={how!r} is unknown{suggest(how, _HOW)}")
         devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
@@ -48,13 +48,13 @@ class Parallel:
         # Of several batches: the step axis comes first, but after pmap's device axis.
         self._several = self._split if how == "pmap" else NamedSharding(mesh, _SEVERAL)
 
-    def check(self, batch_size: int, accumulate: int = 1, norm: str = "sync") -> None:
+    def check(self, batch_size: int, accumulate: int = 1, norms: Collection[str] = ()) -> None:
         """Refuses what cannot run, before anything is compiled.
 
         Args:
           batch_size: global number of rows.
           accumulate: micro-batches per device and step.
-          norm: the model's `norm`.
+          norms: the kinds of normalisation in the model.
 
         Raises:
           UserError: with numbers that would do.
@@ -70,30 +70,30 @@ class Parallel:
                 + (f" x {accumulate} micro-batches" if accumulate > 1 else "")
                 + f"; use {' or '.join(map(str, near))}"
             )
-        if self.how == "jit" and norm == "local" and self.device_count > 1:
+        if self.how == "jit" and "local" in norms and self.device_count > 1:
             raise UserError(
                 "norm='local' needs per-device steps, which parallel='jit' has not; "
                 "use parallel='shard_map' or norm='sync'"
             )
 
     def put_state(self, tree: Tree) -> Tree:
-        """A copy on every device of a tree of host arrays that is the same in all processes."""
+        """Copies a tree of host arrays, the same in all processes, to every device."""
         return jax.tree.map(lambda x: self._make(self._same, np.array(x)), tree)
 
     def get_state(self, tree: Tree) -> Tree:
-        """The host's copy, as numpy arrays with their logical shapes, of what `put_state` put.
+        """Copies what `put_state` put to the host, as NumPy arrays with their logical shapes.
 
-        It owns its memory: the next step, which donates the state, cannot reach it.
+        The copy owns its memory: the next step, which donates the state, cannot reach it.
         """
         shards = jax.tree.map(lambda x: x.addressable_data(0), tree)
         return jax.tree.map(np.array, jax.device_get(shards))
 
     def put_batch(self, batch: Tree) -> Tree:
-        """The global batch on the devices, from this process's contiguous rows of it."""
+        """Puts the global batch on the devices, from this process's contiguous rows of it."""
         return jax.tree.map(lambda x: self._make(self._split, self._rows(x)), batch)
 
     def put_batches(self, batches: Sequence[Tree]) -> Tree:
-        """The batches of several steps, stacked, for `compile(step, several=True)`."""
+        """Puts the batches of several steps, stacked, for `compile(step, several=True)`."""
         axis = 1 if self.how == "pmap" else 0
 
         def put(*leaves: np.ndarray) -> jax.Array:
@@ -102,12 +102,12 @@ class Parallel:
         return jax.tree.map(put, *batches)
 
     def compile(self, step: Callable, several: bool = False) -> Callable:
-        """step(state, batch, seed) -> (state, metrics), over all devices.
+        """Compiles step(state, batch, seed) -> (state, metrics) over all devices.
 
         The state is donated: always rebind it. Metrics come back once, equal for all devices.
 
         Args:
-          step: as of `make_train_step`.
+          step: from `make_train_step`.
           several: the program takes `put_batches(batches)`, makes an update with each batch in
             turn, and gives metrics with a leading step axis. Another number of batches is
             another program.
@@ -134,7 +134,7 @@ class Parallel:
         )
 
     def compile_eval(self, step: Callable) -> Callable:
-        """step(variables, batch) -> results equal for all devices; nothing is donated."""
+        """Compiles step(variables, batch) -> results equal for all devices; donates nothing."""
         if self.how == "pmap":
             return jax.pmap(
                 step,
@@ -148,11 +148,11 @@ class Parallel:
         return jax.jit(step, in_shardings=(self._same, self._split), out_shardings=self._same)
 
     def compile_rows(self, rows: Callable, several: bool = False) -> Callable:
-        """rows(tree, batch) -> batch, where each device makes its own rows of the result.
+        """Compiles rows(tree, batch) -> batch, where each device makes its own rows of the result.
 
         Args:
           rows: takes a tree as `put_state` put it, and a batch.
-          several: the batch is of `put_batches`, otherwise of `put_batch`; so is the result.
+          several: the batch, and so the result, is one of `put_batches`, not of `put_batch`.
         """
         split = self._several if several else self._split
         each = self._shard(rows, (_SAME, split.spec), split.spec)
@@ -166,7 +166,7 @@ class Parallel:
         )
 
     def _rows(self, x: Any) -> np.ndarray:
-        """This process's rows of a batch, for pmap with a device axis."""
+        """Returns this process's rows of a batch, for pmap with a device axis."""
         if self.how != "pmap":
             return np.asarray(x)
         return np.reshape(x, (self._split.mesh.size, -1, *np.shape(x)[1:]))
@@ -179,7 +179,7 @@ class Parallel:
 
 
 def _in_turn(step: Callable) -> Callable:
-    """The step for batches with a leading step axis, the state passing from one to the next."""
+    """Makes a step for batches with a step axis, the state passing from one to the next."""
 
     def steps(state: Tree, batches: Tree, seed: Any) -> tuple[Tree, Tree]:
         return lax.scan(lambda state, batch: step(state, batch, seed), state, batches)

@@ -1,49 +1,104 @@
-"""What the loop runs for an experiment: one run, or several in one program."""
+"""The parts that the training loop works with: one run, or several in one program."""
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
+import jax
 import numpy as np
 
+from vision_jax.structs import Batch
 from vision_jax.training import initial, vmapped
 from vision_jax.training.device_cache import DeviceCache
-from vision_jax.training.evaluate import Evaluator
+from vision_jax.training.evaluate import Evaluate, Evaluator
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
 from vision_jax.training.state import TrainState
 from vision_jax.training.step import make_train_step
 
 
-class Parts(NamedTuple):
-    """The state before the first step, on the host, and what takes it further."""
+@dataclasses.dataclass(frozen=True)
+class Parts:
+    """The state before the first step, on the host, and the programs that take it further.
 
+    Attributes:
+      experiment, parallel: what the parts are made for.
+      state: before the first step.
+      lines: what to tell about its weights.
+      step: compiled: (state, batch, seed) -> (state, metrics).
+      steps: the same for `put_batches` of several steps.
+      seed: () uint32, or one per run.
+      evaluator: measures variables; None without an evaluation set.
+      cache: the training set on the devices; None where batches bring their pixels.
+    """
+
+    experiment: Experiment
+    parallel: Parallel
     state: TrainState
-    lines: list[str]  # what to tell about its weights
-    step: Callable  # compiled: (state, batch, seed) -> (state, metrics)
-    steps: Callable  # the same for `put_batches` of several steps
-    seed: Any  # () uint32, or one per run
-    evaluator: Callable | None
+    lines: list[str]
+    step: Callable
+    steps: Callable
+    seed: Any
+    evaluator: Evaluate | None
     cache: DeviceCache | None
+
+    @property
+    def notes(self) -> list[str]:
+        """Lines to tell at the beginning of every attempt."""
+        return [self.cache.line] if self.cache else []
+
+    def batches(self, start: int) -> Any:
+        """Opens this process's share of the training batches from a step on, `data.Batches`."""
+        experiment = self.experiment
+        return experiment.train.batches(
+            start,
+            experiment.data_seed,
+            jax.process_index(),
+            jax.process_count(),
+            experiment.total_steps,
+            pixels=self.cache is None,
+        )
+
+    def program(self, batches: Iterator[Batch], count: int) -> tuple[Callable, Batch]:
+        """Returns the program that makes so many updates, and what it takes, on the devices."""
+        if count == 1:
+            update, batch = self.step, self.parallel.put_batch(next(batches))
+        else:
+            update = self.steps
+            batch = self.parallel.put_batches([next(batches) for _ in range(count)])
+        if self.cache:
+            batch = self.cache.fill(batch, several=count > 1)
+        return update, batch
+
+    def after_evaluation(self, state: TrainState, metrics: Mapping[str, float]) -> TrainState:
+        """Updates the plateau's counters in a state on the devices, where there is a plateau."""
+        plateau = self.experiment.plateau
+        if plateau is None:
+            return state
+        counters = plateau.update(self.parallel.get_state(state.plateau), metrics[plateau.metric])
+        return state.replace(plateau=self.parallel.put_state(counters))
 
 
 def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
     """Builds and compiles the steps; nothing runs yet."""
-    evaluator: Callable | None = None
+    evaluator: Evaluate | None = None
     if experiment.eval is not None:
         evaluator = Evaluator(experiment.task, experiment.eval, experiment.metrics, parallel)
     several = vmapped.runs(experiment)
+    seed: Any = np.uint32(experiment.seed)
     if several is None:
         update, state, lines = initial.state(experiment)
         step = make_train_step(
             experiment.task, update, parallel.axis, experiment.accumulate, experiment.ema
         )
-        seed = np.uint32(experiment.seed)
     else:
-        update, state, lines = several.state()
+        state, lines = several.state()
         step, seed = several.step(parallel.axis), several.seeds
         evaluator = evaluator and several.evaluator(evaluator)
-    cached = experiment.train.device_cache and experiment.fit is None
+    cached = experiment.train.device_cache and experiment.solver is None
     return Parts(
+        experiment=experiment,
+        parallel=parallel,
         state=state,
         lines=lines,
         step=parallel.compile(step),
@@ -52,3 +107,13 @@ def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
         evaluator=evaluator,
         cache=DeviceCache(experiment.train, parallel) if cached else None,
     )
+
+
+def metrics_at(measured: Mapping[str, Any], index: int) -> dict[str, Any]:
+    """Returns one step's metrics of a program, on the host.
+
+    Args:
+      measured: each metric is a scalar, or an array with one value per step of the program.
+      index: of the step, from the program's end: -1 is the last.
+    """
+    return {name: np.ravel(value)[index] for name, value in jax.device_get(measured).items()}

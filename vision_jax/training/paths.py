@@ -1,4 +1,4 @@
-"""Parameters by name: 'backbone/conv1/kernel' in place of nested dicts, and patterns over such names.
+"""Parameters by path, 'backbone/conv1/kernel' in place of nested dicts, and patterns over paths.
 
 A pattern is a regular expression that must match the whole path: 'head/.*', '.*/bias'.
 """
@@ -13,13 +13,13 @@ from vision_jax.config import UserError, suggest
 
 
 def flatten(tree: Any) -> dict[str, Any]:
-    """{path: leaf} of any pytree, in the tree's own order; None and empty nodes leave no entry."""
+    """Turns any pytree into {path: leaf}, in its order; None and empty nodes leave no entry."""
     leaves, _ = jax.tree_util.tree_flatten_with_path(tree)
     return {jax.tree_util.keystr(path, simple=True, separator="/"): leaf for path, leaf in leaves}
 
 
 def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested dicts from {path: leaf}."""
+    """Turns {path: leaf} into nested dicts."""
     tree: dict[str, Any] = {}
     for path, leaf in flat.items():
         *parents, last = path.split("/")
@@ -31,12 +31,12 @@ def nest(flat: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def like(tree: Any, flat: Mapping[str, Any]) -> Any:
-    """A tree shaped as `tree` with the leaves of `flat`, which has every path of it."""
+    """Makes a tree shaped as `tree` with the leaves of `flat`, which has every path of it."""
     return jax.tree.unflatten(jax.tree.structure(tree), [flat[path] for path in flatten(tree)])
 
 
 def matches(patterns: Iterable[str], path: str) -> bool:
-    """Whether any of the patterns matches the whole path."""
+    """Returns whether any of the patterns matches the whole path."""
     return any(re.fullmatch(pattern, path) for pattern in patterns)
 
 
@@ -44,7 +44,7 @@ def check_patterns(setting: str, patterns: Iterable[str], paths: Iterable[str]) 
     """Refuses a pattern that matches no path.
 
     Args:
-      setting: what the patterns set, as the user knows it ('trainable').
+      setting: the name of the setting that holds the patterns, for the message.
       patterns: regular expressions.
       paths: all parameter paths.
 
@@ -54,15 +54,15 @@ def check_patterns(setting: str, patterns: Iterable[str], paths: Iterable[str]) 
     paths = list(paths)
     for pattern in patterns:
         try:
-            found = any(re.fullmatch(pattern, path) for path in paths)
+            is_match = any(re.fullmatch(pattern, path) for path in paths)
         except re.error as error:
             raise UserError(f"{setting}={pattern!r} is no regular expression: {error}") from error
-        if not found:
+        if not is_match:
             raise UserError(f"{setting}={pattern!r} matches no parameter{_nearest(pattern, paths)}")
 
 
 def _nearest(pattern: str, paths: list[str]) -> str:
-    """A path or a module's 'path/.*' that the pattern may have meant."""
+    """Suggests a path, or a module's 'path/.*', that the pattern may have meant."""
     modules = {path.rpartition("/")[0] for path in paths if "/" in path}
     modules |= {module.split("/")[0] for module in modules}
     if pattern.rstrip("/") in modules:

@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 
 from vision_jax.structs import Batch
-from vision_jax.training.step import Task
+from vision_jax.tasks import Task
 
 Tree = Any
+Numbers = dict[str, jax.Array]
 
 
 def per_example_gradients(
@@ -19,7 +20,7 @@ def per_example_gradients(
     train: bool = False,
     normalise: Literal["own", "batch"] = "own",
 ) -> tuple[Tree, jax.Array]:
-    """The gradient of every example's loss with respect to the parameters, in one program (`vmap`).
+    """Computes the gradient of every example's loss by the parameters, in one program (`vmap`).
 
     Each example is a batch of one with its own `index`, so that its random draws are those that it
     has in the whole batch. What couples examples has no gradient per example: in training, batch
@@ -40,26 +41,30 @@ def per_example_gradients(
       The parameters' tree with a leading axis b, and the losses (b,) float32.
     """
     params = variables["params"]
-    collections = {name: tree for name, tree in variables.items() if name != "params"}
 
-    def terms(params: Tree, row: Batch) -> tuple[dict[str, jax.Array], dict[str, jax.Array]]:
+    def terms(params: Tree, row: Batch) -> tuple[Numbers, Numbers]:
         one = jax.tree.map(lambda x: x[None], row)
-        losses, _ = task.loss({"params": params, **collections}, one, key, train=train)
+        losses, _ = task.loss({**variables, "params": params}, one, key, train=train)
         sums = {name: jnp.float32(total) for name, (total, _) in losses.items()}
         return sums, {name: jnp.float32(weight) for name, (_, weight) in losses.items()}
 
+    batch_weights: Numbers | None = None
     if normalise == "batch":
         weights = jax.vmap(lambda row: terms(params, row)[1])(batch)
-        whole = {name: weight.sum() for name, weight in weights.items()}
+        batch_weights = {name: weight.sum() for name, weight in weights.items()}
 
     def loss(params: Tree, row: Batch) -> jax.Array:
         sums, weights = terms(params, row)
-        weights = whole if normalise == "batch" else weights
-        total = jnp.float32(0)
-        for name, value in sums.items():
-            weight = weights[name]
-            total += jnp.where(weight > 0, value / jnp.where(weight > 0, weight, 1), 0)
-        return total
+        return _mean(sums, weights if batch_weights is None else batch_weights)
 
     losses, gradients = jax.vmap(jax.value_and_grad(loss), (None, 0))(params, batch)
     return gradients, losses
+
+
+def _mean(sums: Numbers, weights: Numbers) -> jax.Array:
+    """Adds up sum / weight over names; a name without weight contributes 0."""
+    total = jnp.float32(0)
+    for name, value in sums.items():
+        weight = weights[name]
+        total += jnp.where(weight > 0, value / jnp.where(weight > 0, weight, 1), 0)
+    return total

@@ -24,24 +24,23 @@ class Schedule(Protocol):
     """A description of a learning rate that knows no run yet."""
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """The learning rate as a function of the number of updates made."""
-        ...
+        """Makes the learning rate a function of the number of updates made."""
 
 
 @dataclasses.dataclass(frozen=True)
 class Constant:
-    """The same learning rate throughout."""
+    """A learning rate that stays the same."""
 
     value: float = 0.1
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes a constant; see `Schedule`."""
         return lambda step: jnp.full((), self.value, jnp.float32)
 
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """`value`, multiplied by `factor` at each boundary (He et al. 2016, section 3.4)."""
+    """A staircase: `value`, times `factor` at each boundary (He et al. 2016, section 3.4)."""
 
     value: float = 0.1
     boundaries: tuple[float, ...] = (30, 60, 90)
@@ -49,22 +48,22 @@ class Step:
     unit: str = "epochs"
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes the staircase; see `Schedule`."""
         edges = [_steps(b, self.unit, total_steps, steps_per_epoch) for b in self.boundaries]
-        values = np.float32([self.value * self.factor**i for i in range(len(edges) + 1)])
-        edges = np.int32(sorted(edges))
-        return lambda step: jnp.asarray(values)[jnp.sum(step >= edges, dtype=jnp.int32)]
+        values = np.array([self.value * self.factor**i for i in range(len(edges) + 1)], np.float32)
+        ordered = np.array(sorted(edges), np.int32)
+        return lambda step: jnp.asarray(values)[jnp.sum(step >= ordered, dtype=jnp.int32)]
 
 
 @dataclasses.dataclass(frozen=True)
 class Cosine:
-    """Half a cosine from `value` to `end` (Loshchilov & Hutter 2017, without restarts)."""
+    """A half cosine from `value` to `end` (Loshchilov & Hutter 2017, without restarts)."""
 
     value: float = 0.1
     end: float = 0.0
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes the half cosine; see `Schedule`."""
 
         def rate(step: jax.Array) -> jax.Array:
             wave = 0.5 * (1 + jnp.cos(math.pi * _progress(step, total_steps)))
@@ -75,14 +74,14 @@ class Cosine:
 
 @dataclasses.dataclass(frozen=True)
 class Polynomial:
-    """From `value` to `end` as (1 - progress)^power: 'poly' of DeepLab and PSPNet; 1 is linear."""
+    """A decay from `value` to `end` as (1 - progress)^power: DeepLab's 'poly'; 1 is linear."""
 
     value: float = 0.1
     power: float = 0.9
     end: float = 0.0
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes the decay; see `Schedule`."""
 
         def rate(step: jax.Array) -> jax.Array:
             left = (1 - _progress(step, total_steps)) ** self.power
@@ -93,7 +92,7 @@ class Polynomial:
 
 @dataclasses.dataclass(frozen=True)
 class Exponential:
-    """`value` times `factor` for every `every` of time.
+    """An exponential decay: `value` times `factor` for every `every` of time.
 
     GoogLeNet: factor 0.96 every 8 epochs; Inception-v3: 0.94 every 2 epochs.
     """
@@ -105,7 +104,7 @@ class Exponential:
     staircase: bool = True  # in jumps; False: a little at every step
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes the decay; see `Schedule`."""
         every = max(1, _steps(self.every, self.unit, total_steps, steps_per_epoch))
 
         def rate(step: jax.Array) -> jax.Array:
@@ -120,7 +119,7 @@ class Exponential:
 
 @dataclasses.dataclass(frozen=True)
 class WarmUp:
-    """A straight line from `start` to where `then` is at the end of the warm-up, then `then`.
+    """A straight line from `start` to the value of `then` at its end, and `then` from there on.
 
     Goyal et al. 2017, section 2.2: the schedule's own times count from step 0. With `shift` the
     schedule begins when the warm-up ends and has the rest of the run (He et al. 2019, Bag of
@@ -134,7 +133,7 @@ class WarmUp:
     shift: bool = False
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
-        """See `Schedule`."""
+        """Makes the line and what follows; see `Schedule`."""
         length = _steps(self.length, self.unit, total_steps, steps_per_epoch)
         offset = length if self.shift else 0
         then = self.then.build(max(1, total_steps - offset), steps_per_epoch)
@@ -151,7 +150,7 @@ class WarmUp:
 
 @dataclasses.dataclass(frozen=True)
 class ReduceOnPlateau:
-    """Multiplies the schedule by `factor` when a metric stops improving, as torch's does.
+    """A rule that multiplies the schedule by `factor` when a metric stops improving, as torch's.
 
     The loop calls `update` after each evaluation, on the host; the counters live in the state.
     """
@@ -168,7 +167,7 @@ class ReduceOnPlateau:
             raise UserError(f"plateau mode {self.mode!r} is neither 'max' nor 'min'")
 
     def update(self, state: PlateauState, value: float) -> PlateauState:
-        """The counters after one more evaluation gave `value`; a value of NaN is no improvement."""
+        """Counts one more evaluation, which gave `value`; NaN is no improvement."""
         best, margin = float(state.best), self.threshold * abs(float(state.best))
         if math.isnan(best):
             better = not math.isnan(value)
@@ -186,11 +185,12 @@ class ReduceOnPlateau:
 
 
 def _steps(amount: float, unit: str, total_steps: int, steps_per_epoch: float) -> int:
+    """Turns an amount of a unit of time into steps."""
     if unit not in _UNITS:
         raise UserError(f"unknown unit {unit!r} of a schedule{suggest(unit, _UNITS)}")
     return round(amount * {"epochs": steps_per_epoch, "steps": 1, "fraction": total_steps}[unit])
 
 
 def _progress(step: jax.Array, total_steps: int) -> jax.Array:
-    """How much of the run is over, () float32 in [0, 1]."""
+    """Returns the part of the run that is over, () float32 in [0, 1]."""
     return jnp.clip(step.astype(jnp.float32) / total_steps, 0, 1)

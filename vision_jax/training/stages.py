@@ -1,13 +1,12 @@
 """Stages: ordinary runs in sequence, each from what an earlier one left.
 
-A stage, like any run, may be a fit in place of gradient steps.
+A stage, like any run, may have a solver in place of gradient steps.
 """
 
 import contextlib
 import copy
 import dataclasses
 import pathlib
-from typing import Any
 
 import jax
 from ml_collections import ConfigDict
@@ -38,7 +37,7 @@ class Stage:
 
 
 def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict, pathlib.Path]]:
-    """The stages as (config, run folder), in order.
+    """Makes each stage's config and run folder, in order.
 
     Raises:
       UserError: two stages of one name, or a reference to a stage that is not an earlier one.
@@ -49,35 +48,41 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict,
         if stage.name in earlier:
             raise UserError(f"two stages are named {stage.name!r}; rename one")
         earlier.append(stage.name)
-        own = copy.deepcopy(config)
-        override(own, "stages", ())
+        stage_config = copy.deepcopy(config)
+        override(stage_config, "stages", ())
         for path, value in stage.changes:
-            override(own, path, value)
-        for path, value in list(leaves(own)):
+            override(stage_config, path, value)
+        for path, value in list(leaves(stage_config)):
             if isinstance(value, str) and value.startswith(PREFIX):
-                override(own, path, _resolve(value, earlier, workdir))
-        runs.append((own, workdir / stage.name))
+                override(stage_config, path, _resolve(value, earlier, workdir))
+        runs.append((stage_config, workdir / stage.name))
     return runs
 
 
-def fit(experiment: Experiment, state: TrainState) -> TrainState:
-    """The state after the experiment's `fit`, which counts as the run's one step.
+def solve(experiment: Experiment, state: TrainState) -> TrainState:
+    """Runs the experiment's solver, which counts as the run's one step.
 
     It sees each image of the training set once, in order, prepared as for training; on all devices.
 
     Args:
-      experiment: with a `fit`.
+      experiment: with a `solver`.
       state: on the host, from `initial.state`; nothing in it is changed.
 
+    Returns:
+      The state after it.
+
     Raises:
-      UserError: the batch size does not divide over the devices, or the fit's own.
+      UserError: there is no solver, the batch size does not divide over the devices, or an error
+        of the solver's own.
     """
+    if experiment.solver is None:
+        raise UserError("this experiment has no `solver`")
     parallel = Parallel("jit")
     parallel.check(experiment.train.batch_size)
     settings = {f.name: getattr(experiment.train, f.name) for f in dataclasses.fields(Eval)}
     once = Eval(**settings)
     with contextlib.closing(once.batches(jax.process_index(), jax.process_count())) as batches:
-        variables = experiment.fit.fit(
+        variables = experiment.solver.solve(
             experiment.task,
             parallel.put_state(state.variables),
             map(parallel.put_batch, batches),
@@ -88,7 +93,8 @@ def fit(experiment: Experiment, state: TrainState) -> TrainState:
     return state.replace(step=state.step + 1, params=variables["params"], collections=collections)
 
 
-def _resolve(value: Any, earlier: list[str], workdir: pathlib.Path) -> str:
+def _resolve(value: str, earlier: list[str], workdir: pathlib.Path) -> str:
+    """Turns 'stage:NAME/FILE' into the path of that stage's file."""
     name, _, rest = value.removeprefix(PREFIX).partition("/")
     if name not in earlier:
         raise UserError(f"{value!r}: no earlier stage {name!r}{suggest(name, earlier)}")

@@ -1,4 +1,4 @@
-"""Everything a run must remember from one step to the next, and nothing else."""
+"""The state of training: all that a run must remember from one step to the next."""
 
 from typing import Any
 
@@ -9,9 +9,8 @@ from flax import struct
 Tree = Any
 
 
-@struct.dataclass
-class PlateauState:
-    """Counters of `schedule.ReduceOnPlateau`; as created they leave the learning rate alone."""
+class PlateauState(struct.PyTreeNode):
+    """The counters of `schedule.ReduceOnPlateau`; as created they leave the learning rate alone."""
 
     best: Any  # () float32, best value seen; NaN before the first
     bad: Any  # () int32, evaluations since then
@@ -19,12 +18,11 @@ class PlateauState:
 
     @classmethod
     def create(cls) -> "PlateauState":
-        """Nothing seen, factor 1."""
+        """Makes the counters of a run that has seen nothing yet: factor 1."""
         return cls(best=np.float32(np.nan), bad=np.int32(0), scale=np.float32(1))
 
 
-@struct.dataclass
-class TrainState:
+class TrainState(struct.PyTreeNode):
     """The state of training. There is no random state: a step's key is fold_in(key(seed), step).
 
     `ema` averages the float leaves of every collection beside the parameters: weights averaged
@@ -41,7 +39,7 @@ class TrainState:
 
     @property
     def variables(self) -> dict[str, Tree]:
-        """What `task.predict` takes: parameters and collections."""
+        """The parameters and collections, as `task.predict` takes them."""
         return {"params": self.params, **self.collections}
 
     @property
@@ -51,7 +49,7 @@ class TrainState:
 
 
 def create(variables: dict[str, Tree], update: Any, ema: bool = False) -> TrainState:
-    """The state before the first step.
+    """Makes the state before the first step.
 
     Args:
       variables: from `task.init`: 'params' and any other collections.

@@ -20,51 +20,32 @@ weight depends on its outputs (then that part runs twice). Collections pass from
 the next, so with batch normalisation accumulation is not the same as the large batch.
 """
 
+import functools
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, cast
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax import lax
 
+from vision_jax.evaluation.metric import Metric, SummedMetric
 from vision_jax.ops import materialize
-from vision_jax.structs import Batch
+from vision_jax.ops.dtypes import at_least_float32
+from vision_jax.structs import Batch, Terms
+from vision_jax.tasks import Predictor, Task
 from vision_jax.training import paths
 from vision_jax.training.optimizer import Ema, Update
 from vision_jax.training.state import TrainState
 
 Tree = Any
-Pairs = dict[str, tuple[jax.Array, jax.Array]]
 TrainStep = Callable[[TrainState, Batch, Any], tuple[TrainState, dict[str, jax.Array]]]
-
-
-class Task(Protocol):
-    """What the steps ask of a task."""
-
-    def loss(
-        self, variables: dict[str, Tree], batch: Batch, key: jax.Array, train: bool = True
-    ) -> tuple[Pairs, dict[str, Any]]:
-        """({name: (sum, weight)}, {'collections': …, 'metrics': {name: (sum, count)}})."""
-        ...
-
-    def predict(self, variables: dict[str, Tree], batch: Batch) -> dict[str, jax.Array]:
-        """Outputs in evaluation."""
-        ...
-
-
-class Metric(Protocol):
-    """What the evaluation step asks of a metric."""
-
-    gathers: bool
-
-    def update(self, outputs: dict[str, jax.Array], batch: Batch) -> Tree:
-        """This batch's increments (metrics that do not gather)."""
-        ...
+# (trainable parameters, collections, batch) → the loss's sums; its weights, collections, metrics
+Sums = Callable[[Tree, dict[str, Tree], Batch], tuple[dict[str, jax.Array], tuple]]
 
 
 class Evaluated(NamedTuple):
-    """What one evaluation step returns, the same on all devices."""
+    """The results of one evaluation step, the same on all devices."""
 
     increments: tuple[Tree, ...]  # per metric, summed over devices; None for one that gathers
     outputs: dict[str, jax.Array]  # global outputs that metrics gather; empty if none does
@@ -72,11 +53,11 @@ class Evaluated(NamedTuple):
 
 
 class _Gradients(NamedTuple):
-    """Sums over all devices and micro-batches."""
+    """The sums over all devices and micro-batches."""
 
     gradients: Tree
-    losses: Pairs
-    metrics: Pairs
+    losses: Terms
+    metrics: Terms
     collections: dict[str, Tree]
 
 
@@ -87,7 +68,7 @@ def make_train_step(
     accumulate: int = 1,
     ema: Ema | None = None,
 ) -> TrainStep:
-    """The training step of a task.
+    """Makes the training step of a task.
 
     Args:
       task: its `loss` is differentiated.
@@ -107,68 +88,86 @@ def make_train_step(
     def step(state: TrainState, batch: Batch, seed: Any) -> tuple[TrainState, dict]:
         key = jax.random.fold_in(jax.random.key(seed), state.step)
         trainable, frozen = update.split(state.params)
-
-        def sums(trainable: Tree, collections: dict, micro: Batch) -> tuple[dict, tuple]:
-            variables = {"params": update.merge(trainable, frozen), **collections}
-            losses, aux = task.loss(variables, micro, key, train=True)
-            after = {**collections, **aux["collections"]}
-            _check_same_types(collections, after)
-            weights = {name: _float(weight) for name, (_, weight) in losses.items()}
-            metrics = {name: (_float(s), _float(n)) for name, (s, n) in aux["metrics"].items()}
-            return {name: _float(s) for name, (s, _) in losses.items()}, (weights, after, metrics)
-
+        sums = functools.partial(_sums, task, update, key, frozen)
         if accumulate == 1:
-            found = _at_once(sums, trainable, state.collections, batch, axis)
+            total = _at_once(sums, trainable, state.collections, batch, axis)
         else:
             micro = _micro_batches(batch, accumulate)
-            found = _accumulated(sums, trainable, state.collections, micro, axis)
-
-        learning_rate = update.rate(state.step) * state.plateau.scale
-        trained, opt_state = update.apply(
-            found.gradients, state.opt_state, trainable, learning_rate
-        )
+            total = _accumulated(sums, trainable, state.collections, micro, axis)
+        rate = update.rate(state.step) * state.plateau.scale
+        trained, opt_state = update.apply(total.gradients, state.opt_state, trainable, rate)
         new = state.replace(
             step=state.step + 1,
             params=update.merge(trained, frozen),
-            collections=found.collections,
+            collections=total.collections,
             opt_state=opt_state,
         )
         new = new.replace(ema=_average(state.ema, new.variables, state.step, ema))
         _check_same_types(state, new)
-        return new, _report(found, learning_rate)
+        return new, _report(total, rate)
 
     return step
 
 
 def make_eval_step(
-    task: Task, metrics: Sequence[Metric], axis: str | None = None
+    task: Predictor,
+    metrics: Sequence[Metric],
+    axis: str | None = None,
+    shown: Sequence[str] = (),
 ) -> Callable[[dict[str, Tree], Batch], Evaluated]:
-    """The evaluation step: eval_step(variables, batch) -> `Evaluated`.
+    """Makes the evaluation step: eval_step(variables, batch) -> `Evaluated`.
 
-    A metric that gathers may name the outputs that it collects in an attribute `outputs`;
-    without one, all that `task.predict` returns are sent to every host.
+    Args:
+      task: its `predict` is measured.
+      metrics: those that gather name the outputs that they collect, which go to every host.
+      axis: name of the mapped axis, or None for a step that sees the global batch.
+      shown: further outputs that go to every host.
     """
     gatherers = [metric for metric in metrics if metric.gathers]
 
     def step(variables: dict[str, Tree], batch: Batch) -> Evaluated:
         outputs = task.predict(variables, batch)
         increments = tuple(
-            None if metric.gathers else _psum(metric.update(outputs, batch), axis)
+            None
+            if metric.gathers
+            else _psum(cast(SummedMetric, metric).update(outputs, batch), axis)
             for metric in metrics
         )
-        if not gatherers:
+        if not gatherers and not shown:
             return Evaluated(increments, {}, None)
-        wanted = {key for metric in gatherers for key in getattr(metric, "outputs", outputs)}
-        outputs = {key: outputs[key] for key in sorted(wanted)}
-        batch = batch.replace(image=batch.image[:, :0, :0])
+        names = {*shown}
+        for metric in gatherers:
+            names |= {*(outputs if metric.outputs is None else metric.outputs)}
+        outputs = {name: outputs[name] for name in sorted(names)}
+        batch = batch.replace(image=batch.pixels[:, :0, :0])
         return Evaluated(increments, _gather(outputs, axis), _gather(batch, axis))
 
     return step
 
 
+def _sums(
+    task: Task,
+    update: Update,
+    key: jax.Array,
+    frozen: Tree,
+    trainable: Tree,
+    collections: dict[str, Tree],
+    batch: Batch,
+) -> tuple[dict[str, jax.Array], tuple]:
+    """Computes a loss's sums, by name; and its weights, the new collections, the metrics."""
+    variables = {"params": update.merge(trainable, frozen), **collections}
+    terms, aux = task.loss(variables, batch, key, train=True)
+    after = {**collections, **aux["collections"]}
+    _check_same_types(collections, after)
+    weights = {name: _float(weight) for name, (_, weight) in terms.items()}
+    metrics = {name: (_float(s), _float(n)) for name, (s, n) in aux["metrics"].items()}
+    return {name: _float(s) for name, (s, _) in terms.items()}, (weights, after, metrics)
+
+
 def _at_once(
-    sums: Callable, trainable: Tree, collections: dict, batch: Batch, axis: str | None
+    sums: Sums, trainable: Tree, collections: dict, batch: Batch, axis: str | None
 ) -> _Gradients:
+    """Differentiates the loss of all rows in one piece."""
     values, pullback, (weights, collections, metrics) = jax.vjp(
         lambda p: sums(p, collections, batch), trainable, has_aux=True
     )
@@ -180,8 +179,10 @@ def _at_once(
 
 
 def _accumulated(
-    sums: Callable, trainable: Tree, collections: dict, micro: Batch, axis: str | None
+    sums: Sums, trainable: Tree, collections: dict, micro: Batch, axis: str | None
 ) -> _Gradients:
+    """Differentiates the loss one micro-batch after the other."""
+
     def weigh(_: None, rows: Batch) -> tuple[None, dict]:
         return None, sums(trainable, collections, rows)[1][0]
 
@@ -206,7 +207,7 @@ def _accumulated(
 
 
 def _micro_batches(batch: Batch, parts: int) -> Batch:
-    """Every (b, …) leaf as (parts, b / parts, …), neighbours kept together."""
+    """Splits every (b, …) leaf into (parts, b / parts, …) and keeps neighbours together."""
     size, rest = divmod(batch.count, parts)
     if rest or not size:
         raise ValueError(
@@ -222,10 +223,11 @@ def _micro_batches(batch: Batch, parts: int) -> Batch:
     return jax.tree.map(split, batch)
 
 
-def _report(found: _Gradients, learning_rate: jax.Array) -> dict[str, jax.Array]:
-    losses = {name: total * _inverse(weight) for name, (total, weight) in found.losses.items()}
+def _report(total: _Gradients, learning_rate: jax.Array) -> dict[str, jax.Array]:
+    """Returns the step's metrics; see `make_train_step`."""
+    losses = {name: value * _inverse(weight) for name, (value, weight) in total.losses.items()}
     loss = sum(losses.values(), jnp.float32(0))
-    norm = optax.global_norm(found.gradients)
+    norm = optax.global_norm(total.gradients)
     report = {
         "loss": loss,
         **{f"loss/{name}": value for name, value in losses.items()},
@@ -233,13 +235,14 @@ def _report(found: _Gradients, learning_rate: jax.Array) -> dict[str, jax.Array]
         "lr": learning_rate,
         "finite": jnp.isfinite(loss) & jnp.isfinite(norm),
     }
-    if clash := report.keys() & found.metrics.keys():
+    if clash := report.keys() & total.metrics.keys():
         raise ValueError(f"the task's metrics {sorted(clash)} bear names of the step's own")
-    means = {name: total * _inverse(count) for name, (total, count) in found.metrics.items()}
+    means = {name: value * _inverse(count) for name, (value, count) in total.metrics.items()}
     return report | means
 
 
 def _average(ema: Tree | None, variables: Tree, step: jax.Array, how: Ema | None) -> Tree | None:
+    """Returns the averaged variables after a step; None where the run keeps none."""
     if (ema is None) != (how is None):
         raise ValueError("the state has averaged variables exactly if the step is given `ema`")
     if ema is None or how is None:
@@ -257,34 +260,39 @@ def _average(ema: Tree | None, variables: Tree, step: jax.Array, how: Ema | None
 
 
 def _check_same_types(before: Tree, after: Tree) -> None:
-    """A state that changes its type would compile the step anew, or fail far from the cause."""
-    old = {
-        p: (x.shape, x.dtype.name) for p, x in paths.flatten(jax.eval_shape(lambda: before)).items()
-    }
-    new = {
-        p: (x.shape, x.dtype.name) for p, x in paths.flatten(jax.eval_shape(lambda: after)).items()
-    }
+    """Refuses a state that changes its type.
+
+    It would compile the step anew, or fail far from the cause.
+    """
+    old, new = _types(before), _types(after)
     for path in sorted(old.keys() | new.keys()):
         if old.get(path) != new.get(path):
             raise TypeError(f"a step changes {path} from {old.get(path)} to {new.get(path)}")
 
 
+def _types(tree: Tree) -> dict[str, tuple]:
+    """Returns each array's shape and dtype, by path."""
+    flat = paths.flatten(jax.eval_shape(lambda: tree))
+    return {path: (x.shape, x.dtype.name) for path, x in flat.items()}
+
+
 def _float(x: Any) -> jax.Array:
-    """As float32, or wider if it is."""
-    x = jnp.asarray(x)
-    return x.astype(jnp.promote_types(x.dtype, jnp.float32))
+    """Makes a number an array of float32, or leaves it wider if it is."""
+    return at_least_float32(jnp.asarray(x))
 
 
 def _inverse(weight: jax.Array) -> jax.Array:
-    """1 / weight, and 0 for nothing."""
+    """Computes 1 / weight, and 0 for nothing."""
     return jnp.where(weight > 0, 1 / jnp.where(weight > 0, weight, 1), 0)
 
 
 def _total(tree: Tree) -> Tree:
+    """Adds up over the leading axis."""
     return jax.tree.map(lambda x: jnp.sum(x, axis=0), tree)
 
 
 def _psum(tree: Tree, axis: str | None) -> Tree:
+    """Adds up over devices."""
     if axis is not None and lax.axis_size(axis) > 1:
         return lax.psum(tree, axis)
     # XLA:CPU's sum over one device would copy all gradients. With nothing at all in its place it
@@ -293,7 +301,7 @@ def _psum(tree: Tree, axis: str | None) -> Tree:
 
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:
-    """Per-device statistics as one; those that are synchronised already stay as they are."""
+    """Averages statistics over devices; those that are synchronised already stay as they are."""
     if axis is None:
         return tree
     return jax.tree.map(
@@ -302,4 +310,5 @@ def _mean_floats(tree: Tree, axis: str | None) -> Tree:
 
 
 def _gather(tree: Tree, axis: str | None) -> Tree:
+    """Collects all devices' rows."""
     return tree if axis is None else lax.all_gather(tree, axis, tiled=True)

@@ -25,12 +25,12 @@ _LATE_S = 0.3  # reads that outlive an error end within milliseconds
 
 
 class Storage:
-    """Numbered folders, each with nested dicts of numpy arrays and a JSON record."""
+    """A folder of numbered folders, each with nested dicts of NumPy arrays and a JSON record."""
 
     def __init__(
         self, folder: pathlib.Path, keep: int, metric: str | None, mode: str, read_only: bool
     ):
-        """See `checkpoint.Checkpoints`."""
+        """Opens the folder; see `checkpoint.Checkpoints` for the arguments."""
         _silence_orbax()
         self._folder, self._best = folder, [metric, mode]
         self._manager = ocp.CheckpointManager(
@@ -38,11 +38,11 @@ class Storage:
         )
 
     def steps(self) -> list[int]:
-        """Steps whose folders are complete, ascending."""
+        """Lists the steps whose folders are complete, ascending."""
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """The best by the metric among those saved with it."""
+        """Returns the best step by the metric among those saved with it."""
         return self._manager.best_step() if self._best[0] else None
 
     def write(
@@ -50,7 +50,7 @@ class Storage:
     ) -> None:
         """Begins to write {path: array}, the caller's JSON and the metric's value, where known.
 
-        What lies there for the same step is replaced.
+        A folder of the same step is replaced.
         """
         self._manager.wait_until_finished()
         if step in self._manager.all_steps():
@@ -64,7 +64,15 @@ class Storage:
         self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items), force=True)
 
     def read_record(self, step: int) -> dict[str, Any]:
-        """'meta' as given; 'arrays': {path: its shape, type, CRC-32}; 'best': metric and mode."""
+        """Reads a step's record.
+
+        Returns:
+          'meta' as it was saved; 'arrays': {path: its shape, type, CRC-32}; 'best': metric and
+          mode.
+
+        Raises:
+          ValueError: the record is not the one that was saved.
+        """
         args = ocp.args.Composite(**{_RECORD: ocp.args.JsonRestore()})
         sealed = self._manager.restore(step, args=args)[_RECORD]
         if _sealed(sealed["record"]) != sealed:
@@ -72,11 +80,14 @@ class Storage:
         return sealed["record"]
 
     def read_arrays(self, step: int, described: Mapping[str, dict]) -> dict[str, np.ndarray]:
-        """Some of the arrays by path, their bytes compared with what was saved.
+        """Reads some of the arrays by path, and compares their bytes with what was saved.
 
         Args:
-          step: of a complete folder.
-          described: the wanted part of the record's 'arrays'.
+          step: the number of a complete folder.
+          described: the part of the record's 'arrays' to read.
+
+        Raises:
+          ValueError: an array that is not the one that was saved.
         """
         if not described:
             return {}
@@ -88,21 +99,21 @@ class Storage:
         with _quiet_late_reads():
             restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
         flat = {path: np.asarray(x) for path, x in paths.flatten(restored[_ARRAYS]).items()}
-        for path, found in _describe(flat).items():
-            if found != described[path]:
+        for path, description in _describe(flat).items():
+            if description != described[path]:
                 raise ValueError(f"the bytes of {path} are not those saved (CRC-32 differs)")
         return flat
 
     def folder_of(self, step: int) -> pathlib.Path:
-        """Where a step lies."""
+        """Returns the path of a step's folder."""
         return self._folder / _name_format().build_name(step)
 
     def reload(self) -> None:
-        """Looks at the folder anew."""
+        """Lists the folder anew."""
         self._manager.reload()
 
     def wait(self) -> None:
-        """Until all is written."""
+        """Waits until all is written."""
         self._manager.wait_until_finished()
 
     def close(self) -> None:
@@ -111,7 +122,7 @@ class Storage:
 
 
 def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, dict]:
-    """Per array its shape, type and CRC-32."""
+    """Returns each array's shape, type and CRC-32."""
     return {
         path: {"shape": list(x.shape), "dtype": x.dtype.name, "crc32": _crc32(x)}
         for path, x in flat.items()
@@ -119,11 +130,11 @@ def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, dict]:
 
 
 def _crc32(x: np.ndarray) -> int:
-    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8))
+    return zlib.crc32(np.ascontiguousarray(x).reshape(-1).view(np.uint8).data)
 
 
 def _sealed(record: dict) -> dict:
-    """The record with its own checksum, as it will be read back."""
+    """Adds the record's own checksum, in the form that will be read back."""
     text = json.dumps(record, sort_keys=True)
     return {"record": json.loads(text), "crc32": zlib.crc32(text.encode())}
 
@@ -164,9 +175,10 @@ def _name_format() -> ocp.path.step.NameFormat:
 
 @contextlib.contextmanager
 def _quiet_late_reads() -> Iterator[None]:
-    """Where one array cannot be read, Orbax leaves while reads of others are under way.
+    """Silences reads that nobody is waiting for any more.
 
-    These then complain, each with a traceback on stderr, that nobody is waiting for them.
+    Where one array cannot be read, Orbax leaves while reads of others are under way; these then
+    complain, each with a traceback on stderr.
     """
     before = sys.unraisablehook
 

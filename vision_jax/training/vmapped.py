@@ -23,16 +23,15 @@ from jax import lax
 from vision_jax.config import UserError
 from vision_jax.structs import Batch
 from vision_jax.training import initial
-from vision_jax.training.checkpoint import restore_params
-from vision_jax.training.evaluate import Evaluator, Watcher
+from vision_jax.training.evaluate import Evaluate, Watcher, never
 from vision_jax.training.experiment import Experiment
-from vision_jax.training.optimizer import Update
 from vision_jax.training.state import TrainState
 from vision_jax.training.step import TrainStep, make_train_step
 
 Tree = Any
+_RUN: Any = 0  # the axis of runs
 # The step is one number for all runs, so that the loop can read it.
-_AXES = TrainState(step=None, params=0, collections=0, opt_state=0, ema=0, plateau=0)
+_AXES = TrainState(None, _RUN, collections=_RUN, opt_state=_RUN, ema=_RUN, plateau=_RUN)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,8 +50,8 @@ class Runs:
             raise UserError(f"seeds={experiment.seeds} and vary={experiment.vary!r}: use one")
         if experiment.vary and len(experiment.values) < 2:
             raise UserError(f"vary={experiment.vary!r} needs --config.values='(1.0, 2.0)'")
-        if experiment.fit is not None:
-            raise UserError("a `fit` has no gradient steps that several runs could share")
+        if experiment.solver is not None or experiment.optimizer is None:
+            raise UserError("a `solver` has no gradient steps that several runs could share")
         if experiment.optimizer.plateau is not None:
             raise UserError("optimizer.plateau follows one run's metric; set seeds=1")
         for value in experiment.values if experiment.vary else ():
@@ -60,53 +59,55 @@ class Runs:
 
     @property
     def count(self) -> int:
-        """Number of runs."""
+        """The number of runs."""
         return len(self.experiment.values) if self.experiment.vary else self.experiment.seeds
 
     @property
     def seeds(self) -> np.ndarray:
-        """Each run's seed, (n,) uint32, which its step takes."""
+        """The runs' seeds, (n,) uint32, which their steps take."""
         return np.array([self.solo(k).seed for k in range(self.count)], np.uint32)
 
     def solo(self, k: int) -> Experiment:
-        """Run k as an experiment of its own."""
+        """Makes run k an experiment of its own."""
         alone = dataclasses.replace(self.experiment, seeds=1, vary="", values=())
         if self.experiment.vary:
             return with_value(alone, self.experiment.vary, self.experiment.values[k])
         return dataclasses.replace(alone, seed=self.experiment.seed + k)
 
-    def state(self) -> tuple[Update, TrainState, list[str]]:
-        """As `initial.state`, with a run axis."""
+    def state(self) -> tuple[TrainState, list[str]]:
+        """Makes the state before the first step, with a run axis, and lines to tell about it."""
         states = []
+        lines: list[str] = []
         for k in range(self.count):
             # An array, so that a value of 0 does not switch parts of the optimizer off.
             experiment = self.solo(k)
             if self.experiment.vary:
                 value = np.float32(self.experiment.values[k])
                 experiment = _set(experiment, self.experiment.vary.split("."), value)
-            update, state, lines = initial.state(experiment)
+            _, state, lines = initial.state(experiment)
             states.append(state)
-        stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
-        return update, stacked.replace(step=states[0].step), lines
+        together = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
+        return together.replace(step=states[0].step), lines
 
     def step(self, axis: str | None) -> TrainStep:
-        """The training step of all runs: step(state, batch, seeds) -> (state, metrics).
+        """Makes the training step of all runs: step(state, batch, seeds) -> (state, metrics).
 
         Args:
-          axis: as of `make_train_step`.
+          axis: see `make_train_step`.
 
         Raises:
-          UserError: when it is traced, if the program's form hangs on the varied number.
+          UserError: when it is traced, if Python control flow depends on the varied value, so that
+            it cannot be traced.
         """
         experiment = self.experiment
         values = jnp.asarray(experiment.values or np.zeros(self.count), jnp.float32)
 
         def one(state: TrainState, batch: Batch, seed: Any, value: jax.Array) -> tuple:
-            own = experiment
+            run: Any = experiment
             if experiment.vary:
-                own = _set(experiment, experiment.vary.split("."), value)
-            update = own.optimizer.build(state.params, own.total_steps, own.steps_per_epoch)
-            step = make_train_step(own.task, update, axis, own.accumulate, own.ema)
+                run = _set(experiment, experiment.vary.split("."), value)
+            update = run.optimizer.build(state.params, run.total_steps, run.steps_per_epoch)
+            step = make_train_step(run.task, update, axis, run.accumulate, run.ema)
             return step(state, batch, seed)
 
         every = jax.vmap(one, in_axes=(_AXES, None, 0, 0), out_axes=(_AXES, 0))
@@ -124,46 +125,44 @@ class Runs:
 
         return step
 
-    def evaluator(self, evaluator: Evaluator) -> Callable[..., dict[str, Any] | None]:
-        """Evaluates run after run with one compiled evaluation; called as an `Evaluator`.
+    def evaluator(self, evaluator: Evaluate) -> Evaluate:
+        """Makes an evaluation of run after run from one of a single run's variables.
 
         Scalars come as mean and per run, arrays and pictures of run 0.
         """
         pick = jax.jit(take)
 
         def evaluate(
-            variables: Tree,
-            stop: Callable[[], bool] = lambda: False,
-            watch: Watcher | None = None,
+            variables: Tree, stop: Callable[[], bool] = never, watch: Watcher | None = None
         ) -> dict[str, Any] | None:
-            found = []
+            of_runs = []
             for k in range(self.count):
                 results = evaluator(pick(variables, np.int32(k)), stop, watch if k == 0 else None)
                 if results is None:
                     return None
-                found.append(results)
+                of_runs.append(results)
             scalars = {
-                name: np.array([results[name] for results in found])
-                for name, value in found[0].items()
+                name: np.array([results[name] for results in of_runs])
+                for name, value in of_runs[0].items()
                 if np.ndim(value) == 0
             }
-            return {**found[0], **spread(scalars, self.count)}
+            return {**of_runs[0], **spread(scalars, self.count)}
 
         return evaluate
 
 
 def runs(experiment: Experiment) -> Runs | None:
-    """The experiment's runs; None if it is a single one."""
+    """Returns the experiment's runs; None if it is a single one."""
     return Runs(experiment) if experiment.seeds > 1 or experiment.vary else None
 
 
 def trained(
     experiment: Experiment, workdir: pathlib.Path
 ) -> list[tuple[Experiment, dict[str, Tree]]]:
-    """Every run of a folder as (experiment of its own, variables on the host); one if it is single.
+    """Reads every run of a folder as (experiment of its own, variables on the host).
 
     Variables are of the best checkpoint, by the mean over runs, or of `init.weights`, as
-    `initial.trained` finds them.
+    `initial.trained` finds them. A folder of a single run gives that one.
 
     Raises:
       UserError: no checkpoint and no weights, or one that does not fit.
@@ -171,7 +170,7 @@ def trained(
     several = runs(experiment)
     if several is None or not (workdir / initial.CHECKPOINTS).is_dir():
         return [(experiment, initial.trained(experiment, workdir)[0])]
-    variables = stacked(several, workdir)[0]
+    variables, _ = stacked(several, workdir)
     return [
         (several.solo(k), jax.tree.map(lambda x, k=k: x[k], variables))
         for k in range(several.count)
@@ -179,33 +178,31 @@ def trained(
 
 
 def stacked(several: Runs, workdir: pathlib.Path) -> tuple[dict[str, Tree], str]:
-    """All runs' variables with a run axis, and where they are from.
+    """Reads all runs' variables, with a run axis, and tells where they are from.
 
     Raises:
       UserError: no checkpoint, or one that does not fit.
     """
     experiment = several.experiment
     fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
-    wanted = jax.tree.map(lambda x: np.broadcast_to(x, (several.count, *x.shape)), fresh)
-    found = restore_params(workdir / initial.CHECKPOINTS, wanted)
-    if wrong := [*found.missing, *found.mismatched]:
-        raise UserError(f"the checkpoint in {workdir} does not fit this config: {wrong[0]}")
-    return found.variables, f"{workdir}, step {found.step}, {several.count} runs"
+    each = jax.tree.map(lambda x: np.broadcast_to(x, (several.count, *x.shape)), fresh)
+    restored = initial.read_run(workdir, each)
+    return restored.variables, f"{workdir}, step {restored.step}, {several.count} runs"
 
 
 def take(tree: Tree, k: Any) -> Tree:
-    """Run k of a tree with a run axis, such as a checkpoint's parameters."""
+    """Takes run k of a tree with a run axis, such as a checkpoint's parameters."""
     return jax.tree.map(lambda x: lax.dynamic_index_in_dim(x, k, keepdims=False), tree)
 
 
 def spread(metrics: dict[str, Any], count: int) -> dict[str, Any]:
-    """{name: (n,)} as {name: mean, name@0: …, name@1: …}."""
+    """Turns {name: (n,)} into {name: mean, name@0: …, name@1: …}."""
     each = {f"{name}@{k}": value[k] for name, value in metrics.items() for k in range(count)}
     return {name: value.mean() for name, value in metrics.items()} | each
 
 
 def with_value(experiment: Experiment, path: str, value: Any) -> Experiment:
-    """The experiment with one number replaced, checked as its part checks it.
+    """Replaces one number of an experiment, checked as its part checks it.
 
     Args:
       experiment: built.
@@ -215,20 +212,25 @@ def with_value(experiment: Experiment, path: str, value: Any) -> Experiment:
     Raises:
       UserError: no such setting, it is no number, or the value is refused.
     """
-    here: Any = experiment
+    setting: Any = experiment
     for key in path.split("."):
-        if not dataclasses.is_dataclass(here) or not hasattr(here, key):
+        if key not in _settings(setting):
             raise UserError(f"vary={path!r}: there is no {key!r}")
-        here = getattr(here, key)
-    if isinstance(here, bool) or not isinstance(here, (int, float)):
-        raise UserError(f"vary={path!r} is {here!r}, which is no number")
-    if isinstance(here, int):
+        setting = getattr(setting, key)
+    if isinstance(setting, bool) or not isinstance(setting, (int, float)):
+        raise UserError(f"vary={path!r} is {setting!r}, which is no number")
+    if isinstance(setting, int):
         raise UserError(f"vary={path!r} is a whole number, which one program cannot vary")
     return _replace(experiment, path.split("."), float(value))
 
 
+def _settings(part: Any) -> set[str]:
+    """Returns the names of a part's settings; a value that is no part has none."""
+    return {f.name for f in dataclasses.fields(part)} if dataclasses.is_dataclass(part) else set()
+
+
 def _replace(node: Any, keys: list[str], value: Any) -> Any:
-    """A new object along the path, through the constructors and their checks."""
+    """Makes new parts along the path, through the constructors and their checks."""
     new = _replace(getattr(node, keys[0]), keys[1:], value) if keys[1:] else value
     if isinstance(node, nn.Module):
         return node.clone(**{keys[0]: new})
@@ -236,7 +238,7 @@ def _replace(node: Any, keys: list[str], value: Any) -> Any:
 
 
 def _set(node: Any, keys: list[str], value: Any) -> Any:
-    """As `_replace`, for a traced value, which constructors' checks could not read."""
+    """Makes new parts with a traced value, which constructors' checks could not read."""
     new = _set(getattr(node, keys[0]), keys[1:], value) if keys[1:] else value
     if isinstance(node, nn.Module):
         return node.clone(**{keys[0]: new})

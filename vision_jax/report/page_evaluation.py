@@ -9,23 +9,24 @@ from vision_jax import visualize
 from vision_jax.report.folder import load_arrays
 from vision_jax.report.markup import Page, number, table
 
+Arrays = Mapping[str, np.ndarray]
 # Kinds of pictures that stand beside each other: headline, text below.
 _PAIRS = {
     "detections": (
         "Detections",
-        "What is annotated, and what is found with a score of 0.5 or more. The first half are the"
-        " images with the lowest F1, the others lie evenly over the data set.",
+        "The annotated objects, and those detected with a score of 0.5 or more. The first half are"
+        " the images with the lowest F1, the others lie evenly over the data set.",
     ),
     "segmentations": (
         "Segmentations",
-        "The image, what is annotated, and what is found. The first half are the images with the"
+        "The image, its annotation, and the prediction. The first half are the images with the"
         " fewest right pixels, the others lie evenly over the data set.",
     ),
 }
 
 
 def add_evaluation(page: Page, folder: pathlib.Path) -> None:
-    """Adds what `save_evaluation` saved, as far as it is there."""
+    """Adds the arrays that `save_evaluation` saved, as far as they are there."""
     _add_predictions(page, load_arrays(folder, "predictions"))
     for name, (title, caption) in _PAIRS.items():
         _add_pairs(page, name, load_arrays(folder, name), title, caption)
@@ -35,7 +36,7 @@ def add_evaluation(page: Page, folder: pathlib.Path) -> None:
     _add_classes(page, load_arrays(folder, "per_class"))
 
 
-def _add_confusion(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
+def _add_confusion(page: Page, arrays: Arrays | None) -> None:
     if arrays is None:
         return
     matrix, names = arrays["matrix"], arrays.get("classes", ())
@@ -46,7 +47,7 @@ def _add_confusion(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
     page.add_figure("Confusion", "confusion", picture, alt, caption)
 
 
-def _add_classes(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
+def _add_classes(page: Page, arrays: Arrays | None) -> None:
     if arrays is None:
         return
     metrics = [name for name in arrays if name != "classes"]
@@ -57,7 +58,7 @@ def _add_classes(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
     page.add(table("Classes, the hardest first", rows, ("class", *metrics)))
 
 
-def _add_predictions(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
+def _add_predictions(page: Page, arrays: Arrays | None) -> None:
     if arrays is None or not len(arrays["image"]):
         return
     label, predicted = arrays["label"], arrays["predicted"]
@@ -72,14 +73,8 @@ def _add_predictions(page: Page, arrays: Mapping[str, np.ndarray] | None) -> Non
     page.add_figure("Predictions", "predictions", image, alt, caption)
 
 
-def _add_pairs(
-    page: Page,
-    name: str,
-    arrays: Mapping[str, np.ndarray] | None,
-    title: str,
-    caption: str,
-) -> None:
-    """Pictures of the same image side by side, image after image."""
+def _add_pairs(page: Page, name: str, arrays: Arrays | None, title: str, caption: str) -> None:
+    """Adds pictures of the same image side by side, image after image."""
     if arrays is None or not len(arrays["caption"]):
         return
     kinds = [kind for kind in arrays if kind != "caption"]
@@ -93,8 +88,8 @@ def _add_pairs(
     page.add_figure(title, name, image, alt, caption)
 
 
-def _add_precision(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
-    """Precision against recall: the mean over classes, the best class and the worst."""
+def _add_precision(page: Page, arrays: Arrays | None) -> None:
+    """Adds precision against recall: the mean over classes, the best class and the worst."""
     if arrays is None:
         return
     precision, names = arrays["precision"], arrays["classes"]
@@ -113,8 +108,8 @@ def _add_precision(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
     page.add_figure("Precision and recall", "precision_recall", image, alt, caption)
 
 
-def _add_curves(page: Page, arrays: Mapping[str, np.ndarray] | None) -> None:
-    """One picture per title; names are 'curve/TITLE/X/NAME'."""
+def _add_curves(page: Page, arrays: Arrays | None) -> None:
+    """Adds a picture per title; names are 'curve/TITLE/X/NAME'."""
     pictures: dict[tuple[str, str], dict] = {}
     for name, (x, y) in (arrays or {}).items():
         _, title, x_label, line = name.split("/")

@@ -1,4 +1,4 @@
-"""What an evaluation leaves in the run folder, and the lines that a run ends with."""
+"""The results of an evaluation in the run folder, and the lines that a run ends with."""
 
 import pathlib
 from collections.abc import Mapping, Sequence
@@ -12,14 +12,14 @@ from vision_jax.report.gallery_objects import ObjectGallery
 from vision_jax.report.gallery_semantic import SemanticGallery
 from vision_jax.structs import Batch
 
-CURVE = "curve/"  # what names of results begin with that are curves: see `save_evaluation`
+CURVE = "curve/"  # names of results that are curves begin with it; see `save_evaluation`
 
 
 class Watcher:
-    """Sees an evaluation's batches, and keeps pictures of what the network answered.
+    """An observer of an evaluation's batches, which keeps pictures of the network's answers.
 
     Attributes:
-      classes: their names.
+      classes: the names of the classes.
     """
 
     def __init__(self, classes: Sequence[str]):
@@ -34,9 +34,10 @@ class Watcher:
         """Looks at a batch and at the outputs that its task shows, all NumPy arrays."""
         targets = batch.targets
         if "logits" in outputs and targets.label is not None and np.ndim(targets.label) == 1:
-            image = batch.image if batch.image.ndim == 4 else batch.image[:, 0]  # the first crop
-            seen = (image, targets.label, outputs["logits"], batch.valid, batch.id)
-            self._galleries["predictions"].add(*seen)
+            images = batch.image if batch.image.ndim == 4 else batch.image[:, 0]  # the first crop
+            self._galleries["predictions"].add(
+                images, targets.label, outputs["logits"], batch.valid, batch.id
+            )
         if "detections" in outputs and targets.boxes is not None:
             self._galleries["detections"].add(outputs["detections"], batch)
         if "segmentation" in outputs and targets.segmentation is not None:
@@ -51,11 +52,11 @@ class Watcher:
 
 
 def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: Watcher) -> None:
-    """Saves what the report draws: confusion matrix, numbers per class, curves, pictures.
+    """Saves the arrays that the report draws: confusion matrix, classes, curves, pictures.
 
     Args:
       folder: the run's.
-      results: of all metrics; arrays are told by their names. `confusion` is a matrix;
+      results: those of all metrics; arrays are told by their names. `confusion` is a matrix;
         `precision_at_recall` (c, 101) has a row per class; 'curve/TITLE/X/NAME' (2, n) is a line of
         x and y in the picture of that title and x axis; other arrays (c,) are columns of the table
         of classes.
@@ -75,15 +76,15 @@ def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: W
     if curves:
         save_arrays(folder, "curves", curves)
     if "precision_at_recall" in results:
-        found = {"precision": results["precision_at_recall"], "classes": names}
-        save_arrays(folder, "precision_recall", found)
+        precision = {"precision": results["precision_at_recall"], "classes": names}
+        save_arrays(folder, "precision_recall", precision)
     watcher.save(folder)
 
 
 def last_lines(
     folder: pathlib.Path, page: pathlib.Path, metrics: Mapping[str, float], seconds: float
 ) -> str:
-    """What a finished run prints: its numbers, and where all of it lies."""
+    """Returns the text that a finished run prints: its numbers, and the paths of its files."""
     lines = [f"done in {seconds:.0f} s"]
     width = max((len(name) for name in metrics), default=0)
     lines += [f"  {name:{width}}  {value:.4f}" for name, value in sorted(metrics.items())]

@@ -1,7 +1,7 @@
-"""Linear layers fitted in closed form or to convergence on a fixed network's features.
+"""Linear layers solved in closed form or to convergence on a fixed network's features.
 
-Each part is a `Fit`, what an experiment's `fit` takes in place of gradient steps. The network runs
-in evaluation, once per image; the solution replaces one `Dense` layer's parameters.
+Each part is a `Solver`, which an experiment takes in place of gradient steps. The network runs in
+evaluation, once per image; the solution replaces one `Dense` layer's parameters.
 """
 
 import dataclasses
@@ -17,19 +17,20 @@ from scipy import optimize
 
 from vision_jax.config import UserError, suggest
 from vision_jax.structs import Batch
+from vision_jax.tasks.task import Predictor, Variables
 
-Variables = dict[str, Any]
 Matrix = Float[np.ndarray, "n d"]
 Labels = Float[np.ndarray, "n k"]
+Loss = Callable[[Labels], tuple[float, Labels]]  # scores → sum over rows, and its gradient
 
 
-class Fit(Protocol):
-    """What a `fit` can do."""
+class Solver(Protocol):
+    """A part that finds variables in one pass over the training set, without an optimizer."""
 
-    def fit(
-        self, task: Any, variables: Variables, batches: Iterable[Batch], steps: int
+    def solve(
+        self, task: Predictor, variables: Variables, batches: Iterable[Batch], steps: int
     ) -> Variables:
-        """The variables after fitting; those that it is given stay as they are.
+        """Returns the solved variables; those that it is given stay as they are.
 
         Args:
           task: its `predict` gives the features.
@@ -37,12 +38,11 @@ class Fit(Protocol):
           batches: of the training set, on the host or on devices; may be endless.
           steps: how many of them to take.
         """
-        ...
 
 
 @dataclasses.dataclass(frozen=True)
 class RidgeHead:
-    """Ridge regression onto one-hot classes: least Σ |x W + b - y|² + penalty |W|².
+    """A ridge regression onto one-hot classes: least Σ |x W + b - y|² + penalty |W|².
 
     Solved by the normal equations in float64, in one pass and (d + 1)² memory. The scores regress
     0 and 1: their order is the classifier's answer, their softmax is no probability.
@@ -57,10 +57,10 @@ class RidgeHead:
     penalty: float = 1.0
     layer: str = "head/fc"
 
-    def fit(
-        self, task: Any, variables: Variables, batches: Iterable[Batch], steps: int
+    def solve(
+        self, task: Predictor, variables: Variables, batches: Iterable[Batch], steps: int
     ) -> Variables:
-        """See `Fit`."""
+        """Solves the normal equations; see `Solver.solve`."""
         classes = _kernel(variables, self.layer).shape[1]
         gram: Any = 0.0
         moments: Any = 0.0
@@ -71,11 +71,34 @@ class RidgeHead:
         ridge[-1] = 0
         # The least norm among solutions where there are many (fewer images than features).
         solution = np.linalg.lstsq(gram + np.diag(ridge), moments, rcond=None)[0]
-        return _placed(variables, self.layer, solution)
+        return _replaced(variables, self.layer, solution)
 
 
 @dataclasses.dataclass(frozen=True)
-class SvmHead:
+class _ConvexHead:
+    """A linear layer of least mean loss over images, plus penalty / 2 |W|², found by L-BFGS."""
+
+    features: str = "features"
+    penalty: float = 1e-3
+    layer: str = "head/fc"
+    iterations: int = 1000
+
+    def solve(
+        self, task: Predictor, variables: Variables, batches: Iterable[Batch], steps: int
+    ) -> Variables:
+        """Minimises the loss over all images at once; see `Solver.solve`."""
+        classes = _kernel(variables, self.layer).shape[1]
+        rows = _rows(task, variables, itertools.islice(batches, steps), self.features)
+        x, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+        solution = minimize(self._loss(y, classes), x, classes, self.penalty, self.iterations)
+        return _replaced(variables, self.layer, solution)
+
+    def _loss(self, labels: np.ndarray, classes: int) -> Loss:
+        raise NotImplementedError
+
+
+@dataclasses.dataclass(frozen=True)
+class SvmHead(_ConvexHead):
     """A linear support vector machine per class against the others, as R-CNN's classifiers.
 
     Least mean over images of Σ_k max(0, 1 - s_k f_k)² + penalty / 2 |W|², with s = 1 for the true
@@ -83,56 +106,35 @@ class SvmHead:
     that the bias is free.
 
     Attributes:
-      features, layer: as of `RidgeHead`.
+      features, layer: see `RidgeHead`.
       penalty: above 0.
-      iterations: of L-BFGS, at most.
+      iterations: most iterations of L-BFGS.
     """
 
-    features: str = "features"
-    penalty: float = 1e-3
-    layer: str = "head/fc"
-    iterations: int = 1000
-
-    def fit(
-        self, task: Any, variables: Variables, batches: Iterable[Batch], steps: int
-    ) -> Variables:
-        """See `Fit`."""
-        classes = _kernel(variables, self.layer).shape[1]
-        x, y = _all_rows(task, variables, itertools.islice(batches, steps), self.features)
-        signs = _signs(y, classes, off=-1.0)
+    def _loss(self, labels: np.ndarray, classes: int) -> Loss:
+        signs = _signs(labels, classes, off=-1.0)
 
         def squared_hinge(scores: Labels) -> tuple[float, Labels]:
             short = np.maximum(0.0, 1 - signs * scores)
             return float(np.square(short).sum()), -2 * signs * short
 
-        solution = minimize(squared_hinge, x, classes, self.penalty, self.iterations)
-        return _placed(variables, self.layer, solution)
+        return squared_hinge
 
 
 @dataclasses.dataclass(frozen=True)
-class LogisticHead:
-    """Logistic regression to convergence: least mean cross-entropy + penalty / 2 |W|².
+class LogisticHead(_ConvexHead):
+    """A logistic regression to convergence: least mean cross-entropy + penalty / 2 |W|².
 
     Softmax for one class per image; for labels (b, k) one sigmoid per class.
 
     Attributes:
-      features, layer: as of `RidgeHead`.
+      features, layer: see `RidgeHead`.
       penalty: above 0; scikit-learn's C is 1 / (n penalty).
-      iterations: of L-BFGS, at most.
+      iterations: most iterations of L-BFGS.
     """
 
-    features: str = "features"
-    penalty: float = 1e-3
-    layer: str = "head/fc"
-    iterations: int = 1000
-
-    def fit(
-        self, task: Any, variables: Variables, batches: Iterable[Batch], steps: int
-    ) -> Variables:
-        """See `Fit`."""
-        classes = _kernel(variables, self.layer).shape[1]
-        x, y = _all_rows(task, variables, itertools.islice(batches, steps), self.features)
-        targets = _signs(y, classes, off=0.0)
+    def _loss(self, labels: np.ndarray, classes: int) -> Loss:
+        targets = _signs(labels, classes, off=0.0)
 
         def softmax(scores: Labels) -> tuple[float, Labels]:
             logs = scores - scores.max(1, keepdims=True)
@@ -143,19 +145,13 @@ class LogisticHead:
             loss = float((np.logaddexp(0, scores) - targets * scores).sum())
             return loss, np.exp(-np.logaddexp(0, -scores)) - targets
 
-        loss = softmax if y.ndim == 1 else sigmoid
-        solution = minimize(loss, x, classes, self.penalty, self.iterations)
-        return _placed(variables, self.layer, solution)
+        return softmax if labels.ndim == 1 else sigmoid
 
 
 def minimize(
-    loss: Callable[[Labels], tuple[float, Labels]],
-    x: Matrix,
-    outputs: int,
-    penalty: float,
-    iterations: int,
+    loss: Loss, x: Matrix, outputs: int, penalty: float, iterations: int
 ) -> Float[np.ndarray, "d_1 k"]:
-    """The least mean loss + penalty / 2 |W|² over linear scores x W + b, by L-BFGS in float64.
+    """Minimises mean loss + penalty / 2 |W|² over linear scores x W + b, by L-BFGS in float64.
 
     Features are standardised while it searches, which it needs to converge; the penalty is on the
     weights of the features as they are.
@@ -165,7 +161,7 @@ def minimize(
       x: features.
       outputs: number of scores per row.
       penalty: above 0.
-      iterations: at most.
+      iterations: most iterations.
 
     Returns:
       W with b as its last row.
@@ -185,70 +181,69 @@ def minimize(
 
     options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-12, "gtol": 1e-7}
     start = np.zeros((d + 1) * outputs)
-    found = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
-    solution = found.x.reshape(d + 1, outputs)
+    result = optimize.minimize(objective, start, jac=True, method="L-BFGS-B", options=options)
+    solution = result.x.reshape(d + 1, outputs)
     weights = solution[:-1] / scale[:, None]
     return np.concatenate([weights, solution[-1:] - mean[None] @ weights])
 
 
 def _rows(
-    task: Any, variables: Variables, batches: Iterable[Batch], name: str
+    task: Predictor, variables: Variables, batches: Iterable[Batch], name: str
 ) -> Iterator[tuple[Matrix, np.ndarray]]:
-    """Features and labels of the valid images, batch by batch, the same in every process."""
+    """Yields features and labels of the valid images, batch by batch, alike in every process."""
 
     @jax.jit
     def features(variables: Variables, batch: Batch) -> jax.Array:
         outputs = task.predict(variables, batch)
         if name not in outputs:
-            raise UserError(f"fit.features={name!r}: no such output{suggest(name, outputs)}")
+            raise UserError(f"solver.features={name!r}: no such output{suggest(name, outputs)}")
         x = outputs[name]
         return x.mean((1, 2)) if x.ndim == 4 else x.reshape(x.shape[0], -1)
 
     for batch in batches:
         rows = (features(variables, batch), batch.targets.label, batch.valid)
-        x, label, valid = (_on_host(part) for part in rows)
+        x, label, valid = (on_host(part) for part in rows)
         valid = valid & (label >= 0 if label.ndim == 1 else True)
         yield x[valid].astype(np.float64), label[valid]
 
 
-def _all_rows(
-    task: Any, variables: Variables, batches: Iterable[Batch], name: str
-) -> tuple[Matrix, np.ndarray]:
-    x, y = zip(*_rows(task, variables, batches, name), strict=True)
-    return np.concatenate(x), np.concatenate(y)
-
-
-def _on_host(x: Any) -> np.ndarray:
+def on_host(x: Any) -> np.ndarray:
+    """Returns an array's rows of all processes as a NumPy array."""
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
 
 
 def _signs(label: np.ndarray, classes: int, off: float) -> Labels:
-    """1 for an image's classes and `off` for the others; labels (n,) or (n, classes)."""
+    """Writes 1 for an image's classes and `off` for the others; labels (n,) or (n, classes)."""
     on = np.eye(classes)[label] if label.ndim == 1 else label.astype(np.float64)
     return on + off * (1 - on)
 
 
 def _kernel(variables: Variables, layer: str) -> Any:
+    """Returns the kernel of the linear layer with this path.
+
+    Raises:
+      UserError: there is none.
+    """
     here: Any = variables["params"]
     for key in layer.split("/"):
         if not isinstance(here, dict) or key not in here:
             known = here if isinstance(here, dict) else ()
-            raise UserError(f"fit.layer={layer!r}: there is no {key!r}{suggest(key, known)}")
+            raise UserError(f"solver.layer={layer!r}: there is no {key!r}{suggest(key, known)}")
         here = here[key]
     if not isinstance(here, dict) or "kernel" not in here or here["kernel"].ndim != 2:
-        raise UserError(f"fit.layer={layer!r} is no linear layer")
+        raise UserError(f"solver.layer={layer!r} is no linear layer")
     return here["kernel"]
 
 
-def _placed(variables: Variables, layer: str, solution: Float[np.ndarray, "d_1 k"]) -> Variables:
-    """`variables` with a layer's kernel and bias from the solution's rows."""
-    old = _kernel(variables, layer)
-    if old.shape != (len(solution) - 1, solution.shape[1]):
+def _replaced(variables: Variables, layer: str, solution: Float[np.ndarray, "d_1 k"]) -> Variables:
+    """Returns variables with a layer's kernel and bias from the solution's rows."""
+    old, width = _kernel(variables, layer), len(solution) - 1
+    if old.shape != (width, solution.shape[1]):
         raise UserError(
-            f"fit: {layer} reads {old.shape[0]} numbers, but the features have {len(solution) - 1};"
-            " set fit.features to what it reads, or fit.layer"
+            f"solver: {layer} reads {old.shape[0]} numbers, but the features have {width}; set "
+            "solver.features to what it reads, or solver.layer"
         )
 
     def put(tree: Any, keys: list[str]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Fitted heads against slow or foreign solutions of the same problem."""
+"""Solved heads against slow or foreign solutions of the same problem."""
 
 import dataclasses
 import itertools
@@ -11,14 +11,16 @@ from sklearn.linear_model import LogisticRegression
 
 from vision_jax.config import UserError
 from vision_jax.structs import Batch, Targets
-from vision_jax.tasks import LogisticHead, RidgeHead, SvmHead
+from vision_jax.tasks import LogisticHead, Predictor, RidgeHead, SvmHead
 
 D, CLASSES = 5, 3
 
 
 @dataclasses.dataclass(frozen=True)
-class Linear:
+class Linear(Predictor):
     """Features are the pixels, as vector and as map."""
+
+    shown = ("logits",)
 
     def predict(self, variables, batch):
         x = batch.image.astype("float32")
@@ -69,7 +71,7 @@ def batches(x, y, size=16):
 
 def solved(part, x, y):
     given = variables()
-    found = part.fit(Linear(), given, batches(x, y), steps=3)
+    found = part.solve(Linear(), given, batches(x, y), steps=3)
     jax.tree.map(np.testing.assert_array_equal, given, variables())
     np.testing.assert_array_equal(
         found["params"]["backbone"]["w"], given["params"]["backbone"]["w"]
@@ -136,10 +138,10 @@ def test_no_direction_from_the_solution_is_downhill(part, loop, multilabel):
 
 def test_steps_end_an_endless_stream():
     x, y = rows(n=48)
-    once = RidgeHead().fit(Linear(), variables(), batches(x, y), steps=3)
+    once = RidgeHead().solve(Linear(), variables(), batches(x, y), steps=3)
     endless = itertools.cycle(list(batches(x, y)))
     jax.tree.map(
-        np.testing.assert_array_equal, once, RidgeHead().fit(Linear(), variables(), endless, 3)
+        np.testing.assert_array_equal, once, RidgeHead().solve(Linear(), variables(), endless, 3)
     )
 
 
@@ -155,4 +157,4 @@ def test_steps_end_an_endless_stream():
 def test_a_mistake_is_one_line(part, message):
     x, y = rows()
     with pytest.raises(UserError, match=".*".join(message.split("?")[0].split("("))):
-        part.fit(Linear(), variables(), batches(x, y), 3)
+        part.solve(Linear(), variables(), batches(x, y), 3)
