@@ -1,4 +1,8 @@
-"""`python -m benchmarks [filter]` measures; `python -m benchmarks table` writes the README's."""
+"""Measures ours beside peers, and writes the page of results.
+
+python -m benchmarks [filter]      measures the entries whose names contain the filter
+python -m benchmarks table         writes docs/benchmarks.md from what has been measured
+"""
 
 import argparse
 import json
@@ -17,14 +21,18 @@ ALL = (*networks.ENTRIES, *ENTRIES, *OPS, *gpu.ENTRIES)
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0; 1 if an entry failed; 2 for bad input."""
-    parser = argparse.ArgumentParser("python -m benchmarks", description=__doc__)
+    parser = argparse.ArgumentParser(
+        "python -m benchmarks",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
     parser.add_argument("filter", nargs="?", default="", help="part of the names to run; or table")
     parser.add_argument("--rounds", type=int, default=0, help="turns per variant (default: each's)")
     parser.add_argument("--quick", action="store_true", help="tiny, once, nothing is recorded")
     parser.add_argument("--list", action="store_true", help="names, and what needs a GPU")
     flags = parser.parse_args(argv)
     if flags.filter == "table":
-        return _table(runner.ROOT / "README.md")
+        return _write_table()
     chosen = [entry for entry in ALL if flags.filter.lower() in entry.name.lower()]
     if not chosen:
         print(f"no benchmark is named like {flags.filter!r}; see --list", file=sys.stderr)
@@ -102,13 +110,13 @@ def _save(file: pathlib.Path, name: str, record: dict, described: dict, argv: li
     file.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
 
 
-def _table(readme: pathlib.Path) -> int:
+def _write_table() -> int:
     try:
-        table.write(readme)
+        table.PAGE.write_text(table.page())
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
-    print(f"written: the tables in {readme.name}")
+    print(f"written: {table.PAGE}")
     return 0
 
 

@@ -107,12 +107,12 @@ def _maps(channels: int) -> list[np.ndarray]:
 def _roi_align(regions: int, size: int, backward: int, channels: int = 256) -> tuple:
     import jax
 
-    from vision_jax.ops import roi_align
+    from vision_jax.ops.roi_align import pyramid_level, roi_align_pyramid
 
     def forward(maps: Any, corners: Any) -> Any:
-        levels = roi_align.pyramid_level(corners)
+        levels = pyramid_level(corners)
         scales = tuple(1 / s for s in STRIDES)
-        return roi_align.roi_align_pyramid(maps, corners, levels, (size, size), scales)
+        return roi_align_pyramid(maps, corners, levels, (size, size), scales)
 
     def both(maps: Any, corners: Any) -> Any:
         return jax.value_and_grad(lambda m: forward(m, corners).sum())(maps)

@@ -1,4 +1,4 @@
-"""Darknet-19 on ImageNet: what YOLO v2 starts from.
+"""Darknet-19 on ImageNet, the backbone that YOLO v2 starts from.
 
 paper    Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, section 3; the paper reports
          72.9 % top-1, and 76.5 % after ten epochs at 448 pixels (unchecked)

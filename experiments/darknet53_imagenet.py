@@ -1,4 +1,4 @@
-"""Darknet-53 on ImageNet: what YOLO v3 starts from; the recipe of darknet19_imagenet.py.
+"""Darknet-53 on ImageNet, the backbone that YOLO v3 starts from; see darknet19_imagenet.py.
 
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018, table 2, reports 77.2 % top-1
          at 256 pixels (unchecked)

@@ -50,7 +50,7 @@ def get_config(arg=""):
                 num_classes=embedded.SEGMENTED,
                 hidden=16,
                 window=3,
-                reads=segnet_voc.READS,
+                encoder_endpoints=segnet_voc.ENDPOINTS,
                 deconvs=(1, 1),
             ),
         )

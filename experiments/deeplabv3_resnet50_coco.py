@@ -13,7 +13,6 @@ smoke    python launch.py --config experiments/deeplabv3_resnet50_coco.py:smoke
 from experiments import fcn_resnet50_coco
 from vision_jax import models
 from vision_jax.config import node
-from vision_jax.models.segmenters.deeplab import PyramidHead
 
 
 def get_config(arg=""):
@@ -22,6 +21,6 @@ def get_config(arg=""):
     )
     if "smoke" in arg.split(","):
         config.task.model.head = node(
-            PyramidHead, num_classes=config.task.model.aux.num_classes, rates=(2,), width=8
+            models.PyramidHead, num_classes=config.task.model.aux.num_classes, rates=(2,), width=8
         )
     return config

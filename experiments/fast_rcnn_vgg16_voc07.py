@@ -12,7 +12,7 @@ run      python launch.py --config experiments/fast_rcnn_vgg16_voc07.py
 smoke    python launch.py --config experiments/fast_rcnn_vgg16_voc07.py:smoke
 
 `rpn` trains `rpn_vgg16_voc07.py` in front, as a stage, and writes its proposals of both sets to
-files, two stages more, on which the last one trains Fast R-CNN: what Ren et al. (2015) call
+files, two stages more, on which the last one trains Fast R-CNN: Ren et al. (2015) call this
 "unshared".
 """
 
@@ -29,10 +29,10 @@ def get_config(arg=""):
     given = arguments(arg, rpn=False, smoke=False)
     config = rcnn.voc(models.FastRCNNVGG16(rcnn.VOC_CLASSES))
     config.steps, config.optimizer.schedule.boundaries = 40_000, (30_000,)
-    most = 2000
+    max_proposals = 2000
     if given.smoke:
         rcnn.smoke(config, rcnn.tiny_one_map(models.FastRCNN))
-        most = 8
+        max_proposals = 8
         if not given.rpn:
             for pipeline in (config.train, config.eval):
                 pipeline.transforms += (node(data.JitteredTruth, count=16),)
@@ -41,26 +41,28 @@ def get_config(arg=""):
         config.stages = staged(config, rpn_vgg16_voc07.get_config("smoke" if given.smoke else ""))
     for pipeline, name in ((config.train, "trainval"), (config.eval, "test")):
         file = f"stage:{name}/proposals.npz" if given.rpn else f"proposals_{name}.npz"
-        source = {"source": pipeline.source, "file": file, "most": most}
+        source = {"source": pipeline.source, "file": file, "max_proposals": max_proposals}
         pipeline.source = node(data.WithProposals, **source)
     return config
 
 
 def staged(config, first):
-    """A training of `first`, what it proposes for the images of `config`, and `config` itself.
+    """Makes the stages: `first` is trained, writes proposals for the images of `config`, then that.
 
     Both have the same schedule.
     """
     keys = ("task", "train", "eval", "metrics", "best")
     changes = tuple((key, copy.deepcopy(first[key])) for key in keys)
-    stages = [node(Stage, name="rpn", changes=(*changes, ("init.skip", first.init.skip)))]
+    stages = [
+        node(Stage, name="rpn", changes=(*changes, ("init.reinitialize", first.init.reinitialize)))
+    ]
     for name, pipeline in (("trainval", config.train), ("test", config.eval)):
         images = {"source": pipeline.source, "batch_size": config.eval.batch_size}
         writing = (
             ("train", node(data.Train, transforms=config.eval.transforms, **images)),
-            ("fit", node(tasks.WriteProposals, file=f"stage:{name}/proposals.npz")),
+            ("solver", node(tasks.WriteProposals, file=f"stage:{name}/proposals.npz")),
             ("init.weights", "stage:rpn"),
-            ("init.skip", None),
+            ("init.reinitialize", None),
         )
         stages.append(node(Stage, name=name, changes=(*changes, *writing)))
     return (*stages, node(Stage, name="detector"))

@@ -26,8 +26,8 @@ def get_config(arg=""):
         endpoint="stage7",
         convs=(),
         hidden=(),
-        norm="sync",
         dropout=0.0,
+        layers=models.Layers(),
     )
     config = yolo_v1_voc0712.voc0712(model, size=448)
     return yolo_v1_voc0712.tiny(config) if given.smoke else config

@@ -10,27 +10,28 @@ smoke    python launch.py --config experiments/faster_rcnn_r50_c4_coco.py:smoke
 
 detectron2's ResNet strides in its first 1x1 convolutions and has weights of its own; here it is
 torchvision's. Its published `.pkl` is measured by `--mode evaluate --config.init.weights=FILE
---config.init.skip= --config.task.model.backbone.version=v1 --config.task.model.head.body.version=v1`
-and the mean and std that `vision_jax.weights.detectron2` names.
+--config.init.reinitialize= --config.task.model.backbone.version=v1
+--config.task.model.head.body.version=v1` and the mean and std that `vision_jax.weights.detectron2`
+names.
 """
 
 from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
 
-FRESH = "(?!backbone/|head/body/).*"  # what no classifier has
+FRESH = "(?!backbone/|head/body/).*"  # all that no classifier has
 
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
     model = models.FasterRCNNResNet50C4(version="v1.5")
     config = rcnn.coco(model, value=0.357, source="detectron2, faster_rcnn_R_50_C4_1x")
-    config.init.skip = FRESH
+    config.init.reinitialize = FRESH
     return rcnn.smoke(config, tiny()) if given.smoke else config
 
 
 def tiny(**heads):
-    """A stage of one block as the second stage's body, with `heads`."""
+    """Makes a network whose second stage has a body of one block, with `heads`."""
     body = node(models.ResNetStage, blocks=1, width=8, stage=4)
     pool = node(models.RegionPool, size=4, levels=1)
     return node(

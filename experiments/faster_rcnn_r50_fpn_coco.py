@@ -9,8 +9,8 @@ run      python launch.py --config experiments/faster_rcnn_r50_fpn_coco.py
 smoke    python launch.py --config experiments/faster_rcnn_r50_fpn_coco.py:smoke
 
 The form is detectron2's but for the ResNet, which is torchvision's; the pixel means too. Published
-weights: `--mode evaluate --config.init.weights=FILE --config.init.skip=` with detectron2's `.pkl`
-and what `vision_jax.weights.detectron2` says of them.
+weights: `--mode evaluate --config.init.weights=FILE --config.init.reinitialize=` with detectron2's
+`.pkl`, and the mean and std that `vision_jax.weights.detectron2` names.
 """
 
 from experiments.shared import rcnn

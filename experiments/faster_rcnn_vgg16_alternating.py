@@ -8,11 +8,11 @@ cost     two RPN stages of 40,000 and two Fast R-CNN stages of 20,000 steps of 2
 run      python launch.py --config experiments/faster_rcnn_vgg16_alternating.py
 smoke    python launch.py --config experiments/faster_rcnn_vgg16_alternating.py:smoke
 
-`rpn`: a first stage with a backbone of its own. `detector`: the second stage on its proposals, its own
-backbone also from ImageNet. `shared_rpn`: a new first stage on the detector's backbone, which stays as it
-is from now on. `shared_detector`: what only the second stage has. Proposals are made afresh for
-every batch, where the authors write them to a file between the steps. (The smoke is one stage;
-`:smoke,stages` goes through all four.)
+`rpn`: a first stage with a backbone of its own. `detector`: the second stage on its proposals, its
+own backbone also from ImageNet. `shared_rpn`: a new first stage on the detector's backbone, which
+stays as it is from now on. `shared_detector`: the layers that only the second stage has. Proposals
+are made afresh for every batch, where the authors write them to a file between the steps. (The
+smoke is one stage; `:smoke,stages` goes through all four.)
 """
 
 from experiments.shared import rcnn
@@ -29,7 +29,7 @@ def get_config(arg=""):
     model = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
     source = "Ren et al. 2015, the authors' repository"
     config = rcnn.voc(model, value=0.699, source=source)
-    config.init.skip = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
+    config.init.reinitialize = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
     lengths, counts = ((40_000, 30_000), (20_000, 15_000)), (10, 100, 300)
     if given.smoke:
         rcnn.smoke(config, rcnn.tiny_one_map())
@@ -42,7 +42,7 @@ def get_config(arg=""):
 
 
 def stages(backbone, recall, lengths):
-    """The four.
+    """Makes the four stages.
 
     Args:
       backbone: the node of a backbone that one part has for itself at first.
@@ -93,4 +93,4 @@ def trained(*patterns):
 
 
 def weights(stage):
-    return (("init.weights", f"stage:{stage}"), ("init.skip", None))
+    return (("init.weights", f"stage:{stage}"), ("init.reinitialize", None))

@@ -17,16 +17,16 @@ smoke    python launch.py --config experiments/fcn32s_vgg16_voc.py:smoke
 rate of 1e-10 (twice that for biases, which do not decay), no augmentation. `recipe=modern` is of
 today: crops of 480 at random scales and mirrored, 16 at a time, the mean over pixels, a rate that
 falls to zero; its weights are torchvision's own (`vgg16.safetensors`, ImageNet's mean and std), and
-fc6 is padded instead of the image. `base=alexnet|googlenet|resnet50` takes another backbone and needs
-its weights; FCN-AlexNet is published with 48.0 %. `multiscale`, with `--mode evaluate`, averages
-six scales and their mirror images.
+fc6 is padded instead of the image. `base=alexnet|googlenet|resnet50` takes another backbone and
+needs its weights; FCN-AlexNet is published with 48.0 %. `multiscale`, with `--mode evaluate`,
+averages six scales and their mirror images.
 """
 
 from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
-from vision_jax.models.segmenters.fcn import FCNHead
+from vision_jax.models.segmenters.fcn import find_base
 from vision_jax.training import Expect, Experiment, Stage, optimizer, schedule
 
 CLASSES = 21
@@ -38,22 +38,19 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
 def get_config(arg="", stride=32):
-    """The siblings with skips pass their stride, and train in stages from 32 on."""
+    """Makes the config; the siblings with skips pass their stride, and train in stages."""
     given = arguments(
         arg, base="vgg16", recipe="heavy", at_once=False, multiscale=False, smoke=False
     )
     heavy = given.recipe == "heavy"
-    mean, std = {
-        True: (tasks.CAFFE_MEAN, tasks.CAFFE_STD),
-        False: (tasks.segmentation.IMAGENET_MEAN, tasks.segmentation.IMAGENET_STD),
-    }[heavy]
+    layers = find_base(given.base).backbone.layers
     config = node(
         Experiment,
         task=node(
             tasks.Segmentation,
-            model=node(models.fcn, base=given.base, stride=32, published=heavy),
-            mean=mean,
-            std=std,
+            model=node(models.fcn, base=given.base, stride=32, published=heavy, layers=layers),
+            mean=tasks.CAFFE_MEAN if heavy else tasks.IMAGENET_MEAN,
+            std=tasks.CAFFE_STD if heavy else tasks.IMAGENET_STD,
             normalize_loss="sum" if heavy else "pixels",
         ),
         **pipelines(),
@@ -93,20 +90,22 @@ def get_config(arg="", stride=32):
 
 
 def pipelines():
-    """Whole images, filled up with void to one size, which changes no pixel's score but at the
-    border."""
-    own = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
+    """Makes the pipelines of whole images, filled up with void to one size.
+
+    The filling changes no pixel's score but at the border.
+    """
+    voc = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
     pad = (node(data.Pad, height=SIDE, width=SIDE),)
     return {
         "train": node(
             data.Train,
-            source=node(data.TFDS, split="sbd_train", **own),
+            source=node(data.TFDS, split="sbd_train", **voc),
             transforms=pad,
             batch_size=1,
         ),
         "eval": node(
             data.Eval,
-            source=node(data.TFDS, split="validation_less_sbd", **own),
+            source=node(data.TFDS, split="validation_less_sbd", **voc),
             transforms=pad,
             batch_size=8,
         ),
@@ -114,7 +113,7 @@ def pipelines():
 
 
 def modern(config):
-    """Scales, crops and mirror images, a larger batch, a mean loss and a falling rate, in place."""
+    """Sets scales, crops and mirror images, a larger batch and a falling rate, in place."""
     config.train.transforms = (
         node(data.RandomScale, factor=(0.5, 2.0)),
         node(data.RandomCrop, size=480),
@@ -132,7 +131,10 @@ def modern(config):
 
 
 def in_stages(config, stride, rates):
-    """32s, then 16s from it, then 8s from that, down to `stride`; no stages for 32s alone."""
+    """Makes the stages: 32s, then 16s from it, then 8s from that, down to `stride`.
+
+    There are none for 32s alone.
+    """
     stages, before = [], None
     for now in (now for now in MIOU if now >= stride):
         changes = [("task.model.stride", now)]
@@ -148,12 +150,12 @@ def in_stages(config, stride, rates):
 
 
 def tiny(config):
-    """The smoke of all FCNs on VGG: one program, with both skips."""
+    """Turns the config into the smoke of all FCNs on VGG: one program, with both skips."""
     config.task.model = node(
         models.FCN,
         backbone=node(models.VGG, kernels=((3,),) * 5, width=8, ceil_mode=True),
         head=node(
-            FCNHead,
+            models.FCNHead,
             num_classes=embedded.SEGMENTED,
             hidden=(16,),
             window=3,

@@ -22,7 +22,6 @@ from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
-from vision_jax.models.segmenters.deeplab import ScoreHead
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 CLASSES = 21
@@ -33,10 +32,10 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 
 def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"):
-    """DeepLab's experiment passes its own network, with the number that it should reach."""
+    """Makes the config; DeepLab's experiment passes its own network, and its expected number."""
     given = arguments(arg, multiscale=False, smoke=False)
-    whole = (
-        node(data.ResizeSides, short=(520,), longest=LONGEST),
+    whole_image = (
+        node(data.ResizeShortestEdge, short=(520,), max_long=LONGEST),
         node(data.Pad, height=LONGEST, width=LONGEST),
     )
     config = node(
@@ -48,9 +47,9 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
         ),
         train=node(
             data.Train,
-            source=coco("train", least_area=1000.0),
+            source=coco("train", min_area=1000.0),
             transforms=(
-                node(data.ResizeSides, short=SHORTS, longest=10_000),
+                node(data.ResizeShortestEdge, short=SHORTS, max_long=10_000),
                 node(data.RandomFlip),
                 node(data.RandomCrop, size=480),
             ),
@@ -60,7 +59,7 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
             data.Eval,
             source=coco("validation"),
             transforms=(
-                node(data.OriginalLabels, transforms=whole, height=ORIGINAL, width=ORIGINAL),
+                node(data.OriginalLabels, transforms=whole_image, height=ORIGINAL, width=ORIGINAL),
             ),
             batch_size=8,
         ),
@@ -91,20 +90,20 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
     return config if not given.smoke else tiny(config)
 
 
-def coco(split, least_area=0.0):
-    """COCO's images with VOC's labels."""
+def coco(split, min_area=0.0):
+    """Returns COCO's images with VOC's labels."""
     source = node(data.TFDS, name="coco_objects/2017", split=split, fields=("objects", "rle"))
-    return node(data.CocoAsVoc, source=source, least_area=least_area)
+    return node(data.CocoAsVoc, source=source, min_area=min_area)
 
 
 def tiny(config):
-    """The smoke of networks on a dilated backbone; in place."""
+    """Turns the config into the smoke of networks on a dilated backbone, in place."""
     config.task.model = node(
         models.Dilated,
         backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8, dilate=(True, True)),
-        head=node(ScoreHead, num_classes=embedded.SEGMENTED),
-        aux=node(ScoreHead, num_classes=embedded.SEGMENTED, layer=1),
-        aux_reads="conv3_x",
+        head=node(models.ScoreHead, num_classes=embedded.SEGMENTED),
+        aux=node(models.ScoreHead, num_classes=embedded.SEGMENTED, layer=1),
+        aux_endpoint="conv3_x",
     )
     config.init.weights = None
     embedded.smoke_segmentation(config)

@@ -19,6 +19,7 @@ from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import UserError, arguments, node
 from vision_jax.models.classifiers.googlenet import GoogLeNetBackbone, GoogLeNetHead
+from vision_jax.models.layers import NO_NORM
 from vision_jax.training import Ema, Expect, schedule
 
 
@@ -45,8 +46,8 @@ def get_config(arg=""):
         modules = ("inception3a", "inception4a", "inception5a")
         config.task.model = node(
             models.Classifier,
-            backbone=node(GoogLeNetBackbone, modules=modules, norm="none", **published),
-            head=node(GoogLeNetHead, aux=False, norm="none"),
+            backbone=node(GoogLeNetBackbone, modules=modules, layers=NO_NORM, **published),
+            head=node(GoogLeNetHead, aux=False, layers=NO_NORM),
         )
         embedded.smoke(config, size=64)
     return config

@@ -10,7 +10,7 @@ smoke    python launch.py --config experiments/inception_v3.py:smoke
 
 In the paper 50 replicas of batch 32 update asynchronously; here one does. The weight decay is that
 of the released code. Pixels are scaled to -1..1, as torchvision's weights expect, too. The smoke
-has no auxiliary head, which needs 299 pixels, and no batch norm.
+has no auxiliary head, which trains on 299 pixels only, and no batch norm.
 """
 
 from experiments import resnet50
@@ -42,6 +42,7 @@ def get_config(arg=""):
     source = "torchvision Inception_V3_Weights.IMAGENET1K_V1"
     config.expect = node(Expect, metric="eval/top1", value=0.77294, source=source)
     if given.smoke:
-        config.task.model.update(aux=False, norm="none")  # half the time to compile
+        config.task.model.aux = False
+        config.task.model.layers.norm = "none"  # half the time to compile
         embedded.smoke(config, size=75)
     return config

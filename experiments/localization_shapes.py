@@ -5,27 +5,27 @@ papers   Sermanet et al., "OverFeat", 2013, section 4; Simonyan & Zisserman 2014
          Toshev & Szegedy, "DeepPose", 2013
 cost     a few minutes on two CPU cores
 run      python launch.py --config experiments/localization_shapes.py
-         python launch.py --config experiments/localization_shapes.py:reads=features,specific
+         python launch.py --config experiments/localization_shapes.py:endpoint=features,specific
 
-`reads=features` regresses after the last fully connected layer's input (DeepPose, R-CNN) instead of
-after the last convolution; `specific` regresses one box per class; `alone` trains the box head on
-the frozen network of `runs/quickstart`; `joints` regresses the shape's keypoints instead of a box.
+`endpoint=features` regresses after the last fully connected layer's input (DeepPose, R-CNN) instead
+of after the last convolution; `specific` regresses one box per class; `alone` trains the box head
+on the frozen network of `runs/quickstart`; `joints` regresses the shape's keypoints instead of a
+box.
 """
 
 from experiments import quickstart
 from experiments.shared import embedded
-from vision_jax import data, tasks
+from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.data.shapes_draw import KEYPOINT_MIRROR, KEYPOINTS
-from vision_jax.evaluation import Joints, LocalizationError, Loss, Overlap, TopK
-from vision_jax.models.detectors.localizer import BoxHead, Localizer
+from vision_jax.evaluation import BoxIoU, Joints, LocalizationError, Loss, TopK
 
 CLASSES = 8
 
 
 def get_config(arg=""):
     given = arguments(
-        arg, reads="map", specific=False, alone=False, joints=False, l1=False, smoke=False
+        arg, endpoint="map", specific=False, alone=False, joints=False, l1=False, smoke=False
     )
     config = quickstart.get_config()
     if given.smoke:
@@ -34,12 +34,12 @@ def get_config(arg=""):
     config.task = node(
         tasks.Localization,
         model=node(
-            Localizer,
+            models.Localizer,
             backbone=old.backbone,
             head=old.head,
             boxes=node(
-                BoxHead,
-                reads=given.reads,
+                models.LocalizerHead,
+                endpoint=given.endpoint,
                 slots=len(KEYPOINTS) if given.joints else 1,
                 coordinates=2 if given.joints else 4,
                 classes=CLASSES if given.specific else 0,
@@ -58,15 +58,15 @@ def get_config(arg=""):
     config.train.transforms = (
         node(data.RandomFlip, mirror=KEYPOINT_MIRROR if given.joints else ()),
     )
-    measured = node(Joints) if given.joints else node(Overlap)
+    measured = node(Joints) if given.joints else node(BoxIoU)
     config.metrics = {"top": node(TopK, ks=(1,)), "loss": node(Loss), "place": measured}
     if not given.joints:
         config.metrics.localization = node(LocalizationError)
     if given.alone:
-        config.task.class_weight = 0.0
-        config.task.model.backbone.norm = "frozen"
+        config.task.class_loss_weight = 0.0
+        config.task.model.backbone.layers.norm = "frozen"
         config.optimizer.trainable = ("boxes/.*",)
-        config.init.skip = "boxes/.*"
+        config.init.reinitialize = "boxes/.*"
         config.init.weights = None if given.smoke else "runs/quickstart"
     config.baselines, config.expect = {}, None
     return config

@@ -25,7 +25,7 @@ def get_config(arg=""):
     model = models.MaskRCNNResNet50C4(version="v1.5")
     source = "detectron2, mask_rcnn_R_50_C4_1x"
     config = rcnn.coco(model, "eval/mask_ap", 0.322, source, fields=FIELDS)
-    config.init.skip = boxes.FRESH
+    config.init.reinitialize = boxes.FRESH
     if given.smoke:
         mask = node(models.MaskHead, pool=None, widths=(), upsampled=8)
         return rcnn.smoke(config, boxes.tiny(mask=mask), FIELDS)

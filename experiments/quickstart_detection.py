@@ -10,9 +10,9 @@ run      python launch.py --config experiments/quickstart_detection.py
          python launch.py --config experiments/quickstart_detection.py:shuffle
          python launch.py --config experiments/quickstart_detection.py:detector=retinanet
 
-The report in the run folder shows what is found beside what is annotated; `--mode inspect` draws
-what the network is fed and which anchors answer for which object. For SSD see quickstart_ssd.py,
-for YOLO quickstart_yolo.py.
+The report in the run folder shows detections beside annotations; `--mode inspect` draws the
+network's inputs and the anchors that answer for each object. For SSD see quickstart_ssd.py, for
+YOLO quickstart_yolo.py.
 """
 
 from experiments.shared import embedded
@@ -23,7 +23,7 @@ from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 # Per level of the pyramid; the shapes are 15 to 33 pixels wide.
-SIDES = ((16.0,), (24.0,), (32.0,))
+ANCHOR_SIZES = ((16.0,), (24.0,), (32.0,))
 
 
 def get_config(arg=""):
@@ -42,7 +42,7 @@ def get_config(arg=""):
 
 
 def demo(model):
-    """A detector's training on the embedded shapes, and its evaluation."""
+    """Makes a detector's training on the embedded shapes, and its evaluation."""
     shapes = {"name": "shapes/det64", "fields": ("objects",)}
     return node(
         Experiment,
@@ -80,7 +80,7 @@ def demo(model):
 
 
 def faster_rcnn():
-    """Regions are pooled from the finest level alone: the shapes are small."""
+    """Makes Faster R-CNN; regions are pooled from the finest level alone: the shapes are small."""
     return node(
         models.FasterRCNN,
         backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
@@ -88,19 +88,19 @@ def faster_rcnn():
         pyramid=pyramid("none"),
         rpn=node(
             models.RPN,
-            sizes=SIDES,
-            samples=64,
-            train_before_nms=64,
-            train_after_nms=64,
-            before_nms=64,
-            after_nms=32,
+            anchor_sizes=ANCHOR_SIZES,
+            batch_size_per_image=64,
+            train_pre_nms_top_n=64,
+            train_post_nms_top_n=64,
+            pre_nms_top_n=64,
+            post_nms_top_n=32,
         ),
         head=node(
             models.BoxHead,
             pool=node(models.RegionPool, levels=1),
             hidden=(128,),
-            samples=32,
-            detections=20,
+            batch_size_per_image=32,
+            max_detections=20,
         ),
     )
 
@@ -111,9 +111,9 @@ def retinanet():
         backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=32, stem="deep"),
         pyramid=pyramid("none"),
         num_classes=embedded.CLASSES,
-        sizes=octave_sizes(16, len(SIDES), 1),
+        anchor_sizes=octave_sizes(16, len(ANCHOR_SIZES), 1),
         depth=2,
-        count=20,
+        max_detections=20,
     )
 
 

@@ -14,7 +14,6 @@ from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import Segmentation
-from vision_jax.models.segmenters.fcn import FCN, FCNHead
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 SHAPES = {"name": "shapes/seg64", "fields": ("segmentation",)}
@@ -27,12 +26,12 @@ def get_config(arg=""):
         task=node(
             tasks.Segmentation,
             model=node(
-                FCN,
+                models.FCN,
                 backbone=node(
                     models.ResNet, stages=(1, 1, 1), block="basic", stem="deep", width=32
                 ),
                 head=node(
-                    FCNHead,
+                    models.FCNHead,
                     num_classes=embedded.SEGMENTED,
                     hidden=(),
                     skips=("conv2_x", "conv1"),
@@ -47,7 +46,7 @@ def get_config(arg=""):
         train=node(
             data.Train,
             source=node(data.TFDS, split="train", **SHAPES),
-            transforms=(node(data.RandomTurn), node(data.RandomFlip)),
+            transforms=(node(data.RandomRotation), node(data.RandomFlip)),
             batch_size=16,
         ),
         eval=node(

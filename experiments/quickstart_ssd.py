@@ -27,4 +27,4 @@ def get_config(arg=""):
 
 def model():
     boxes = node(models.LectureBoxes, sizes=SIZES)
-    return node(models.SmallSSD, num_classes=embedded.CLASSES, boxes=boxes)
+    return node(models.SmallSSD, num_classes=embedded.CLASSES, default_boxes=boxes)

@@ -29,7 +29,7 @@ def get_config(arg=""):
         neck=((64, 128, 64),),
         out=(128,),
         lateral=(),
-        top=20,
+        max_detections=20,
     )
     config = quickstart_detection.demo(model)
     config.train.batch_size, config.epochs, config.eval_every = 16, 12.0, 1000

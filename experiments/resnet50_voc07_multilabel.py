@@ -15,7 +15,8 @@ backbone at a tenth of the head's rate with ImageNet's batch statistics. Crops k
 the image's area, so that few of the labelled objects are cut away.
 """
 
-from experiments import resnet50, transfer
+from experiments import resnet50
+from experiments.shared import transfer
 from experiments.transfer_pets import STAGES
 from vision_jax import data
 from vision_jax.config import arguments, node

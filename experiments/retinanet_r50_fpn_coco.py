@@ -9,8 +9,8 @@ run      python launch.py --config experiments/retinanet_r50_fpn_coco.py
 smoke    python launch.py --config experiments/retinanet_r50_fpn_coco.py:smoke
 
 P6 is made from C5, as in the paper; the box loss is L1. Published weights: torchvision's need
-`pyramid.source=p5` and `backbone.eps=0.0`, detectron2's `cell=exact`, `spacing=network` and sizes that
-are not rounded; see `vision_jax.weights.detectron2`.
+`pyramid.source=p5` and `backbone.layers.eps=0.0`, detectron2's `anchor_rounding=exact`,
+`anchor_stride=level` and anchor sizes that are not rounded; see `vision_jax.weights.detectron2`.
 """
 
 from experiments.shared import rcnn

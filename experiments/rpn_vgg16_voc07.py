@@ -17,10 +17,10 @@ from vision_jax.evaluation import ProposalRecall
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False)
-    whole = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
-    model = models.ProposalNetwork(whole.backbone, whole.pyramid, whole.rpn.clone(after_nms=2000))
-    config = rcnn.voc(model)
-    config.init.skip = rcnn.FRESH
+    detector = models.FasterRCNNVGG16(rcnn.VOC_CLASSES)
+    rpn = detector.rpn.clone(post_nms_top_n=2000)
+    config = rcnn.voc(models.ProposalNetwork(detector.backbone, detector.pyramid, rpn))
+    config.init.reinitialize = rcnn.FRESH
     config.steps, config.optimizer.schedule.boundaries = 40_000, (30_000,)
     if given.smoke:
         rcnn.smoke(config, rcnn.tiny_one_map(models.ProposalNetwork))

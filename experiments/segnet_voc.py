@@ -22,7 +22,7 @@ from vision_jax.evaluation import BoundaryF, Segmentation
 from vision_jax.training import Experiment, optimizer, schedule
 
 CLASSES, SIDE = 21, 512
-READS = ("conv1_1", "conv2_1")  # of the smokes' networks
+ENDPOINTS = ("conv1_1", "conv2_1")  # before the poolings of the smokes' networks
 
 
 def get_config(arg=""):
@@ -32,7 +32,12 @@ def get_config(arg=""):
         config.task.model = node(
             models.Segmenter,
             backbone=tiny_backbone(),
-            head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, reads=READS, convs=(1, 1)),
+            head=node(
+                models.SegNetHead,
+                num_classes=embedded.SEGMENTED,
+                encoder_endpoints=ENDPOINTS,
+                convs=(1, 1),
+            ),
         )
         config.init.weights = None
         embedded.smoke_segmentation(config)
@@ -40,7 +45,7 @@ def get_config(arg=""):
 
 
 def scenes(model, crop, side, batch_size):
-    """Training on random crops of VOC's images, from VGG-16's weights, at SegNet's rate.
+    """Makes an experiment of random crops of VOC's images, from VGG-16's weights, at SegNet's rate.
 
     Args:
       model: the network's node.
@@ -48,13 +53,13 @@ def scenes(model, crop, side, batch_size):
       side: of the squares that images are filled up to in evaluation.
       batch_size: crops per step.
     """
-    own = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
+    voc = {"name": "voc_segmentation/2012_aug", "fields": ("segmentation",)}
     config = node(
         Experiment,
         task=node(tasks.Segmentation, model=model),
         train=node(
             data.Train,
-            source=node(data.TFDS, split="train", **own),
+            source=node(data.TFDS, split="train", **voc),
             transforms=(
                 node(data.RandomScale, factor=(0.5, 1.5)),
                 node(data.RandomCrop, size=crop),
@@ -64,7 +69,7 @@ def scenes(model, crop, side, batch_size):
         ),
         eval=node(
             data.Eval,
-            source=node(data.TFDS, split="validation", **own),
+            source=node(data.TFDS, split="validation", **voc),
             transforms=(node(data.Pad, height=side, width=side),),
             batch_size=8,
         ),
@@ -88,5 +93,7 @@ def scenes(model, crop, side, batch_size):
 
 
 def tiny_backbone():
-    """Of the smokes: a VGG of two layers."""
-    return node(models.VGG, kernels=((3,),) * 2, width=8, keep=READS, norm="sync")
+    """Makes the smokes' backbone, a VGG of two layers."""
+    return node(
+        models.VGG, kernels=((3,),) * 2, width=8, keep=ENDPOINTS, layers=node(models.Layers)
+    )

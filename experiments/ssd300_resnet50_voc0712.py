@@ -21,26 +21,21 @@ def get_config(arg=""):
     config = ssd300_vgg16_voc0712.get_config()
     model = node(models.SSD300ResNet, num_classes=config.task.model.num_classes)
     config.task = node(tasks.Detection, model=model)
-    config.init.weights, config.init.skip = "resnet50.safetensors", "(?!backbone/).*"
+    config.init.weights, config.init.reinitialize = "resnet50.safetensors", "(?!backbone/).*"
     config.expect = None
     if given.smoke:
         config.task.model = node(
             models.SSD,
             backbone=node(models.ResNet, stages=(1, 1, 1), block="basic", width=8),
-            boxes=node(
-                models.DefaultBoxes,
-                scales=(0.15, 0.3, 0.5, 0.7),
-                ratios=((2.0,),) * 3,
-                strides=(8, 16, 32),
-            ),
-            reads=("conv3_x", "conv4_x"),
-            rescaled=(),
-            top="conv4_x",
+            default_boxes=ssd300_vgg16_voc0712.tiny_boxes(),
+            feature_endpoints=("conv3_x", "conv4_x"),
+            l2_normalized=(),
+            extra_layers_from="conv4_x",
             fc=0,
             extras=((16, 32, 3, 2, 1),),
-            norm="sync",
-            count=20,
+            max_detections=20,
+            layers=models.Layers(),
         )
-        config.init.weights = config.init.skip = None
+        config.init.weights = config.init.reinitialize = None
         embedded.smoke_detection(config)
     return config

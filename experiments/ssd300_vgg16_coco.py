@@ -7,7 +7,8 @@ run      python launch.py --config experiments/ssd300_vgg16_coco.py
 smoke    python launch.py --config experiments/ssd300_vgg16_coco.py:smoke
 
 Smaller default boxes than on VOC. torchvision's published weights are measured by `--mode evaluate
---config.init.weights=FILE --config.init.skip= --config.task.model.boxes.clip=sides`.
+--config.init.weights=FILE --config.init.reinitialize=
+--config.task.model.default_boxes.clip=sides`.
 """
 
 from experiments import ssd300_vgg16_voc0712
@@ -20,11 +21,11 @@ CLASSES = 80
 
 
 def get_config(arg="", size=300, ap=0.251, source="torchvision SSD300_VGG16_Weights.COCO_V1"):
-    """SSD512 passes its size, the number that it should reach and where it is from."""
+    """Makes the experiment; SSD512 passes its size, its expected AP and where that is from."""
     given = arguments(arg, plain=False, smoke=False)
     config = ssd300_vgg16_voc0712.get_config("plain" if given.plain else "", size)
     config.task.model.num_classes = CLASSES
-    config.task.model.boxes.scales = {300: COCO_300, 512: COCO_512}[size]
+    config.task.model.default_boxes.scales = {300: COCO_300, 512: COCO_512}[size]
     coco = {"name": "coco/2017", "fields": ("objects",)}
     config.train.source = node(data.TFDS, split="train", **coco)
     config.eval.source = node(data.TFDS, split="validation", **coco)

@@ -11,8 +11,8 @@ run      python launch.py --config experiments/ssd300_vgg16_voc0712.py
 smoke    python launch.py --config experiments/ssd300_vgg16_voc0712.py:smoke
 
 `plain` leaves the augmentation out. Published weights, ssd.pytorch's `.pth` or the authors'
-`.caffemodel`, are measured by `--mode evaluate --config.init.weights=FILE --config.init.skip=`;
-ssd.pytorch's need `--config.task.model.boxes.clip=all`.
+`.caffemodel`, are measured by `--mode evaluate --config.init.weights=FILE
+--config.init.reinitialize=`; ssd.pytorch's need `--config.task.model.default_boxes.clip=all`.
 """
 
 from experiments.shared import embedded
@@ -23,11 +23,11 @@ from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 CLASSES = 20
 MEAN = (123 / 255, 117 / 255, 104 / 255)  # R, G, B
-FRESH = "(?!backbone/|fc6/|fc7/).*"  # what no classifier has
+FRESH = "(?!backbone/|fc6/|fc7/).*"  # paths that no classifier has
 
 
 def get_config(arg="", size=300, ap50=0.772):
-    """SSD512 passes its size and the number that it should reach."""
+    """Makes the experiment; SSD512 passes its size and its expected AP50."""
     given = arguments(arg, plain=False, smoke=False)
     model = node({300: models.SSD300, 512: models.SSD512}[size], num_classes=CLASSES)
     config = node(
@@ -53,7 +53,7 @@ def get_config(arg="", size=300, ap50=0.772):
         eval=node(
             data.Eval,
             source=node(data.TFDS, name="voc/2007", split="test", fields=("objects",)),
-            transforms=(node(data.Stretch, size=size),),
+            transforms=(node(data.StretchTo, size=size),),
             batch_size=32,
         ),
         metrics={"voc": node(VOC, num_classes=CLASSES, eleven_points=True)},
@@ -74,44 +74,44 @@ def get_config(arg="", size=300, ap50=0.772):
             Expect, metric="eval/ap50", value=ap50, source=f"SSD{size}, the authors' repository"
         ),
     )
-    config.init.weights, config.init.skip = "vgg16_reducedfc.pth", FRESH
+    config.init.weights, config.init.reinitialize = "vgg16_reducedfc.pth", FRESH
     if given.plain:
-        config.train.transforms, config.expect = (node(data.Stretch, size=size),), None
+        config.train.transforms, config.expect = (node(data.StretchTo, size=size),), None
     return tiny(config) if given.smoke else config
 
 
 def transforms(size):
-    """The paper's chain: colours, zoom out, crops that overlap an object enough, mirror images."""
+    """Makes the paper's: colours, zoom out, crops that overlap an object enough, mirror images."""
     return (
         node(data.PhotometricDistortion),
         node(data.Expand),
         node(data.IoUCrop),
-        node(data.Stretch, size=size),
+        node(data.StretchTo, size=size),
         node(data.RandomFlip),
     )
 
 
 def tiny(config):
-    """The smoke of all SSDs on VGG: one program, with every layer that is SSD's own."""
+    """Makes the smoke of all SSDs on VGG: one program, with every layer that is SSD's own."""
     config.task.model = node(
         models.SSD,
         backbone=node(
             models.VGG, kernels=((3,),) * 5, width=8, keep=("conv4_1", "conv5_1"), ceil_mode=True
         ),
-        boxes=node(
-            models.DefaultBoxes,
-            scales=(0.15, 0.3, 0.5, 0.7),
-            ratios=((2.0,),) * 3,
-            strides=(8, 16, 32),
-        ),
-        reads=("conv4_1",),
-        rescaled=("conv4_1",),
-        top="conv5_1",
+        default_boxes=tiny_boxes(),
+        feature_endpoints=("conv4_1",),
+        l2_normalized=("conv4_1",),
+        extra_layers_from="conv5_1",
         fc=16,
         extras=((16, 32, 3, 2, 1),),
-        count=20,
+        max_detections=20,
     )
-    config.init.weights = config.init.skip = None
+    config.init.weights = config.init.reinitialize = None
     embedded.smoke_detection(config)
     config.train.transforms = transforms(64)
     return config
+
+
+def tiny_boxes():
+    scales, ratios = (0.15, 0.3, 0.5, 0.7), ((2.0,),) * 3
+    return node(models.DefaultBoxes, scales=scales, ratios=ratios, strides=(8, 16, 32))

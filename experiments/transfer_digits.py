@@ -14,8 +14,8 @@ the last stages; `all`; each with the backbone at a tenth of the rate; `scratch`
 `endpoint=stage2` puts the linear classifier on another feature map.
 """
 
-from experiments import quickstart, transfer
-from experiments.shared import embedded
+from experiments import quickstart
+from experiments.shared import embedded, transfer
 from vision_jax import data
 from vision_jax.config import arguments, node
 

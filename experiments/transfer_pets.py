@@ -13,7 +13,8 @@ the last stages; `all`; each with the backbone at a tenth of the rate; `scratch`
 `endpoint=conv4_x` puts the linear classifier on another feature map.
 """
 
-from experiments import resnet50, transfer
+from experiments import resnet50
+from experiments.shared import transfer
 from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.training import schedule

@@ -12,4 +12,4 @@ from experiments import vgg16
 
 
 def get_config(arg=""):
-    return vgg16.get_config(arg, layers=11, column="A", top1=0.69020, top1_bn=0.70370)
+    return vgg16.get_config(arg, depth=11, column="A", top1=0.69020, top1_bn=0.70370)

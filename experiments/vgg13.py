@@ -12,4 +12,4 @@ from experiments import vgg16
 
 
 def get_config(arg=""):
-    return vgg16.get_config(arg, layers=13, column="B", top1=0.69928, top1_bn=0.71590)
+    return vgg16.get_config(arg, depth=13, column="B", top1=0.69928, top1_bn=0.71590)

@@ -20,14 +20,15 @@ from vision_jax.config import arguments, node
 from vision_jax.training import Expect
 
 
-def get_config(arg="", layers=16, column="D", top1=0.71592, top1_bn=0.73360):
+def get_config(arg="", depth=16, column="D", top1=0.71592, top1_bn=0.73360):
     """The siblings of other depths pass theirs, with the numbers that they should reach."""
     given = arguments(arg, bn=False, smoke=False)
     config = resnet50.get_config()
     norm, name, value = ("sync", "_BN", top1_bn) if given.bn else ("none", "", top1)
-    config.task.model = node(models.vgg, configuration=column, norm=norm)
+    config.task.model = node(models.vgg, configuration=column)
+    config.task.model.layers.norm = norm
     config.optimizer.schedule.value = 0.01
-    source = f"torchvision VGG{layers}{name}_Weights.IMAGENET1K_V1"
+    source = f"torchvision VGG{depth}{name}_Weights.IMAGENET1K_V1"
     config.expect = node(Expect, metric="eval/top1", value=value, source=source)
     if given.smoke:
         config.task.model.update(configuration="A", width=8, hidden=(32, 32), grid=1)

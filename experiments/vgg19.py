@@ -12,4 +12,4 @@ from experiments import vgg16
 
 
 def get_config(arg=""):
-    return vgg16.get_config(arg, layers=19, column="E", top1=0.72376, top1_bn=0.74218)
+    return vgg16.get_config(arg, depth=19, column="E", top1=0.72376, top1_bn=0.74218)

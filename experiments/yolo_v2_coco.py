@@ -6,6 +6,9 @@ expect   no number is cited
 cost     160 epochs of 118,287 images, 14.7 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v2_coco.py
 smoke    python launch.py --config experiments/yolo_v2_coco.py:smoke
+
+Darknet's `yolov2.weights` is measured by `:darknet --mode evaluate
+--config.init.weights=yolov2.weights`.
 """
 
 from experiments import yolo_v2_voc0712
@@ -18,15 +21,15 @@ CLASSES = 80
 
 
 def get_config(arg=""):
-    given = arguments(arg, size=544, smoke=False)
-    config = yolo_v2_voc0712.get_config(f"size={given.size}")
+    given = arguments(arg, size=544, darknet=False, smoke=False)
+    config = yolo_v2_voc0712.get_config(f"size={given.size},darknet={given.darknet}")
     config.task.model.priors = COCO_PRIORS
     on_coco(config)
     return yolo_v2_voc0712.tiny(config) if given.smoke else config
 
 
 def on_coco(config):
-    """The same detector on COCO's 80 classes."""
+    """Gives the same detector COCO's 80 classes."""
     config.task.model.num_classes = CLASSES
     coco = {"name": "coco/2017", "fields": ("objects",)}
     config.train.source = node(data.TFDS, split="train", **coco)

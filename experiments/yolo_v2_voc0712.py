@@ -15,9 +15,9 @@ each is compiled once. `size` is that of evaluation. `pretrain` puts the two tra
 at 224 and at 448 pixels, in front, as stages. `sweeps/path_from_yolo.py` takes the paper's steps
 back one by one.
 
-Darknet's `yolov2-voc.weights` is measured by `--mode evaluate --config.task.model.form=darknet
---config.init.weights=yolov2-voc.weights --config.task.model.backbone.form=darknet
---config.task.model.reorg=darknet`.
+Darknet's `yolov2-voc.weights` is measured by `:darknet --mode evaluate
+--config.init.weights=yolov2-voc.weights`; `darknet` computes batch norm and the passthrough as
+Darknet does.
 """
 
 from experiments import darknet19_imagenet, yolo_v1_voc0712
@@ -30,7 +30,7 @@ SIZES = tuple(range(320, 609, 32))
 
 
 def get_config(arg=""):
-    given = arguments(arg, size=416, multiscale=True, pretrain=False, smoke=False)
+    given = arguments(arg, size=416, multiscale=True, darknet=False, pretrain=False, smoke=False)
     model = node(models.YOLOv2, backbone=node(models.Darknet), num_classes=yolo_v1_voc0712.CLASSES)
     config = yolo_v1_voc0712.voc0712(model, given.size)
     recipe(config, given.multiscale)
@@ -38,30 +38,32 @@ def get_config(arg=""):
     if given.pretrain:
         first, second = (darknet19_imagenet.get_config(f"size={size}") for size in (224, 448))
         yolo_v1_voc0712.pretrain(config, first, second)
+    if given.darknet:
+        yolo_v1_voc0712.as_darknet(config)
     return tiny(config) if given.smoke else config
 
 
 def recipe(config, multiscale):
-    """The rates of YOLO v2, and its random sizes."""
+    """Sets the rates of YOLO v2, and its random sizes."""
     config.optimizer.schedule = node(
         schedule.WarmUp, then=node(schedule.Step, value=1e-3, boundaries=(60, 90)), length=1.0
     )
     config.epochs = 160.0
     if multiscale:
-        sizes = tuple(node(data.Stretch, size=size) for size in SIZES)
+        sizes = tuple(node(data.StretchTo, size=size) for size in SIZES)
         config.train.transforms = yolo_v1_voc0712.augmented(node(data.PerBatch, choices=sizes))
 
 
 def tiny(config):
-    """The smoke of YOLO v2, with a passthrough; of two sizes where the experiment has several."""
+    """Makes the smoke of YOLO v2; it has two sizes where the experiment has several."""
     model = config.task.model
-    model.backbone = node(models.Darknet, stages=yolo_v1_voc0712.TINY_STAGES)
-    model.update(endpoint="stage4", passthrough="stage3", top=20)
+    model.backbone.stages = yolo_v1_voc0712.TINY_STAGES
+    model.update(endpoint="stage4", passthrough="stage3", max_detections=20)
     model.update(priors=((1.2, 1.2), (2.5, 2.5)), convs=(16,), reduced=8, merged=16)
     several = any("PerBatch" in str(part) for part in config.train.transforms)
     config.stages, config.init.weights = (), None
     embedded.smoke_detection(config)
     if several:
-        sizes = tuple(node(data.Stretch, size=size) for size in (64, 96))
+        sizes = tuple(node(data.StretchTo, size=size) for size in (64, 96))
         config.train.transforms = (node(data.PerBatch, choices=sizes, every=1),)
     return config

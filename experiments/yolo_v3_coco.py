@@ -8,12 +8,12 @@ cost     500,200 steps of 64 images, 32.9 G multiply-adds forward each at 416 pi
 run      python launch.py --config experiments/yolo_v3_coco.py
 smoke    python launch.py --config experiments/yolo_v3_coco.py:smoke
 
-Darknet's published `yolov3.weights` is measured by `--mode evaluate
---config.init.weights=yolov3.weights --config.task.model.form=darknet
---config.task.model.backbone.form=darknet`; `:size=608` evaluates at another size.
+Darknet's published `yolov3.weights` is measured by `:darknet --mode evaluate
+--config.init.weights=yolov3.weights`; `darknet` computes batch norm as Darknet does, and
+`:darknet,size=608` evaluates at another size.
 """
 
-from experiments import yolo_v2_coco, yolo_v3_voc0712
+from experiments import yolo_v1_voc0712, yolo_v2_coco, yolo_v3_voc0712
 from vision_jax import data
 from vision_jax.config import arguments, node
 from vision_jax.training import Expect, schedule
@@ -23,10 +23,10 @@ BURN_IN = 1000  # steps; Darknet's rate rises by their fourth power, here by the
 
 
 def get_config(arg=""):
-    given = arguments(arg, size=416, smoke=False)
+    given = arguments(arg, size=416, darknet=False, smoke=False)
     freebies = "sync=False,cosine=False,smoothing=False,mixup=False"
     config = yolo_v3_voc0712.get_config(f"size={given.size},{freebies}")
-    config.task.model.norm = config.task.model.backbone.norm = "sync"
+    yolo_v1_voc0712.set_layers(config, norm="sync")
     yolo_v2_coco.on_coco(config)
     config.eval.transforms = (node(data.Letterbox, size=given.size),)
     config.optimizer.schedule = node(
@@ -40,4 +40,6 @@ def get_config(arg=""):
         config.expect = node(
             Expect, metric="eval/ap50", value=AP50[given.size], source="Darknet's yolov3.weights"
         )
+    if given.darknet:
+        yolo_v1_voc0712.as_darknet(config)
     return yolo_v3_voc0712.tiny(config) if given.smoke else config

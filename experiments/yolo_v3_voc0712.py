@@ -44,22 +44,21 @@ def get_config(arg=""):
 
 
 def freebies(config, given, sizes=yolo_v2_voc0712.SIZES):
-    """Sets what `given` says of `FREEBIES`, in place.
+    """Sets the experiment's `FREEBIES`, in place.
 
     Args:
       config: a YOLO v3 experiment, whose last sizes are those of its evaluation.
       given: has an attribute for each of them, and `size`.
       sizes: of the random shapes.
     """
-    norm = "sync" if given.sync else "local"
-    config.task.model.norm = config.task.model.backbone.norm = norm
+    yolo_v1_voc0712.set_layers(config, norm="sync" if given.sync else "local")
     config.task.model.smoothing = 0.1 if given.smoothing else 0.0
     step = node(schedule.Step, value=1e-3, boundaries=(160, 180))
     rate = node(schedule.Cosine, value=1e-3) if given.cosine else step
     config.optimizer.schedule = node(schedule.WarmUp, then=rate, length=2.0)
-    one = node(data.Stretch, size=given.size)
+    one = node(data.StretchTo, size=given.size)
     if given.shapes:
-        one = node(data.PerBatch, choices=tuple(node(data.Stretch, size=s) for s in sizes))
+        one = node(data.PerBatch, choices=tuple(node(data.StretchTo, size=s) for s in sizes))
     geometry = (node(data.Expand), node(data.IoUCrop))
     config.train.transforms = (
         *((node(data.Until, transform=node(data.BoxMixUp), share=MIXED),) if given.mixup else ()),
@@ -70,14 +69,13 @@ def freebies(config, given, sizes=yolo_v2_voc0712.SIZES):
 
 
 def tiny(config):
-    """The smoke of all YOLO v3s, one program: two scales, one size."""
+    """Makes the smoke of all YOLO v3s, one program: two scales, one size."""
     model = config.task.model
     model.smoothing, config.optimizer.schedule = 0.1, node(schedule.Constant, value=1e-3)
-    model.backbone = node(
-        models.ResidualDarknet, blocks=(1, 1, 1), width=4, norm=model.backbone.norm
-    )
+    backbone = {"blocks": (1, 1, 1), "width": 4, "layers": model.backbone.layers}
+    model.backbone = node(models.ResidualDarknet, **backbone)
     model.update(endpoints=("stage3", "stage2"), neck=((16,), ()), out=(16, 16), lateral=(8,))
     model.priors = ((10, 10), (14, 14), (18, 18), (22, 22), (28, 28), (40, 40))
-    model.update(masks=((3, 4, 5), (0, 1, 2)), top=20)
+    model.update(masks=((3, 4, 5), (0, 1, 2)), max_detections=20)
     config.stages, config.init.weights = (), None
     return embedded.smoke_detection(config)

@@ -43,7 +43,7 @@ def ours(
     from vision_jax.tasks import augment
 
     train = data.Train(Arrays(images), (), batch_size, device_cache=cached)
-    model = models.CifarResNet(20, dtype=on_gpu.DTYPE)
+    model = models.CifarResNet(20, layers=models.Layers(dtype=on_gpu.DTYPE))
     task = tasks.Classification(model, MEAN, STD, (augment.PadCrop(), augment.Flip()))
     element = train.element()
     variables = task.init(jax.random.key(0), element)

@@ -4,6 +4,7 @@ Dropout is off, so that losses can be compared: of these networks only the fully
 of VGG and FCN, and Inception's last layer have any, and it costs next to nothing.
 """
 
+import functools
 import pathlib
 from typing import Any
 
@@ -16,7 +17,7 @@ from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normali
 def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
     import jax
 
-    from vision_jax.export.folding import fold_norms
+    from vision_jax.export import fold_norms
 
     task, batch, variables = setting(shared, network, batch_size, size)
     variables = fold_norms(task.model, variables, task.normalize(jax.numpy.asarray(batch.image)))
@@ -54,17 +55,18 @@ def setting(
 def make(network: str, dtype: str = "float32") -> Any:
     """The network, without dropout."""
     from vision_jax import models
+    from vision_jax.models.layers import NO_NORM
 
     makers = {
-        "lenet": lambda: models.LeNet5(act="relu", pool="max", padding=2, dtype=dtype),
-        "resnet20": lambda: models.CifarResNet(20, dtype=dtype),
-        "resnet50": lambda: models.ResNet50(dtype=dtype),
-        "vgg16": lambda: models.VGG16(dtype=dtype),
-        "mobilenet_v1": lambda: models.MobileNetV1(dtype=dtype),
-        "inception_v3": lambda: models.InceptionV3(dtype=dtype),
-        "fcn8s": lambda: models.fcn("vgg16", 8, learn="all", dtype=dtype),
+        "lenet": functools.partial(models.LeNet5, act="relu", pool="max", padding=2),
+        "resnet20": functools.partial(models.CifarResNet, 20),
+        "resnet50": models.ResNet50,
+        "vgg16": models.VGG16,
+        "mobilenet_v1": models.MobileNetV1,
+        "inception_v3": models.InceptionV3,
+        "fcn8s": functools.partial(models.fcn, "vgg16", 8, learn="all", layers=NO_NORM),
     }
-    model = makers[network]()
+    model = ours.in_precision(makers[network], dtype)
     if hasattr(model.head, "dropout"):
         model = model.clone(head=model.head.clone(dropout=0.0))
     return model

@@ -6,6 +6,7 @@ classifier.
 """
 
 import dataclasses
+import functools
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -36,7 +37,7 @@ def infer(
 ) -> Work:
     import jax
 
-    from vision_jax.export.folding import fold_norms
+    from vision_jax.export import fold_norms
     from vision_jax.ops.masks import paste_masks
 
     task, batch, variables = setting(shared, network, batch_size, height, width)
@@ -72,12 +73,12 @@ def train(
 
 
 def trained(network: str) -> tuple[str, ...]:
-    """Patterns of the parameters that are."""
+    """Returns patterns of the parameters that are trained."""
     return _TRAINED if network in _ON_RESNET else (".*",)
 
 
 def compared(network: str, task: Any) -> Callable[[Any, Any], dict[str, Any]] | None:
-    """What is compared of training where losses are random; None: the losses."""
+    """Returns the outputs to compare where losses are random; None: the losses are compared."""
     if network not in TWO_STAGES:
         return None
     return lambda variables, batch: heads(network, task.predict(variables, batch))
@@ -92,7 +93,7 @@ def setting(
     dtype: str = "float32",
     deterministic: bool = False,
 ) -> tuple[Any, Any, Any]:
-    """Task, batch and variables, which are the peer's if it left any in `shared`."""
+    """Makes task, batch and variables, which are the peer's if it left any in `shared`."""
     task, batch = posed(network, batch_size, height, width, dtype, deterministic)
     return task, batch, ours.weights_of(shared, task.model, task, batch)
 
@@ -105,7 +106,7 @@ def posed(
     dtype: str = "float32",
     deterministic: bool = False,
 ) -> tuple[Any, Any]:
-    """Task and batch."""
+    """Makes task and batch."""
     from vision_jax import tasks
     from vision_jax.structs import Batch, Targets
 
@@ -125,29 +126,33 @@ def posed(
 
 
 def make(network: str, dtype: str = "float32", deterministic: bool = False) -> Any:
-    """The network with torchvision's fields.
+    """Makes the network with torchvision's fields.
 
     `deterministic` takes Faster R-CNN's regions in the form whose gradient does not depend on the
     order of sums; the others' are as they are.
     """
     from vision_jax import models
     from vision_jax.models.detectors.ssd_boxes import COCO_300
+    from vision_jax.models.layers import Layers
+
+    def yolo_v3(layers: Layers = Layers()) -> models.YOLOv3:
+        return models.YOLOv3(models.ResidualDarknet(layers=layers), YOLO_CLASSES, layers=layers)
 
     labels = detector_labels(network)
     classes = labels - 1
     makers = {
-        "faster_rcnn": lambda: models.FasterRCNNResNet50FPN(classes, dtype=dtype),
-        "mask_rcnn": lambda: models.MaskRCNNResNet50FPN(classes, dtype=dtype),
-        "keypoint_rcnn": lambda: models.KeypointRCNNResNet50FPN(classes, dtype=dtype),
-        "retinanet": lambda: models.retinanet_resnet_fpn(50, labels, dtype=dtype).clone(count=300),
-        "ssd300": lambda: models.SSD300(
-            classes, models.DefaultBoxes(COCO_300, clip="sides"), dtype=dtype
+        "faster_rcnn": functools.partial(models.FasterRCNNResNet50FPN, classes),
+        "mask_rcnn": functools.partial(models.MaskRCNNResNet50FPN, classes),
+        "keypoint_rcnn": functools.partial(models.KeypointRCNNResNet50FPN, classes),
+        "retinanet": functools.partial(models.retinanet_resnet_fpn, 50, labels),
+        "ssd300": functools.partial(
+            models.SSD300, classes, models.DefaultBoxes(COCO_300, clip="sides")
         ),
-        "yolov3": lambda: models.YOLOv3(
-            models.ResidualDarknet(dtype=dtype), YOLO_CLASSES, dtype=dtype
-        ),
+        "yolov3": yolo_v3,
     }
-    model = makers[network]()
+    model = ours.in_precision(makers[network], dtype)
+    if network == "retinanet":
+        model = model.clone(max_detections=300)
     if deterministic and network == "faster_rcnn":
         pool = dataclasses.replace(model.head.pool, deterministic=True)
         model = model.clone(head=model.head.clone(pool=pool))
@@ -155,21 +160,17 @@ def make(network: str, dtype: str = "float32", deterministic: bool = False) -> A
 
 
 def heads(network: str, outputs: dict[str, Any]) -> dict[str, Any]:
-    """What the head, or the region proposal network, says of every anchor."""
-    import jax.numpy as jnp
-
+    """Returns the outputs for every anchor, of the head or of the region proposal network."""
+    names = ["class_logits", "box_deltas"]
     if network in TWO_STAGES:
-        return {"logits": outputs["rpn_logits"], "deltas": outputs["rpn_deltas"]}
-    if network == "retinanet":
-        return {name: jnp.concatenate(outputs[name], 1) for name in ("logits", "deltas")}
+        return {name: outputs[f"rpn_{name}"] for name in names}
     if network == "yolov3":
-        flat = [x.reshape(x.shape[0], -1, x.shape[-1]) for x in outputs["raw"]]
-        return {"raw": jnp.concatenate(flat, 1)}
-    return {name: outputs[name] for name in ("logits", "deltas")}
+        names.append("objectness_logits")
+    return {name: outputs[name] for name in names}
 
 
 def _padded(objects: np.ndarray, fill: float) -> np.ndarray:
-    """Lists of `SLOTS` objects."""
+    """Fills lists of objects up to `SLOTS`."""
     rest = SLOTS - objects.shape[1]
     pads = [(0, 0), (0, rest), *[(0, 0)] * (objects.ndim - 2)]
     return np.pad(objects, pads, constant_values=fill)

@@ -218,14 +218,18 @@ class _Heads:
     def arrays(self) -> dict[str, np.ndarray]:
         """Of every anchor, in our order; float32."""
         if self._network == "yolov3":
-            return {"raw": _array(torch.cat([x.flatten(1, 3) for x in self._found], 1))}
+            found = torch.cat([x.flatten(1, 3) for x in self._found], 1)
+            parts = {"box_deltas": found[..., :4], "objectness_logits": found[..., 4]}
+            parts["class_logits"] = found[..., 5:]
+            return {name: _array(part) for name, part in parts.items()}
         if self._network in TWO_STAGES:
             logits, deltas = self._found
             logits = [x.permute(0, 2, 3, 1).flatten(1) for x in logits]
             deltas = [x.permute(0, 2, 3, 1).reshape(len(x), -1, 4) for x in deltas]
-            return {"logits": _array(torch.cat(logits, 1)), "deltas": _array(torch.cat(deltas, 1))}
-        logits, deltas = self._found["cls_logits"], self._found["bbox_regression"]
-        return {"logits": _array(logits), "deltas": _array(deltas)}
+            logits, deltas = torch.cat(logits, 1), torch.cat(deltas, 1)
+        else:
+            logits, deltas = self._found["cls_logits"], self._found["bbox_regression"]
+        return {"class_logits": _array(logits), "box_deltas": _array(deltas)}
 
     def remove(self) -> None:
         """Keeps nothing any more, which takes memory and stops compilers."""

@@ -43,7 +43,7 @@ def propose(shared: pathlib.Path, boxes: int, height: int, width: int, steps: in
     import jax
 
     task, batch, variables = detect.setting(shared, "faster_rcnn", 1, height, width)
-    rpn = task.model.rpn.clone(before_nms=boxes, after_nms=boxes)
+    rpn = task.model.rpn.clone(pre_nms_top_n=boxes, post_nms_top_n=boxes)
     task = dataclasses.replace(task, model=task.model.clone(rpn=rpn))
     forward = jax.jit(lambda v, b: task.predict(v, b)["detections"])
     variables = jax.device_put(variables)

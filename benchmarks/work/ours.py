@@ -1,5 +1,6 @@
 """How our networks are timed: a compiled function, and a compiled training step."""
 
+import inspect
 import pathlib
 import time
 from collections.abc import Callable
@@ -80,6 +81,12 @@ def training(
     return Work(rounds, steps * batch.count, compared, facts)
 
 
+def in_precision(make: Callable, dtype: str) -> Any:
+    """Returns `make`'s network, with the norms that it has by itself, computing in `dtype`."""
+    layers = inspect.signature(make).parameters["layers"].default
+    return make(layers=layers.replace(dtype=dtype))
+
+
 def weights_of(
     shared: pathlib.Path | None, model: Any, task: Any, batch: Any, table: Any = None
 ) -> Any:
@@ -96,4 +103,4 @@ def weights_of(
     given = shared / WEIGHTS
     if table is None:
         return weights.load(given, model)
-    return weights.engine.from_reference(weights.read_state(given), model, [table])
+    return weights.engine.read(weights.read_state(given), model, [table], ()).variables

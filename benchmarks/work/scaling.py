@@ -47,7 +47,8 @@ def train(
     from vision_jax import models, tasks
     from vision_jax import training as hall
 
-    task = tasks.Classification(models.CifarResNet(depth, dtype=dtype), *normalisation("resnet20"))
+    model = models.CifarResNet(depth, layers=models.Layers(dtype=dtype))
+    task = tasks.Classification(model, *normalisation("resnet20"))
     parallel = hall.Parallel("shard_map", jax.devices()[:devices])
     variables = task.init(jax.random.key(0), _batch(1))
     optimizer = hall.Optimizer(hall.Sgd(MOMENTUM), hall.Constant(RATE), decay=DECAY)

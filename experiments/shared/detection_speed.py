@@ -1,4 +1,4 @@
-"""How fast a detector is in its evaluation, as `sweeps/speed_accuracy.py` tables it."""
+"""The speed of a detector in its evaluation, for the table of `sweeps/speed_accuracy.py`."""
 
 import dataclasses
 import time
@@ -6,20 +6,19 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from vision_jax.evaluation import GatheredMetric
+
 
 @dataclasses.dataclass(frozen=True)
-class Speed:
-    """Not what detections are worth but how fast they come: a metric that reads the clock.
+class Speed(GatheredMetric):
+    """A metric of speed, not of worth: it reads the clock.
 
-    `images_per_second` of the evaluation, with all that it does: decoding, network, suppression.
-    The first batch, which may compile, is left out; an evaluation of one batch gives nothing.
+    Result: `images_per_second` of the evaluation, with all that it does: decoding, network,
+    suppression. The first batch, which may compile, is left out; an evaluation of one batch gives
+    nothing.
     """
 
-    gathers: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ("detections",)
-
-    def empty(self) -> list:
-        return []
 
     def collect(self, state: list, outputs: dict[str, Any], batch: Any) -> list:
         return [*state, (time.perf_counter(), int(np.sum(batch.valid)))]

@@ -1,4 +1,4 @@
-"""What every experiment shares to run in seconds on embedded data: its smoke form."""
+"""Changes that make an experiment run in seconds on embedded data: its smoke and twin forms."""
 
 from ml_collections import ConfigDict
 
@@ -13,7 +13,7 @@ SEGMENTED = 1 + CLASSES  # with the background
 
 
 def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
-    """The same experiment on a few embedded images: real path, tiny size, four steps.
+    """Turns an experiment into its smoke: real path, a few embedded images, four steps.
 
     Args:
       config: changed in place.
@@ -35,18 +35,18 @@ def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
 
 
 def twin(config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3) -> ConfigDict:
-    """A classification experiment as a sweep's twin: 32×32 shapes, AdamW, evaluated at the end.
+    """Turns a classification experiment into a sweep's twin: 32×32 shapes, AdamW, one evaluation.
 
     Args:
       config: changed in place; its network is the experiment's to make small.
-      steps: of 64 images.
-      images: so many train.
-      rate: the highest, of a cosine after a tenth of warm-up.
+      steps: training steps of 64 images each.
+      images: number of training images.
+      rate: the highest learning rate, of a cosine after a tenth of warm-up.
     """
     shapes = node(data.TFDS, name="shapes/cls32", split=f"train[:{images}]")
     config.train = node(data.Train, source=shapes, batch_size=64)
-    held = node(data.TFDS, name="shapes/cls32", split="validation")
-    config.eval = node(data.Eval, source=held, batch_size=250)
+    held_out = node(data.TFDS, name="shapes/cls32", split="validation")
+    config.eval = node(data.Eval, source=held_out, batch_size=250)
     config.task.mean, config.task.std = (0.5,) * 3, (0.25,) * 3
     config.task.augment = ()
     config.metrics = {"top": node(TopK, ks=(1,)), "loss": node(Loss)}
@@ -67,7 +67,7 @@ def twin(config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3)
 
 
 def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("objects",)) -> ConfigDict:
-    """The same detection experiment on a few embedded images: real path, tiny size, four steps.
+    """Turns a detection experiment into its smoke: real path, a few embedded images, four steps.
 
     The model's number of classes becomes `CLASSES`; the rest of its size is for the experiment to
     make small, so that experiments whose smokes are alike compile once.
@@ -82,7 +82,7 @@ def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("object
     for part, split in (("train", "train[:32]"), ("eval", "validation[:16]")):
         pipeline = config[part]
         pipeline.source = node(data.TFDS, name=name, split=split, fields=fields)
-        pipeline.transforms = (node(data.Stretch, size=size),)
+        pipeline.transforms = (node(data.StretchTo, size=size),)
         if part == "train":
             pipeline.transforms += (node(data.RandomFlip, mirror=mirror),)
         pipeline.batch_size, pipeline.max_boxes = 8, 8
@@ -94,7 +94,7 @@ def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("object
 
 
 def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
-    """The same segmentation experiment on a few embedded images: real path, tiny size, four steps.
+    """Turns a segmentation experiment into its smoke: a few embedded images, four steps.
 
     The model is for the experiment to make small, with `SEGMENTED` classes, so that experiments
     whose smokes are alike compile once.
@@ -119,13 +119,15 @@ def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
 
 
 def twin_segmentation(config: ConfigDict, steps: int, images: int = 128) -> ConfigDict:
-    """A segmentation experiment as a sweep's twin: few 64×64 images, which it is measured on too,
-    since what an architecture can draw is the question.
+    """Turns a segmentation experiment into a sweep's twin: few 64×64 images.
+
+    It is measured on the images that it trains on, since what an architecture can draw is the
+    question.
 
     Args:
       config: changed in place; its network is the experiment's to make small.
-      steps: of 16 images, AdamW, a cosine after a tenth of warm-up.
-      images: so many train.
+      steps: training steps of 16 images each; AdamW, a cosine after a tenth of warm-up.
+      images: number of training images.
     """
     source = node(
         data.TFDS, name="shapes/seg64", split=f"train[:{images}]", fields=("segmentation",)
@@ -154,6 +156,7 @@ def twin_segmentation(config: ConfigDict, steps: int, images: int = 128) -> Conf
 
 
 def _short(config: ConfigDict, best: str) -> None:
+    """Makes a run four steps long, evaluated and saved after every second one."""
     config.steps, config.epochs = 4, 0.0
     config.eval_every, config.checkpoint_every, config.log_every = 2, 2, 1
     config.best, config.expect = best, None

@@ -1,16 +1,17 @@
-"""What the experiments of the R-CNN family share: data, recipes, and their smokes' networks."""
+"""The R-CNN family's shared parts: data, recipes, and the networks of smokes and twins."""
 
 from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import node
 from vision_jax.evaluation import COCO, VOC
+from vision_jax.models import Layers
 from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
-# Of torchvision's classifiers in these names the file lies beside you, or is --config.init.weights.
+# Files of torchvision's classifiers, in the working folder; --config.init.weights names another.
 RESNET50, RESNET101, VGG16 = (f"{name}.safetensors" for name in ("resnet50", "resnet101", "vgg16"))
-# What no classifier has.
+# Paths that no classifier has.
 FRESH, FRESH_VGG = "(?!backbone/).*", "(?!backbone/|head/fc[67]/).*"
 # A ResNet's first two stages and all its norms stay as they are; of VGG the first four layers.
 RESNET_TRAINED = ("(?!backbone/conv1/|backbone/conv2_|.*/norm/).*",)
@@ -19,7 +20,7 @@ VOC_CLASSES = 20
 
 
 def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("objects",)):
-    """Training on COCO as in detectron2's "1x": 90,000 steps of 16 images.
+    """Makes a training on COCO as in detectron2's "1x": 90,000 steps of 16 images.
 
     Args:
       model: the network, or its node.
@@ -39,7 +40,7 @@ def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("obj
             data.Train,
             source=node(data.TFDS, split="train", **coco),
             transforms=(
-                node(data.ResizeSides, short=(640, 672, 704, 736, 768, 800)),
+                node(data.ResizeShortestEdge, short=(640, 672, 704, 736, 768, 800)),
                 node(data.RandomFlip, mirror=mirror),
                 pad,
             ),
@@ -48,10 +49,10 @@ def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("obj
         eval=node(
             data.Eval,
             source=node(data.TFDS, split="validation", **coco),
-            transforms=(node(data.ResizeSides), pad),
+            transforms=(node(data.ResizeShortestEdge), pad),
             batch_size=8,
         ),
-        metrics={"coco": node(COCO, num_classes=task.model.num_classes, kinds=kinds)},
+        metrics={"coco": node(COCO, num_classes=task.model.num_classes, iou_types=kinds)},
         optimizer=sgd(rate, (60_000, 80_000), 1000, 1e-4, RESNET_TRAINED),
         steps=90_000,
         eval_every=15_000,
@@ -59,14 +60,14 @@ def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("obj
         log_every=50,
         best="eval/ap",
     )
-    config.init.weights, config.init.skip = RESNET50, FRESH
+    config.init.weights, config.init.reinitialize = RESNET50, FRESH
     if value:
         config.expect = node(Expect, metric=metric, value=value, source=source)
     return config
 
 
-def voc(model, years=(2007,), value=None, source="", short=600, longest=1000):
-    """Training on VOC's trainval, tested on 2007's test set by its rules.
+def voc(model, years=(2007,), value=None, source="", short=600, max_long=1000):
+    """Makes a training on VOC's trainval, tested on 2007's test set by its rules.
 
     The recipe is VGG-16's of the first Faster R-CNN: two images per step, not augmented but for
     mirror images, biases with twice the rate and no decay.
@@ -75,14 +76,14 @@ def voc(model, years=(2007,), value=None, source="", short=600, longest=1000):
       model: the network, or its node.
       years: whose trainval is trained on.
       value, source: AP50 to reach, or None.
-      short, longest: sides of images; they are padded to squares of `longest`.
+      short, max_long: sides of images; they are padded to squares of `max_long`.
     """
     sources = tuple(
         node(data.TFDS, name=f"voc/{year}", split="train+validation", fields=("objects",))
         for year in years
     )
-    side = -(-longest // 16) * 16
-    place = (node(data.ResizeSides, short=(short,), longest=longest),)
+    side = -(-max_long // 16) * 16
+    place = (node(data.ResizeShortestEdge, short=(short,), max_long=max_long),)
     pad = node(data.Pad, height=side, width=side)
     config = node(
         Experiment,
@@ -108,14 +109,14 @@ def voc(model, years=(2007,), value=None, source="", short=600, longest=1000):
         best="eval/ap50",
     )
     config.optimizer.decay_vectors, config.optimizer.groups = False, ((".*/bias", 2.0),)
-    config.init.weights, config.init.skip = VGG16, FRESH_VGG
+    config.init.weights, config.init.reinitialize = VGG16, FRESH_VGG
     if value:
         config.expect = node(Expect, metric="eval/ap50", value=value, source=source)
     return config
 
 
 def voc_resnet(model, value=None, source=""):
-    """A ResNet-50's training on VOC 07+12, the recipe of OpenMMLab's VOC models.
+    """Makes a ResNet-50's training on VOC 07+12, the recipe of OpenMMLab's VOC models.
 
     16 images per step, 12 epochs of the 16,551 images, the rate divided by ten after nine.
     """
@@ -123,12 +124,12 @@ def voc_resnet(model, value=None, source=""):
     config.train.batch_size = 16
     config.optimizer = sgd(0.01, (9300,), 500, 1e-4, RESNET_TRAINED)
     config.steps, config.eval_every, config.checkpoint_every = 12_400, 3100, 3100
-    config.init.weights, config.init.skip = RESNET50, FRESH
+    config.init.weights, config.init.reinitialize = RESNET50, FRESH
     return config
 
 
 def sgd(rate, boundaries, warm_up, decay, trainable):
-    """Momentum 0.9; the rate is divided by ten at steps, after a linear warm-up of so many."""
+    """Makes SGD with momentum 0.9; the rate falls to a tenth at steps, after a linear warm-up."""
     rates = node(schedule.Step, value=rate, boundaries=boundaries, unit="steps")
     if warm_up:
         start = rate / 1000
@@ -138,40 +139,49 @@ def sgd(rate, boundaries, warm_up, decay, trainable):
 
 
 def resnet_fpn(depth=50, num_classes=80, **heads):
-    """Faster R-CNN on a pyramid in detectron2's form, `heads` added: a node with all its knobs."""
+    """Makes Faster R-CNN on a pyramid in detectron2's form, with `heads`: a node of all knobs."""
     blocks, block = DEPTHS[depth]
-    pool = {"samples": 0, "aligned": True, "levels": 4}
-    further = {
-        name: node(head, pool=node(models.RegionPool, size=14, **pool))
+    layers = Layers(norm="frozen")
+    pool = {"sampling_ratio": 0, "aligned": True, "levels": 4}
+    region_heads = {
+        name: node(head, pool=node(models.RegionPool, size=14, **pool), layers=layers)
         for name, head in heads.items()
     }
     return node(
         models.FasterRCNN,
-        backbone=node(models.ResNet, stages=blocks, block=block, norm="frozen"),
+        backbone=node(models.ResNet, stages=blocks, block=block, layers=layers),
         num_classes=num_classes,
-        rpn=node(models.RPN, cell="exact", spacing="network", train_after_nms=1000, beta=0.0),
-        head=node(models.BoxHead, pool=node(models.RegionPool, **pool), beta=0.0),
-        **further,
+        pyramid=node(models.FPN, layers=layers),
+        rpn=node(
+            models.RPN,
+            anchor_rounding="exact",
+            anchor_stride="level",
+            train_post_nms_top_n=1000,
+            beta=0.0,
+            layers=layers,
+        ),
+        head=node(models.BoxHead, pool=node(models.RegionPool, **pool), beta=0.0, layers=layers),
+        **region_heads,
     )
 
 
 def smoke(config, model, fields=("objects",)):
-    """The experiment with a tiny network on a few embedded images."""
+    """Turns the experiment into one of a tiny network on a few embedded images."""
     config.task.model = model
-    config.init.weights = config.init.skip = None
+    config.init.weights = config.init.reinitialize = None
     config.stages = ()
     embedded.smoke_detection(config, fields=fields)
     return config
 
 
 def twin(config, model, steps, images=2000, fields=("objects",)):
-    """A detection experiment as a sweep's twin: 64×64 shapes, AdamW, evaluated at the end.
+    """Turns a detection experiment into a sweep's twin: 64×64 shapes, AdamW, evaluated at the end.
 
     Args:
       config: changed in place.
       model: a small network's node.
       steps: of 16 images, a cosine after a tenth of warm-up.
-      images: so many train.
+      images: number of images to train on.
       fields: of the sources; `rle` gives masks.
     """
     shapes = {"name": "shapes/det64", "fields": fields}
@@ -188,7 +198,7 @@ def twin(config, model, steps, images=2000, fields=("objects",)):
     kinds = ("bbox", "segm") if "rle" in fields else ("bbox",)
     config.metrics = {
         "voc": node(VOC, num_classes=embedded.CLASSES, inclusive=False),
-        "coco": node(COCO, num_classes=embedded.CLASSES, kinds=kinds),
+        "coco": node(COCO, num_classes=embedded.CLASSES, iou_types=kinds),
     }
     rates = node(
         schedule.WarmUp, then=node(schedule.Cosine, value=3e-3), length=0.1, unit="fraction"
@@ -197,38 +207,39 @@ def twin(config, model, steps, images=2000, fields=("objects",)):
     config.optimizer = node(optimizer.Optimizer, rule=rule, schedule=rates, clip=10.0)
     config.steps = config.eval_every = config.checkpoint_every = steps
     config.log_every = max(1, steps // 10)
-    config.init.weights = config.init.skip = config.expect = None
+    config.init.weights = config.init.reinitialize = config.expect = None
     config.stages, config.best = (), "eval/ap50"
     return config
 
 
 def twin_network(**changes):
-    """Faster R-CNN on one map of stride 4 of a ResNet of two stages."""
+    """Makes Faster R-CNN on one map of stride 4 of a ResNet of two stages."""
     parts = {
         "backbone": node(models.ResNet, stages=(1, 1), block="basic", width=16, stem="deep"),
         "pyramid": node(models.FPN, endpoints=("conv2_x", "conv3_x"), width=32, extra="none"),
         "rpn": node(
             models.RPN,
-            sizes=((16.0, 24.0), (24.0, 32.0)),
-            samples=64,
-            train_before_nms=64,
-            train_after_nms=32,
-            before_nms=64,
-            after_nms=16,
+            anchor_sizes=((16.0, 24.0), (24.0, 32.0)),
+            batch_size_per_image=64,
+            train_pre_nms_top_n=64,
+            train_post_nms_top_n=32,
+            pre_nms_top_n=64,
+            post_nms_top_n=16,
         ),
         "head": node(
             models.BoxHead,
             pool=node(models.RegionPool, size=5, levels=1),
             hidden=(64,),
-            samples=16,
-            detections=10,
+            batch_size_per_image=16,
+            max_detections=10,
         ),
     }
     return node(models.FasterRCNN, **parts | changes)
 
 
 def tiny_backbone():
-    return node(models.ResNet, stages=(1, 1), block="basic", width=8, norm="frozen")
+    layers = Layers(norm="frozen")
+    return node(models.ResNet, stages=(1, 1), block="basic", width=8, layers=layers)
 
 
 def tiny_pyramid(extra="pool"):
@@ -239,18 +250,19 @@ def tiny_pool(size=3):
     return node(models.RegionPool, size=size, levels=2, canonical_size=32.0, canonical_level=3)
 
 
-def tiny_rpn(*sizes):
-    counts = {"train_before_nms": 32, "train_after_nms": 16, "before_nms": 32, "after_nms": 8}
-    return node(models.RPN, sizes=sizes, samples=16, width=8, **counts)
+def tiny_rpn(*anchor_sizes):
+    counts = {"train_pre_nms_top_n": 32, "train_post_nms_top_n": 16}
+    counts |= {"pre_nms_top_n": 32, "post_nms_top_n": 8, "batch_size_per_image": 16}
+    return node(models.RPN, anchor_sizes=anchor_sizes, width=8, **counts)
 
 
 def tiny_head(**changes):
-    settings = {"pool": tiny_pool(), "hidden": (16,), "samples": 8, "detections": 4} | changes
-    return node(models.BoxHead, **settings)
+    settings = {"pool": tiny_pool(), "hidden": (16,), "batch_size_per_image": 8}
+    return node(models.BoxHead, **settings | {"max_detections": 4} | changes)
 
 
 def tiny_fpn(**heads):
-    """Faster R-CNN on two levels and one more, with `heads`."""
+    """Makes Faster R-CNN on two levels and one more, with `heads`."""
     return node(
         models.FasterRCNN,
         backbone=tiny_backbone(),
@@ -262,7 +274,7 @@ def tiny_fpn(**heads):
 
 
 def tiny_one_map(network=models.FasterRCNN, **changes):
-    """A network on one map of a VGG, with layers of all names that the recipe speaks of."""
+    """Makes a network on one map of a VGG, with layers of all names that the recipe speaks of."""
     parts = {
         "backbone": node(models.VGG, kernels=((3,),) * 3, width=8, keep=("conv3_1",)),
         "pyramid": node(models.OneMap, endpoint="conv3_1"),
@@ -279,7 +291,7 @@ def tiny_retinanet():
         models.RetinaNet,
         backbone=tiny_backbone(),
         pyramid=tiny_pyramid("p6p7"),
-        sizes=octave_sizes(12, 4, 1),
+        anchor_sizes=octave_sizes(12, 4, 1),
         depth=1,
-        count=4,
+        max_detections=4,
     )

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,7 @@ from jax import lax
 from jaxtyping import Array, Float
 
 from vision_jax import models
-from vision_jax.models.detectors.faster_rcnn import OneMap
+from vision_jax.evaluation import SummedMetric
 from vision_jax.ops.roi_crop import warp_crops
 from vision_jax.structs import Targets
 
@@ -21,15 +21,15 @@ CLASSES = 20
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """Not what detections are worth but what they cost: a metric that times the network itself.
+class Cost(SummedMetric):
+    """A metric of cost, not of worth: it times the network itself.
 
     Result: `seconds` per image, the median of `passes`, compilation left out.
 
     Attributes:
-      kind: 'rcnn', every region warped and sent through backbone and head by itself (Girshick 2014);
-        'fast', the backbone once and regions pooled from its map (2015); 'faster', the same with
-        proposals of the network's own. For the others, finding proposals is not counted.
+      kind: 'rcnn', every region warped and sent through backbone and head by itself (Girshick
+        2014); 'fast', the backbone once and regions pooled from its map (2015); 'faster', the same
+        with proposals of the network's own. For the others, finding proposals is not counted.
       size: side of the image, pixels.
       window: side of R-CNN's warped regions.
       regions: per image.
@@ -43,7 +43,6 @@ class Cost:
     regions: int = 16
     width: int = 8
     passes: int = 3
-    gathers: ClassVar[bool] = False
 
     def empty(self) -> np.ndarray:
         return np.zeros((), np.int64)
@@ -52,21 +51,21 @@ class Cost:
         return batch.valid.sum(dtype=jnp.int32)
 
     def result(self, state: np.ndarray) -> dict[str, float]:
-        image = jnp.ones((1, self.size, self.size, 3))
+        images = jnp.ones((1, self.size, self.size, 3))
         boxes = self._boxes()
         model = network(self)
-        variables = jax.jit(model.init)(jax.random.key(0), image, boxes)
+        variables = jax.jit(model.init)(jax.random.key(0), images, boxes)
         answer = jax.jit(model.apply)
-        jax.block_until_ready(answer(variables, image, boxes))
+        jax.block_until_ready(answer(variables, images, boxes))
         seconds = []
         for _ in range(self.passes):
             start = time.perf_counter()
-            jax.block_until_ready(answer(variables, image, boxes))
+            jax.block_until_ready(answer(variables, images, boxes))
             seconds.append(time.perf_counter() - start)
         return {"seconds": float(np.median(seconds))}
 
     def _boxes(self) -> jax.Array:
-        """Regions anywhere, a tenth to all of the image's sides."""
+        """Draws regions anywhere, of a tenth to all of the image's sides."""
         rng = np.random.default_rng(0)
         sides = rng.uniform(0.1, 1, (1, self.regions, 2)) * self.size
         low = rng.uniform(0, 1, sides.shape) * (self.size - sides)
@@ -74,7 +73,7 @@ class Cost:
 
 
 def network(cost: Cost) -> nn.Module:
-    """One of `KINDS` on VGG-16's thirteen convolutions, fc6 and fc7."""
+    """Makes one of `KINDS` on VGG-16's thirteen convolutions, fc6 and fc7."""
     backbone = models.VGG(width=cost.width, keep=("conv5_3",))
     hidden = (64 * cost.width,) * 2
     head = models.BoxHead(pool=models.RegionPool("max"), hidden=hidden)
@@ -83,13 +82,13 @@ def network(cost: Cost) -> nn.Module:
             models.Classifier(backbone, models.FcHead(CLASSES + 1, hidden)), cost.window
         )
     if cost.kind == "fast":
-        return Shared(models.FastRCNN(backbone, CLASSES, OneMap("conv5_3"), head))
+        return Shared(models.FastRCNN(backbone, CLASSES, models.OneMap("conv5_3"), head))
     rpn = models.RPN(
-        sizes=((128.0, 256.0, 512.0),),
+        anchor_sizes=((128.0, 256.0, 512.0),),
         width=8 * cost.width,
-        after_nms=cost.regions,
+        post_nms_top_n=cost.regions,
     )
-    return Shared(models.FasterRCNN(backbone, CLASSES, OneMap("conv5_3"), rpn, head))
+    return Shared(models.FasterRCNN(backbone, CLASSES, models.OneMap("conv5_3"), rpn, head))
 
 
 class PerRegion(nn.Module):
@@ -99,9 +98,9 @@ class PerRegion(nn.Module):
     window: int
 
     def __call__(
-        self, image: Float[Array, "1 h w 3"], boxes: Float[Array, "1 r 4"]
+        self, images: Float[Array, "1 h w 3"], boxes: Float[Array, "1 r 4"]
     ) -> Float[Array, "r k"]:
-        crops = warp_crops(image[0], boxes[0], (self.window, self.window), context=2)
+        crops = warp_crops(images[0], boxes[0], (self.window, self.window), context=2)
         if self.is_initializing():
             return self.classifier(crops[:1])["logits"]
         bound = self.classifier.variables
@@ -110,11 +109,11 @@ class PerRegion(nn.Module):
 
 
 class Shared(nn.Module):
-    """A detector of the house, called with an image and its regions."""
+    """A detector with shared features, called with an image and its regions."""
 
     detector: nn.Module
 
-    def __call__(self, image: Float[Array, "1 h w 3"], boxes: Float[Array, "1 r 4"]) -> Any:
-        sizes = jnp.array([image.shape[1:3]], jnp.float32)
-        given = Targets(proposals=boxes, proposal_valid=jnp.ones(boxes.shape[:2], bool))
-        return self.detector(image, sizes, given)["detections"]
+    def __call__(self, images: Float[Array, "1 h w 3"], boxes: Float[Array, "1 r 4"]) -> Any:
+        sizes = jnp.array([images.shape[1:3]], jnp.float32)
+        proposals = Targets(proposals=boxes, proposal_valid=jnp.ones(boxes.shape[:2], bool))
+        return self.detector(images, sizes, proposals)["detections"]

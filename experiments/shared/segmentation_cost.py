@@ -1,8 +1,8 @@
-"""The networks whose cost `sweeps/sliding_vs_fcn.py` compares, and the metric that takes it."""
+"""The networks whose cost `sweeps/sliding_vs_fcn.py` compares, and the metric that measures it."""
 
 import dataclasses
 import time
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +11,26 @@ from flax import linen as nn
 
 from experiments.shared import embedded
 from vision_jax import models
-from vision_jax.inspect.summary import summarize
-from vision_jax.models.segmenters.fcn import FCNHead
-from vision_jax.tasks.classification import initialise
+from vision_jax.evaluation import SummedMetric
+from vision_jax.inspect import summarize
+from vision_jax.tasks.task import initialize
 
 KINDS = ("patches1", "patches8", "full", "fcn")
 
 
 @dataclasses.dataclass(frozen=True)
-class Cost:
-    """Not what predictions are worth but what they cost: a metric that times the network itself.
+class Cost(SummedMetric):
+    """A metric of what predictions cost, instead of what they are worth: it times the network.
 
     Attributes:
       model: the network.
       size: side of the images, pixels.
-      passes: timed; the median counts.
+      passes: number of timed passes, of which the median counts.
     """
 
     model: nn.Module
     size: int = 64
     passes: int = 5
-    gathers: ClassVar[bool] = False
 
     def empty(self) -> np.ndarray:
         return np.zeros((), np.int64)
@@ -41,7 +40,7 @@ class Cost:
 
     def result(self, state: np.ndarray) -> dict[str, float]:
         image = jnp.ones((1, self.size, self.size, 3))
-        variables = initialise(self.model, jax.random.key(0), image)
+        variables = initialize(self.model, jax.random.key(0), image)
         answer = jax.jit(lambda v, x: self.model.apply(v, x)["logits"])
         answer(variables, image).block_until_ready()
         seconds = []
@@ -54,7 +53,7 @@ class Cost:
 
 
 def network(kind: str = "fcn", width: int = 64) -> nn.Module:
-    """One of `KINDS`, on VGG's five stages with one convolution each.
+    """Makes one of `KINDS`, on VGG's five stages with one convolution each.
 
     Args:
       kind: its name.
@@ -67,4 +66,5 @@ def network(kind: str = "fcn", width: int = 64) -> nn.Module:
         return models.PatchSegmenter(backbone, head, 33, int(kind.removeprefix("patches")))
     if kind == "full":
         return models.full_resolution(classes, widths=(width,) * 8)
-    return models.FCN(backbone, FCNHead(classes, hidden, window=3, skips=("pool4", "pool3")))
+    head = models.FCNHead(classes, hidden, window=3, skips=("pool4", "pool3"))
+    return models.FCN(backbone, head)

@@ -21,7 +21,7 @@ from experiments import quickstart
 from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import UserError, arguments, build, node
-from vision_jax.inspect.summary import summarize
+from vision_jax.inspect import summarize
 from vision_jax.models.classifiers.lenet import LeNetBackbone, LeNetHead
 from vision_jax.report import Claim
 

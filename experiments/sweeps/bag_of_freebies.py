@@ -62,7 +62,7 @@ def _twin(config, on):
 
 
 def twin(config, steps, images=1000):
-    """A detection experiment, already small, as a sweep's twin: few shapes of the embedded kind.
+    """Makes a detection experiment, already small, a sweep's twin: few shapes of the embedded kind.
 
     Args:
       config: changed in place.

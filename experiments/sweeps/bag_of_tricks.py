@@ -12,8 +12,8 @@ smoke    python launch.py --config experiments/sweeps/bag_of_tricks.py:smoke
 Arguments: `net` (`resnet`, `inception`, `mobilenet`) and `tricks`, how many of cosine, smoothing
 and mixup come on top of `resnet50_bag_of_tricks.py`'s efficient training. The twin has narrow nets
 on 2,000 shapes, 32 pixels wide. Its Inception v3 sees them enlarged to 75 pixels, the least that it
-takes, has no auxiliary head, which needs 299, and like the others no dropout; at their rate its
-many layers without shortcuts learn little in 300 steps, so it has twice that.
+takes, has no auxiliary head, which trains on 299 only, and like the others no dropout; at their
+rate its many layers without shortcuts learn little in 300 steps, so it has twice that.
 """
 
 from types import SimpleNamespace

@@ -17,7 +17,7 @@ from experiments.shared import embedded
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
-NORM = "task.model.backbone.norm"
+NORM = "task.model.backbone.layers.norm"
 
 
 def get_config(arg=""):

@@ -21,7 +21,7 @@ from vision_jax.report import Claim
 from vision_jax.training import Stage, optimizer, schedule
 
 KINDS = ("shallow", "constructed", "scratch")
-TRUNK = "task.model.backbone."
+BACKBONE = "task.model.backbone."
 SHALLOW, DEEP = 1, 3  # blocks per stage: 8 and 20 layers
 RATE = 1e-3
 
@@ -35,7 +35,8 @@ def get_config(arg=""):
     if given.smoke:
         return config
     blocks = SHALLOW if given.kind == "shallow" else DEEP
-    config.task.model.backbone.update(blocks=blocks, residual=False, norm="none")
+    config.task.model.backbone.update(blocks=blocks, residual=False)
+    config.task.model.backbone.layers.norm = "none"
     some = node(data.TFDS, name="cifar10", split="train[:5000]")
     if given.twin:
         embedded.twin(config, steps=300, rate=RATE)
@@ -58,15 +59,15 @@ def get_config(arg=""):
 def _stages(steps):
     """Training the shallow net; the deeper one's only step has a rate of 0."""
     construct = (
-        (TRUNK + "blocks", DEEP),
-        (TRUNK + "identity_after", SHALLOW),
+        (BACKBONE + "blocks", DEEP),
+        (BACKBONE + "identity_after", SHALLOW),
         ("init.weights", "stage:shallow"),
-        ("init.skip", f"backbone/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
+        ("init.reinitialize", f"backbone/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
         ("steps", 1),
         ("optimizer.schedule.value", 0.0),
     )
     return (
-        node(Stage, name="shallow", changes=((TRUNK + "blocks", SHALLOW),)),
+        node(Stage, name="shallow", changes=((BACKBONE + "blocks", SHALLOW),)),
         node(Stage, name="constructed", changes=construct),
     )
 

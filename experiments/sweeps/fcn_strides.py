@@ -16,7 +16,6 @@ from experiments import fcn8s_vgg16_voc
 from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.segmenters.fcn import FCNHead
 from vision_jax.report import Claim
 
 STRIDE, SKIPS = "task.model.stride", "task.model.head.skips"
@@ -36,16 +35,16 @@ def get_config(arg=""):
 
 
 def tiny():
-    """An FCN-8s on a ResNet of ten layers, 16 to 128 channels."""
+    """Makes an FCN-8s on a ResNet of ten layers, 16 to 128 channels."""
     return node(
         models.FCN,
         backbone=node(models.ResNet, stages=(1, 1, 1, 1), block="basic", width=16),
-        head=node(FCNHead, num_classes=embedded.SEGMENTED, hidden=(), skips=TWIN[8]),
+        head=node(models.FCNHead, num_classes=embedded.SEGMENTED, hidden=(), skips=TWIN[8]),
     )
 
 
 def setting(stride, argument):
-    """What a run with that stride changes."""
+    """Returns the settings that a run with that stride changes."""
     return {SKIPS: TWIN[stride]} if "twin" in argument else {STRIDE: stride}
 
 

@@ -31,7 +31,7 @@ def get_config(arg=""):
 
 
 def setting(name, argument):
-    """What a run of that kind changes."""
+    """Returns the settings that a run of that kind changes."""
     head = "task.model.head" if "twin" in argument else "task.model"
     learn, kind = KINDS[name]
     return {f"{head}.learn": learn, f"{head}.kind": kind}

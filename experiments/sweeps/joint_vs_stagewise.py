@@ -44,7 +44,7 @@ def stages():
                 ("optimizer.trainable", alone),
                 ("optimizer.groups", ()),
                 ("init.weights", "stage:classes"),
-                ("init.skip", None),
+                ("init.reinitialize", None),
             ),
         ),
     )

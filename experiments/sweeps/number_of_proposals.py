@@ -15,7 +15,7 @@ from experiments.shared import rcnn
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
-COUNT = "task.model.rpn.after_nms"
+COUNT = "task.model.rpn.post_nms_top_n"
 FULL, TWIN = (10, 100, 300, 2000), (1, 2, 8, 32)
 
 

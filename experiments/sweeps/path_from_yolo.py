@@ -20,7 +20,7 @@ import itertools
 from experiments import yolo_v1_voc0712, yolo_v2_voc0712
 from experiments.shared import embedded
 from experiments.sweeps.bag_of_freebies import twin
-from vision_jax import data, models
+from vision_jax import data
 from vision_jax.config import UserError, arguments, node
 from vision_jax.models.classifiers.darknet import EXTRACTION
 from vision_jax.models.detectors.yolo_v2 import HAND_PRIORS, VOC_PRIORS
@@ -59,17 +59,16 @@ def get_config(arg=""):
 
 
 def _first(taken):
-    """YOLO, and its first two steps."""
+    """Makes YOLO, and its first two steps."""
     config = yolo_v1_voc0712.get_config()
-    norm = "sync" if taken[NORM] else "none"
-    config.task.model.norm = config.task.model.backbone.norm = norm
+    yolo_v1_voc0712.set_layers(config, norm="sync" if taken[NORM] else "none")
     folder = "runs/extraction_bn" if taken[NORM] else "runs/extraction"
     config.init.weights = folder + ("_448" if taken[CLASSIFIER] else "")
     return config
 
 
 def _second(taken):
-    """From anchor boxes on, it is a fully convolutional network."""
+    """Makes the steps from anchor boxes on, when it is a fully convolutional network."""
     size = 544 if taken[HIGH] else 416
     config = yolo_v2_voc0712.get_config(f"size={size},multiscale={taken[SCALES]}")
     model = config.task.model
@@ -87,27 +86,26 @@ def _twin(config, taken):
     model = config.task.model
     config.init.weights = None
     size = 96 if taken[HIGH] else 64
-    plain = node(data.Stretch, size=size)
+    plain = node(data.StretchTo, size=size)
     if taken[SCALES]:
         sizes = TWIN_SIZES if size == 64 else (80, 96, 112)
-        plain = node(data.PerBatch, choices=tuple(node(data.Stretch, size=s) for s in sizes))
+        plain = node(data.PerBatch, choices=tuple(node(data.StretchTo, size=s) for s in sizes))
     config.train.transforms = (plain, node(data.RandomFlip))
-    config.eval.transforms = (node(data.Stretch, size=size),)
+    config.eval.transforms = (node(data.StretchTo, size=size),)
     config.metrics.voc.update(num_classes=embedded.CLASSES, inclusive=False, eleven_points=False)
     config.train.max_boxes = config.eval.max_boxes = 4
     if taken[ANCHORS]:
         # The new network is deeper and thinner, as Darknet-19 is beside the first one.
         wide = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
         deep = (((3, 16),), ((3, 32),), ((3, 32), (1, 16), (3, 64)), ((3, 64), (1, 32), (3, 64)))
-        model.backbone = node(models.Darknet, stages=deep if taken[NETWORK] else wide)
-        model.update(endpoint="stage4", convs=(64,), reduced=16, merged=64, top=20, warm_up=800)
-        model.passthrough = "stage3" if taken[PASSTHROUGH] else ""
+        model.backbone.stages = deep if taken[NETWORK] else wide
+        model.update(endpoint="stage4", convs=(64,), reduced=16, merged=64, warm_up=800)
+        model.update(passthrough="stage3" if taken[PASSTHROUGH] else "", max_detections=20)
         sides = TWIN_PRIORS if taken[PRIORS] else TWIN_HAND
         model.priors = tuple((w * size / 64, h * size / 64) for w, h in sides)
     else:
-        stages = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
-        model.backbone = node(models.Darknet, stages=stages, norm=model.norm)
-        model.update(endpoint="stage4", side=8, convs=((16, 1),), hidden=(256,), top=20)
+        model.backbone.stages = (((3, 16),), ((3, 32),), ((3, 64),), ((3, 64),))
+        model.update(endpoint="stage4", side=8, convs=((16, 1),), hidden=(256,), max_detections=20)
     twin(config, steps=400)
 
 
@@ -116,7 +114,7 @@ def _argument(steps, argument):
 
 
 def _taken(argument):
-    """How many steps the sweep's runs take; the twin has no step for the classifier."""
+    """Lists the steps that the runs take; the twin has no step for the classifier."""
     skipped = (CLASSIFIER + 1,) if "twin" in argument else ()
     return [steps for steps in range(len(STEPS) + 1) if steps not in skipped]
 

@@ -7,12 +7,12 @@ run      python launch.py --config experiments/sweeps/rcnn_speed.py --sweep
 twin     python launch.py --config experiments/sweeps/rcnn_speed.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/rcnn_speed.py:smoke
 
-All have VGG-16's thirteen convolutions. What is trained, for a step, is the smoke of Faster R-CNN;
+All have VGG-16's thirteen convolutions. The smoke of Faster R-CNN is trained, for a step;
 `eval/seconds` is of the kind named, per image, forward, the median of three passes on this machine:
 in this sweep, metrics are not repeatable by bits. Proposals of R-CNN and Fast R-CNN come for
 nothing here (selective search takes two seconds), those of Faster R-CNN are its own. The twin's
-images have 256×256 pixels, 64 regions and a backbone of 8 to 64 channels; the full ones 608×608, 300
-regions warped to 224×224, and 64 to 512 channels.
+images have 256×256 pixels, 64 regions and a backbone of 8 to 64 channels; the full ones 608×608,
+300 regions warped to 224×224, and 64 to 512 channels.
 """
 
 from experiments import faster_rcnn_vgg16_voc07

@@ -30,7 +30,7 @@ def get_config(arg=""):
 
 
 def network():
-    """The twins' network with masks of 14×14."""
+    """Makes the twins' network with masks of 14×14."""
     pool = node(models.RegionPool, size=7, levels=1)
     mask = node(models.MaskHead, pool=pool, widths=(32, 32))
     return rcnn.twin_network(mask=mask)

@@ -1,7 +1,7 @@
 """Should proposals and detections come from the same features?
 
-paper    Ren et al., "Faster R-CNN", 2015, table 2: with a backbone for each stage AP50 on VOC 2007 is
-         lower than with a shared one, which also costs half
+paper    Ren et al., "Faster R-CNN", 2015, table 2: with a backbone for each stage AP50 on VOC 2007
+         is lower than with a shared one, which also costs half
 cost     full: 2 × 3 runs of 35,000 steps; twin: 2 × 3 runs of 300 steps
 run      python launch.py --config experiments/sweeps/shared_vs_unshared.py --sweep
 twin     python launch.py --config experiments/sweeps/shared_vs_unshared.py:twin --sweep
@@ -27,7 +27,7 @@ def get_config(arg=""):
     if given.unshared:
         config.task.model.rpn_backbone = config.task.model.backbone
         if not given.twin and not given.smoke:
-            config.init.skip = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
+            config.init.reinitialize = "(?!backbone/|rpn_backbone/|head/fc[67]/).*"
     return config
 
 

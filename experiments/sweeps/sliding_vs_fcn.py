@@ -7,13 +7,13 @@ run      python launch.py --config experiments/sweeps/sliding_vs_fcn.py --sweep
 twin     python launch.py --config experiments/sweeps/sliding_vs_fcn.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/sliding_vs_fcn.py:smoke
 
-All networks have one backbone. `patches1` classifies the 33×33 pixels around every pixel, `patches8`
-those around every eighth pixel of every eighth row, which is as many answers as FCN-8s's finest
-map has; `full` keeps eight layers at the image's resolution; `fcn` is FCN-8s. What is trained, for
-a step, is the FCN; `eval/multiply_adds` and `eval/seconds` are of the kind named, per image,
+All networks have one backbone. `patches1` classifies the 33×33 pixels around every pixel,
+`patches8` those around every eighth pixel of every eighth row, which is as many answers as FCN-8s's
+finest map has; `full` keeps eight layers at the image's resolution; `fcn` is FCN-8s. The FCN alone
+is trained, for a step; `eval/multiply_adds` and `eval/seconds` are of the kind named, per image,
 forward, and the seconds are the median of five passes on this machine: in this sweep, metrics are
-not repeatable by bits. The twin's images have 64×64 pixels and its backbone 8 to 64 channels; the full
-ones 224×224 and 64 to 512, without `patches1`, whose windows would fill 60 GB.
+not repeatable by bits. The twin's images have 64×64 pixels and its backbone 8 to 64 channels; the
+full ones 224×224 and 64 to 512, without `patches1`, whose windows would fill 60 GB.
 """
 
 from experiments import fcn8s_vgg16_voc

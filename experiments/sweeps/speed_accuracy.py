@@ -24,7 +24,7 @@ from experiments.shared import detection_speed, embedded
 from vision_jax import data
 from vision_jax.config import UserError, arguments, build, node
 from vision_jax.evaluation import VOC
-from vision_jax.inspect.summary import summarize
+from vision_jax.inspect import summarize
 from vision_jax.report import Claim
 
 DETECTORS = (
@@ -73,7 +73,7 @@ def get_config(arg=""):
 
 
 def extras(config):
-    """Parameters, and multiply-adds of one image at the size of the evaluation."""
+    """Counts parameters, and multiply-adds of one image at the size of the evaluation."""
     height = width = 64
     for part in config.eval.transforms:
         if "size" in part:

@@ -15,7 +15,7 @@ ResNet-50. The twin: digits with the net that learnt shapes.
 """
 
 from experiments import transfer_digits, transfer_pets
-from experiments.transfer import TUNE
+from experiments.shared.transfer import TUNE
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 

@@ -15,7 +15,6 @@ from experiments import segnet_voc
 from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.config import arguments, node
-from vision_jax.models.segmenters.segnet import SegNetHead
 from vision_jax.report import Claim
 
 KINDS = ("unpool", "nails", "nearest", "bilinear", "transposed")
@@ -33,19 +32,22 @@ def get_config(arg=""):
 
 
 def full():
-    """SegNet on VGG-16, as `models.segnet` makes it, in parts."""
-    head = node(SegNetHead, num_classes=segnet_voc.CLASSES)
-    return node(
-        models.Segmenter, backbone=node(models.VGG, keep=head.reads, norm="sync"), head=head
-    )
+    """Makes SegNet on VGG-16, as `models.segnet` makes it, in parts."""
+    head = node(models.SegNetHead, num_classes=segnet_voc.CLASSES)
+    backbone = node(models.VGG, keep=head.encoder_endpoints, layers=node(models.Layers))
+    return node(models.Segmenter, backbone=backbone, head=head)
 
 
 def tiny():
-    """Three stages of two convolutions, 12 to 48 channels, and three convolutions back."""
-    reads = ("conv1_2", "conv2_2", "conv3_2")
-    backbone = node(models.VGG, kernels=((3, 3),) * 3, width=12, keep=reads, norm="sync")
-    head = node(SegNetHead, num_classes=embedded.SEGMENTED, reads=reads, convs=(1, 1, 1))
-    return node(models.Segmenter, backbone=backbone, head=head)
+    """Makes a SegNet of three stages of two convolutions, 12 to 48 channels, and three back."""
+    endpoints = ("conv1_2", "conv2_2", "conv3_2")
+    vgg = {"kernels": ((3, 3),) * 3, "width": 12, "keep": endpoints}
+    head = {"encoder_endpoints": endpoints, "convs": (1, 1, 1)}
+    return node(
+        models.Segmenter,
+        backbone=node(models.VGG, **vgg, layers=node(models.Layers)),
+        head=node(models.SegNetHead, num_classes=embedded.SEGMENTED, **head),
+    )
 
 
 def sweep(add, argument=""):

@@ -195,6 +195,7 @@ def test_our_pipelines_run(tmp_path):
 @pytest.fixture
 def results(tmp_path, monkeypatch):
     monkeypatch.setattr(table, "RESULTS", tmp_path / "results")
+    monkeypatch.setattr(table, "PAGE", tmp_path / "benchmarks.md")
     monkeypatch.setattr(runner, "ROOT", tmp_path)
     return tmp_path / "results"
 
@@ -206,7 +207,7 @@ def record(ours, peers, **more):
     return {**found, "ratios": runner.ratios(measured)}
 
 
-def test_the_table_goes_between_the_markers(results):
+def test_the_page_holds_the_tables_of_all_machines(results):
     results.mkdir()
     content = {
         "machine": machine.describe(),
@@ -219,13 +220,10 @@ def test_the_table_goes_between_the_markers(results):
     }
     content["entries"]["growth"]["variants"]["ours"]["temp_bytes"] = 3e6
     (results / "m.json").write_text(json.dumps(content))
-    readme = results.parent / "README.md"
-    readme.write_text(f"a\n{table.BEGIN}\nold\n{table.END}\nb\n")
     for _ in range(2):  # a second time changes nothing
         assert command.main(["table"]) == 0
-        text = readme.read_text()
-        assert text.startswith(f"a\n{table.BEGIN}\n**") and text.endswith(f"{table.END}\nb\n")
-        assert "old" not in text and text.count("| work |") == 1
+        text = table.PAGE.read_text()
+        assert text.startswith("# Speed beside peers\n") and text.count("| work |") == 1
     rows = [line for line in text.splitlines() if line.startswith("| ")][2:]
     assert rows == [
         "| crop | 1,234 images/cpu-s | 1,000 images/cpu-s (tf.data) | 1.23 (1.23) | 0.85 |",
@@ -235,12 +233,16 @@ def test_the_table_goes_between_the_markers(results):
     ]
 
 
+def test_the_committed_page_is_of_the_committed_results():
+    assert table.PAGE.read_text() == table.page(), "run python -m benchmarks table"
+
+
 def test_bad_input_is_one_line(results, capsys):
-    (results.parent / "README.md").write_text("no markers")
     assert command.main(["table"]) == 2
     assert command.main(["no such benchmark"]) == 2
     lines = capsys.readouterr().err.splitlines()
-    assert len(lines) == 2 and "lacks the lines" in lines[0] and "'no such" in lines[1]
+    assert len(lines) == 2 and "no results yet" in lines[0] and "'no such" in lines[1]
+    assert not table.PAGE.exists()
 
 
 def test_results_are_kept_by_entry_until_the_machine_changes(results, monkeypatch, capsys):

@@ -35,7 +35,7 @@ pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
 def stepped(name: str, how: str, devices: int):
-    """The state after two steps on eight images, and what they measured."""
+    """Returns the state after two steps on eight images, and the steps' measurements."""
     batch = jax.tree.map(np.asarray, tiny_detectors.images(8))
     task = Detection(tiny_detectors.DETECTORS[name]())
     variables = jax.tree.map(np.asarray, task.init(jax.random.key(0), batch))
@@ -86,7 +86,7 @@ def killed(folder: pathlib.Path) -> None:
 
 
 def bits(folder: pathlib.Path) -> tuple[bytes, list[bytes]]:
-    """metrics.jsonl, and every array of the last checkpoint, optimizer and all."""
+    """Reads metrics.jsonl, and every array of the last checkpoint, optimizer and all."""
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
     state, _ = checkpoints.restore(initial.state(build(load(CONFIG)))[1], STEPS)
     checkpoints.close()

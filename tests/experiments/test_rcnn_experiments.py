@@ -36,7 +36,7 @@ def shapes(model):
 
 
 def zeros(tree):
-    """One byte for each value: only shapes matter here."""
+    """Makes arrays of one byte for each value: only shapes matter here."""
     return jax.tree.map(lambda a: np.zeros(a.shape, np.int8), tree)
 
 
@@ -56,10 +56,12 @@ def test_a_classifier_gives_all_but_what_is_named(name):
     fresh = paths.flatten(shapes(model))
     given = weights.from_reference(classifier_state(FILES[name]), model)
     _, report = weights.restore(zeros(shapes(model)), given)
-    assert config.init.skip
-    assert paths.matches([config.init.skip], "rpn/conv/kernel") or name.startswith(("fast", "ret"))
+    assert config.init.reinitialize
+    assert paths.matches([config.init.reinitialize], "rpn/conv/kernel") or name.startswith(
+        ("fast", "ret")
+    )
     left = [path.partition("/")[2] for path in (*report.missing, *report.reshaped)]
-    left = [path for path in left if not paths.matches([config.init.skip, *HEADS], path)]
+    left = [path for path in left if not paths.matches([config.init.reinitialize, *HEADS], path)]
     assert left == [], left
     backbone = [
         path for path in fresh if path.partition("/")[2].startswith(("backbone/", "rpn_backbone/"))
@@ -113,8 +115,8 @@ def test_fast_rcnn_can_make_its_own_proposals():
         "runs/rpn",
         "vgg16.safetensors",
     ]
-    assert (rpn.steps, detector.steps, rpn.fit, detector.fit) == (40_000, 40_000, None, None)
+    assert (rpn.steps, detector.steps, rpn.solver, detector.solver) == (40_000, 40_000, None, None)
     for written, read in ((trainval, detector.train), (test, detector.eval)):
-        assert written.fit.file == read.source.file
+        assert written.solver.file == read.source.file
         assert written.train.source.to_json() == read.source.source.to_json()
         assert written.train.transforms == detector.eval.transforms  # those of evaluation

@@ -1,4 +1,4 @@
-"""What the segmentation experiments' arguments make of them, without running any."""
+"""The configs that the segmentation experiments' arguments make, without running any."""
 
 import pathlib
 
@@ -16,14 +16,14 @@ from experiments import (
 from experiments.shared.segmentation_cost import KINDS, network
 from experiments.sweeps import fcn_strides, fixed_vs_learned_upsampling, upsampling_kinds
 from vision_jax.config import build, override
-from vision_jax.inspect.summary import summarize
+from vision_jax.inspect import summarize
 from vision_jax.training import paths, stages
 
 RUNS = pathlib.Path("runs")
 
 
 def shapes(model):
-    """The network's parameters by path, without computing any."""
+    """Returns the shapes of a network's parameters by path, without computing any."""
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     variables = jax.eval_shape(build(model).init, jax.random.key(0), image)
     return {path: leaf.shape for path, leaf in paths.flatten(variables["params"]).items()}

@@ -1,4 +1,4 @@
-"""The table of all detectors: what its runs are, and what it measures beside accuracy."""
+"""The table of all detectors: its runs, and its measurements beside accuracy."""
 
 import types
 
@@ -18,7 +18,7 @@ FILE = "experiments/sweeps/speed_accuracy.py"
 
 def test_all_detectors_share_data_and_evaluator():
     for spec in (FILE, f"{FILE}:twin"):
-        runs = [run.config() for run in sweep.plan(spec, {})]
+        runs = [run.config() for run in sweep.plan(sweep.read(spec), {})]
         assert len({str(run.eval.source) for run in runs}) == 1
         assert len({str(run.metrics) for run in runs}) == 1
         assert {run.eval.batch_size for run in runs} == {speed_accuracy.BATCH}

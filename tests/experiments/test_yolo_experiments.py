@@ -1,4 +1,4 @@
-"""What the arguments of YOLO's experiments make of them."""
+"""The arguments of YOLO's experiments."""
 
 import itertools
 import pathlib
@@ -8,6 +8,7 @@ import pytest
 from experiments import (
     darknet19_imagenet,
     yolo_v1_voc0712,
+    yolo_v2_coco,
     yolo_v2_voc0712,
     yolo_v3_coco,
     yolo_v3_tiny_coco,
@@ -17,6 +18,8 @@ from experiments.sweeps import bag_of_freebies, path_from_yolo
 from vision_jax import models
 from vision_jax.config import UserError, build
 from vision_jax.data import PerBatch, Until
+from vision_jax.models.classifiers.darknet import DARKNET
+from vision_jax.models.detectors.yolo_v2 import COCO_PRIORS
 from vision_jax.training import stages
 from vision_jax.weights import darknet_sections
 
@@ -54,22 +57,30 @@ def test_every_freebie_can_be_taken_away():
     assert not {Until, PerBatch} & {type(build(part)) for part in off.train.transforms}
 
 
-def test_published_weights_fit_the_experiments():
-    """As their docstrings say: the sections are those of Darknet's files."""
-    cases = (
-        (yolo_v1_voc0712.get_config("form=shipped"), models.YOLOv1Shipped()),
-        (yolo_v2_voc0712.get_config(), models.YOLOv2(reorg="darknet")),
-        (yolo_v3_coco.get_config(), models.YOLOv3()),
-        (yolo_v3_tiny_coco.get_config(), models.YOLOv3Tiny()),
-    )
-    for config, published in cases:
-        model = config.task.model
-        if "reorg" in model:
-            model.reorg = "darknet"
-        ours = darknet_sections.sections(build(model))
-        theirs = darknet_sections.sections(published)
-        assert [(s.kind, s.path) for s in ours] == [(s.kind, s.path) for s in theirs]
-        assert darknet_sections.shapes(build(model)) == darknet_sections.shapes(published)
+def _yolo_v2(**fields):
+    return models.YOLOv2(models.Darknet(layers=DARKNET), reorg="darknet", layers=DARKNET, **fields)
+
+
+@pytest.mark.parametrize(
+    ("module", "arg", "published"),
+    [
+        (yolo_v1_voc0712, "form=shipped,darknet", models.YOLOv1Shipped(layers=DARKNET)),
+        (yolo_v2_voc0712, "darknet", _yolo_v2()),
+        (yolo_v2_coco, "darknet", _yolo_v2(num_classes=80, priors=COCO_PRIORS)),
+        (
+            yolo_v3_coco,
+            "darknet",
+            models.YOLOv3(models.ResidualDarknet(layers=DARKNET), layers=DARKNET),
+        ),
+        (yolo_v3_tiny_coco, "darknet", models.YOLOv3Tiny(layers=DARKNET)),
+    ],
+)
+def test_published_weights_fit_the_experiments(module, arg, published):
+    """The argument `darknet` makes the networks of Darknet's files, in every layer."""
+    model = build(module.get_config(arg).task.model)
+    assert model == published
+    sections = darknet_sections.sections(model)
+    assert [section.kind for section in sections][-1] in ("detection", "region", "yolo")
 
 
 def test_wrong_arguments_are_one_line():

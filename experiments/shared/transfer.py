@@ -1,4 +1,4 @@
-"""What transfer experiments share: which part of a pretrained network is trained, and how fast."""
+"""Settings that transfer experiments share: which part of a network is trained, and how fast."""
 
 from ml_collections import ConfigDict
 
@@ -9,13 +9,13 @@ TUNE = ("head", "last", "all", "scratch")
 
 
 def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -> ConfigDict:
-    """Sets what is trained.
+    """Sets which part of a pretrained classifier is trained, and how fast.
 
     Args:
       config: a classification experiment; changed in place.
-      how: 'head', a linear classifier on frozen features; 'last', the last stages of the backbone too;
-        'all', the whole network. In both the backbone learns at a tenth of the head's rate, and keeps
-        its batch statistics. 'scratch' trains all of a fresh network at the full rate.
+      how: 'head', a linear classifier on frozen features; 'last', the last stages of the backbone
+        too; 'all', the whole network. In both the backbone learns at a tenth of the head's rate,
+        and keeps its batch statistics. 'scratch' trains all of a fresh network at the full rate.
       stages: patterns of the backbone's parameters by stage, from the image on.
       last: how many stages 'last' trains.
 
@@ -29,7 +29,7 @@ def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -
     if how == "scratch":
         config.init.weights = None
         return config
-    config.task.model.backbone.norm = "frozen"
+    config.task.model.backbone.layers.norm = "frozen"
     trained = {"head": (), "last": stages[-last:], "all": ("backbone/.*",)}[how]
     config.optimizer.trainable = ("head/.*", *trained)
     config.optimizer.groups = (("backbone/.*", 0.1),)
@@ -39,8 +39,7 @@ def tune(config: ConfigDict, how: str, stages: tuple[str, ...], last: int = 1) -
 def probe(config: ConfigDict, endpoint: str, num_classes: int) -> ConfigDict:
     """Puts a linear classifier on `endpoint`, instead of the last map, where one is named."""
     if endpoint:
-        head = node(ProbeHead, endpoint=endpoint, num_classes=num_classes)
-        config.task.model.head = head
+        config.task.model.head = node(ProbeHead, endpoint=endpoint, num_classes=num_classes)
     else:
         config.task.model.head.num_classes = num_classes
     return config
