@@ -5,12 +5,12 @@ import sys
 
 import pytest
 
-from vision_jax import large_pages as memory
+from vision_jax import large_pages
 
 SCRIPT = """
 import json, os, sys
-from vision_jax import large_pages as memory
-memory.restart_with_large_pages()
+from vision_jax import large_pages
+large_pages.restart_with_large_pages()
 given = os.environ.get("GLIBC_TUNABLES")
 print(json.dumps([os.getpid(), sys.argv[1:], sys.flags.utf8_mode, given]))
 """
@@ -25,11 +25,11 @@ print(json.dumps([os.getpid(), sys.argv[1:], sys.flags.utf8_mode, given]))
     ],
 )
 def test_a_users_own_settings_stay(given, expected, monkeypatch):
-    monkeypatch.setattr(memory, "_glibc", lambda: (2, 36))
+    monkeypatch.setattr(large_pages, "_glibc_version", lambda: (2, 36))
     environment = {"HOME": "/home"} | ({"GLIBC_TUNABLES": given} if given else {})
-    found = memory.with_large_pages(environment)
+    found = large_pages.with_large_pages(environment)
     assert found == {"HOME": "/home", "GLIBC_TUNABLES": expected}
-    assert memory.with_large_pages(found) == found
+    assert large_pages.with_large_pages(found) == found
 
 
 @pytest.mark.parametrize("library", [None, "", "musl 1.2", "glibc 2.31"])
@@ -40,15 +40,15 @@ def test_elsewhere_nothing_changes(library, monkeypatch):
         return library
 
     monkeypatch.setattr(os, "confstr", answer)
-    assert memory.with_large_pages({"HOME": "/home"}) == {"HOME": "/home"}
+    assert large_pages.with_large_pages({"HOME": "/home"}) == {"HOME": "/home"}
 
 
 def test_the_same_process_begins_anew_with_the_same_command(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    root = os.path.dirname(os.path.dirname(memory.__file__))
+    root = os.path.dirname(os.path.dirname(large_pages.__file__))
     environment = {**os.environ, "PYTHONPATH": root}
     environment.pop("GLIBC_TUNABLES", None)
-    expected = memory.with_large_pages(environment).get("GLIBC_TUNABLES")
+    expected = large_pages.with_large_pages(environment).get("GLIBC_TUNABLES")
     process = subprocess.Popen(
         [sys.executable, "-X", "utf8", str(tmp_path / "script.py"), "--flag", "two words"],
         env=environment,
