@@ -42,11 +42,11 @@ class Case:
 
 
 def vgg_cases():
-    """torchvision's VGG-11, 13, 16 and 19, each with and without batch norm."""
+    """Yields torchvision's VGG-11, 13, 16 and 19, each with and without batch norm."""
     networks = {"11": models.VGG11, "13": models.VGG13, "16": models.VGG16, "19": models.VGG19}
     for depth, network in networks.items():
         yield f"vgg{depth}", Case(network)
-        yield f"vgg{depth}_bn", Case(functools.partial(network, norm="sync"))
+        yield f"vgg{depth}_bn", Case(functools.partial(network, layers=models.Layers()))
 
 
 CASES = {
@@ -117,13 +117,13 @@ ELSEWHERE: frozenset[str] = frozenset(
 
 
 def files() -> list[Path]:
-    """The golden files of networks, whether we have the network or not."""
-    found = (p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval"))
-    return sorted(p for p in found if p.stem not in ELSEWHERE)
+    """Lists the golden files of networks, whether we have the network or not."""
+    networks = (p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval"))
+    return sorted(p for p in networks if p.stem not in ELSEWHERE)
 
 
 def without_dropout(model: nn.Module) -> nn.Module:
-    """The references ran in training mode with dropout off."""
+    """Switches a network's dropout off, since the references ran in training mode without."""
     parts = {}
     for name in ("head", "aux"):
         part = getattr(model, name, None)
@@ -134,27 +134,30 @@ def without_dropout(model: nn.Module) -> nn.Module:
 
 
 def inputs(golden: Golden) -> dict[str, dict[str, np.ndarray]]:
-    """Each phase's ('eval', 'train') arrays; images NHWC."""
-    found = {phase: golden.inputs(phase) for phase in ("eval", "train") if phase in golden.meta}
-    for arrays in found.values():
+    """Returns each phase's ('eval', 'train') arrays; images NHWC."""
+    phases = {phase: golden.inputs(phase) for phase in ("eval", "train") if phase in golden.meta}
+    for arrays in phases.values():
         arrays["x"] = arrays["x"].transpose(0, 2, 3, 1)
-    return found
+    return phases
 
 
 def as_dtype(arrays: dict[str, np.ndarray], dtype: Any) -> dict[str, jax.Array]:
-    """Images in a dtype; labels stay what they are."""
+    """Casts images to a dtype; labels stay what they are."""
     return {k: jnp.asarray(a, None if k == "y" else dtype) for k, a in arrays.items()}
 
 
 def named(outputs: dict[str, Any], case: Case, name: str) -> jax.Array:
-    """Our output for the reference's name, maps NCHW; 'aux_logits.1' is an item of a tuple."""
+    """Returns our output for the reference's name, maps NCHW.
+
+    The name of ours 'aux_logits.1' is an item of a tuple.
+    """
     key, _, item = case.outputs[name].partition(".")
-    found = outputs[key][int(item)] if item else outputs[key]
-    return found.transpose(0, 3, 1, 2) if found.ndim == 4 else found
+    output = outputs[key][int(item)] if item else outputs[key]
+    return output.transpose(0, 3, 1, 2) if output.ndim == 4 else output
 
 
 def parameters(golden: Golden, case: Case) -> int:
-    """Values in all of the network's parameters; nothing is computed."""
+    """Counts the values in all of the network's parameters; nothing is computed."""
     shape = golden.meta["eval"]["inputs"]["x"]["shape"]
     image = jax.ShapeDtypeStruct([shape[i] for i in (0, 2, 3, 1)], jnp.float32)
     variables = jax.eval_shape(case.model().init, jax.random.key(0), image)

@@ -1,4 +1,4 @@
-"""What torchvision's detectors do to images and truth before the network, and back after it.
+"""Images and targets as torchvision's detectors prepare them, and detections brought back.
 
 Their golden files hold unpadded images in [0, 1] and truth in those images' pixels. Also here: the
 comparisons that all detectors' golden tests share, with the tolerances of tests/test_golden.py.
@@ -44,10 +44,10 @@ class Scene:
 
 
 def scene(golden: Golden, phase: str, dtype: type) -> Scene:
-    """The images of a phase in a dtype (float64 needs x64), by the options in the file."""
+    """Prepares the images of a phase in a dtype (float64 needs x64), by the file's options."""
     options = golden.meta["options"]
-    given = golden.inputs(phase)
-    images = [given[f"image{i}"] for i in range(len(given))]
+    inputs = golden.inputs(phase)
+    images = [inputs[f"image{i}"] for i in range(len(inputs))]
     originals = np.array([image.shape[1:] for image in images])
     resized = []
     for image in images:
@@ -65,32 +65,33 @@ def scene(golden: Golden, phase: str, dtype: type) -> Scene:
 
 
 def truth(golden: Golden, ratios: np.ndarray, dtype: type) -> Targets:
-    """The file's boxes and labels in the network's pixels, padded to the longest list.
+    """Reads the file's boxes and labels in the network's pixels, padded to the longest list.
 
     Labels are the file's own numbers. Masks and keypoints are left to the tests that have them.
     """
-    found = [
+    objects = [
         (golden[f"train/target{i}/boxes"], golden[f"train/target{i}/labels"])
         for i in range(len(ratios))
     ]
-    most = max(len(labels) for _, labels in found)
-    boxes = np.zeros((len(found), most, 4), dtype)
-    labels = np.full((len(found), most), -1, np.int32)
-    for row, (corners, classes) in enumerate(found):
+    most = max(len(labels) for _, labels in objects)
+    boxes = np.zeros((len(objects), most, 4), dtype)
+    labels = np.full((len(objects), most), -1, np.int32)
+    for row, (corners, classes) in enumerate(objects):
         y, x = ratios[row]
         boxes[row, : len(classes)] = corners.astype(dtype) * np.array([x, y, x, y], np.float32)
         labels[row, : len(classes)] = classes
     return Targets(boxes=jnp.asarray(boxes), labels=jnp.asarray(labels), valid=labels >= 0)
 
 
-def original_boxes(found: Detections, scene: Scene, row: int) -> np.ndarray:
-    """The valid boxes of one image in the pixels of the image as given."""
-    y, x = scene.back[row].astype(found.boxes.dtype)
-    return np.asarray(box_ops.resize(found.boxes[row], y, x))[np.asarray(found.valid[row])]
+def original_boxes(detections: Detections, scene: Scene, row: int) -> np.ndarray:
+    """Returns the valid boxes of one image in pixels of the original."""
+    y, x = scene.back[row].astype(detections.boxes.dtype)
+    boxes = np.asarray(box_ops.resize(detections.boxes[row], y, x))
+    return boxes[np.asarray(detections.valid[row])]
 
 
 def check_array(golden: Golden, name: str, ours: np.ndarray, dtype: type) -> None:
-    """One stored output, in the file's layout."""
+    """Compares one stored output, in the file's layout."""
     info = golden.meta["outputs"][name]
     assert list(ours.shape) == info["shape"], name
     if "absmax" not in info:  # integers, stored whole
@@ -105,18 +106,18 @@ def check_array(golden: Golden, name: str, ours: np.ndarray, dtype: type) -> Non
     assert error <= tolerance, f"{name}: {error} > {tolerance}"
 
 
-def check_detections(golden: Golden, found: Detections, scene: Scene, dtype: type) -> None:
-    """Boxes, scores and labels of every image."""
+def check_detections(golden: Golden, detections: Detections, scene: Scene, dtype: type) -> None:
+    """Compares boxes, scores and labels of every image."""
     for row in range(len(scene.sizes)):
-        valid = np.asarray(found.valid[row])
+        valid = np.asarray(detections.valid[row])
         stem = f"eval/detections.{row}"
-        check_array(golden, f"{stem}.boxes", original_boxes(found, scene, row), dtype)
-        check_array(golden, f"{stem}.scores", np.asarray(found.scores[row])[valid], dtype)
-        check_array(golden, f"{stem}.labels", np.asarray(found.labels[row])[valid], dtype)
+        check_array(golden, f"{stem}.boxes", original_boxes(detections, scene, row), dtype)
+        check_array(golden, f"{stem}.scores", np.asarray(detections.scores[row])[valid], dtype)
+        check_array(golden, f"{stem}.labels", np.asarray(detections.labels[row])[valid], dtype)
 
 
 def check_loss(golden: Golden, name: str, value: float, dtype: type) -> None:
-    """One of the stored losses, 'total' among them."""
+    """Compares one of the stored losses, 'total' among them."""
     train = golden.meta["train"]
     expected = train["losses"][name]
     tolerance = 1e-9 * abs(expected)
@@ -128,7 +129,7 @@ def check_loss(golden: Golden, name: str, value: float, dtype: type) -> None:
 
 
 def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: type) -> None:
-    """Norms, and in float64 also dot products with seeded arrays; gradients in the file's names."""
+    """Compares gradients, in the file's names: norms, in float64 also dots with seeded arrays."""
     names = golden.meta["train"]["grad_names"]
     norms = golden["train/grad_norm"]
     ours = np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
@@ -145,15 +146,15 @@ def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: typ
 
 
 def check_training(
-    golden: Golden, model: nn.Module, variables: Any, given: Scene, targets: Targets, dtype: type
+    golden: Golden, model: nn.Module, variables: Any, scene: Scene, targets: Targets, dtype: type
 ) -> None:
-    """A one-stage detector's losses and gradients, which draws nothing at random."""
-    sizes, valid = jnp.asarray(given.sizes, dtype), jnp.ones(len(given.sizes), bool)
+    """Compares losses and gradients of a one-stage detector, which draws nothing at random."""
+    sizes, valid = jnp.asarray(scene.sizes, dtype), jnp.ones(len(scene.sizes), bool)
 
     @jax.jit
-    def run(params, image, sizes):
+    def run(params, images, sizes):
         def total(params):
-            outputs = model.apply({**variables, "params": params}, image, sizes, targets)
+            outputs = model.apply({**variables, "params": params}, images, sizes, targets)
             terms = model.loss(outputs, targets, valid)
             means = {name: x / weight for name, (x, weight) in terms.items()}
             return sum(means.values()), means
@@ -161,7 +162,7 @@ def check_training(
         (loss, terms), gradients = jax.value_and_grad(total, has_aux=True)(params)
         return {**terms, "total": loss}, gradients
 
-    terms, gradients = run(variables["params"], given.image, sizes)
+    terms, gradients = run(variables["params"], scene.image, sizes)
     for theirs, ours in {**LOSSES, "total": "total"}.items():
         check_loss(golden, theirs, terms[ours], dtype)
     gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)

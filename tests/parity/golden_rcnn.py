@@ -1,4 +1,4 @@
-"""What the golden tests of torchvision's two-stage detectors need beside `golden_detection`."""
+"""The golden tests' comparisons for torchvision's two-stage detectors; see `golden_detection`."""
 
 import dataclasses
 from collections.abc import Callable
@@ -34,7 +34,7 @@ FLOAT32_LOSSES = ("loss_objectness", "total")
 
 
 def network(golden: Golden) -> nn.Module:
-    """As the file's reference was built; its classes are the file's labels from 1 on."""
+    """Builds the network as the file's reference was; its classes are the file's labels from 1."""
     options, shapes = golden.meta["options"], golden.meta["shapes"]
     classes = shapes["roi_heads.box_predictor.cls_score.bias"][0] - 1
     kind, _, depth = golden.meta["name"].removesuffix("_fpn").partition("_resnet")
@@ -46,44 +46,44 @@ def network(golden: Golden) -> nn.Module:
     model = makers[kind](int(depth), classes)
     rpn = dataclasses.replace(
         model.rpn,
-        train_before_nms=options["rpn_pre_nms_top_n_train"],
-        train_after_nms=options["rpn_post_nms_top_n_train"],
-        before_nms=options["rpn_pre_nms_top_n_test"],
-        after_nms=options["rpn_post_nms_top_n_test"],
-        samples=options["rpn_batch_size_per_image"],
+        train_pre_nms_top_n=options["rpn_pre_nms_top_n_train"],
+        train_post_nms_top_n=options["rpn_post_nms_top_n_train"],
+        pre_nms_top_n=options["rpn_pre_nms_top_n_test"],
+        post_nms_top_n=options["rpn_post_nms_top_n_test"],
+        batch_size_per_image=options["rpn_batch_size_per_image"],
     )
     head = dataclasses.replace(
         model.head,
-        samples=options["box_batch_size_per_image"],
-        detections=options["box_detections_per_img"],
+        batch_size_per_image=options["box_batch_size_per_image"],
+        max_detections=options["box_detections_per_img"],
     )
     return model.clone(rpn=rpn, head=head)
 
 
 def without_background(golden: Golden, scene: Scene, dtype: type) -> Targets:
-    """The file's truth, labels from 0, with its masks and keypoints in the network's pixels."""
+    """Reads the file's objects, labels from 0, masks and keypoints in the network's pixels."""
     targets = truth(golden, scene.ratios, dtype)
     targets = targets.replace(labels=jnp.where(targets.valid, targets.labels - 1, -1))
     images, most = targets.labels.shape
     if "train/target0/masks" in golden.arrays:
         masks = np.zeros((images, most, *scene.image.shape[1:3]), bool)
         for row, (height, width) in enumerate(scene.sizes):
-            given = jnp.asarray(golden[f"train/target{row}/masks"], jnp.float32)
-            resized = resize(given[..., None], (int(height), int(width)), "nearest")
-            masks[row, : len(given), :height, :width] = resized[..., 0] > 0
+            original = jnp.asarray(golden[f"train/target{row}/masks"], jnp.float32)
+            resized = resize(original[..., None], (int(height), int(width)), "nearest")
+            masks[row, : len(original), :height, :width] = resized[..., 0] > 0
         targets = targets.replace(masks=jnp.asarray(masks))
     if "train/target0/keypoints" in golden.arrays:
         joints = golden["train/target0/keypoints"].shape[1]
         points = np.zeros((images, most, joints, 3), np.float32)
         for row, (y, x) in enumerate(scene.ratios):
-            given = golden[f"train/target{row}/keypoints"]
-            points[row, : len(given)] = given * np.array([x, y, 1], np.float32)
+            original = golden[f"train/target{row}/keypoints"]
+            points[row, : len(original)] = original * np.array([x, y, 1], np.float32)
         targets = targets.replace(keypoints=jnp.asarray(points, dtype))
     return targets
 
 
 def check_rcnn_loss(golden: Golden, name: str, value: float, dtype: type) -> None:
-    """One of the stored losses; in float64 within float32's rounding where it was rounded."""
+    """Compares one of the stored losses, within float32's rounding where float64 was rounded."""
     if dtype is np.float32 or name not in FLOAT32_LOSSES:
         check_loss(golden, name, value, dtype)
         return
@@ -98,7 +98,7 @@ def check_float32_gradients(
     exact: Callable[[Tree], Gradients],
     params: Tree,
 ) -> None:
-    """The array of norms; its recorded error is the largest of its entries'.
+    """Compares the array of norms; its recorded error is the largest of its entries'.
 
     A larger error counts against the jumps that the exact gradient makes when the weights move by a
     little: a few regions have all of the gradient, so that a value which crosses a ReLU's zero
@@ -135,19 +135,19 @@ def _norms(golden: Golden, gradients: Gradients) -> np.ndarray:
     return np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
 
 
-def check_masks(golden: Golden, found: Detections, scene: Scene, dtype: type) -> None:
-    """The masks of each image, pasted into it as it was given."""
+def check_masks(golden: Golden, detections: Detections, scene: Scene, dtype: type) -> None:
+    """Compares the masks of each image, pasted into the original."""
     for row, (height, width) in enumerate(scene.originals):
-        boxes = jnp.asarray(original_boxes(found, scene, row))
-        masks = jnp.asarray(found.masks[row][found.valid[row]])
+        boxes = jnp.asarray(original_boxes(detections, scene, row))
+        masks = jnp.asarray(detections.masks[row][detections.valid[row]])
         pasted = np.asarray(paste_masks(masks, boxes, int(height), int(width)))
         check_array(golden, f"eval/detections.{row}.masks", pasted[:, None], dtype)
 
 
-def check_keypoints(golden: Golden, found: Detections, scene: Scene, dtype: type) -> None:
-    """Keypoints, which the reference computes in float32 in either dtype, and their scores."""
+def check_keypoints(golden: Golden, detections: Detections, scene: Scene, dtype: type) -> None:
+    """Compares keypoints, float32 in either dtype in the reference, and their scores."""
     for row in range(len(scene.sizes)):
-        points = np.asarray(found.keypoints[row][found.valid[row]])
+        points = np.asarray(detections.keypoints[row][detections.valid[row]])
         y, x = scene.back[row].astype(points.dtype)
         places = points * np.array([x, y, 0]) + np.array([0, 0, 1])
         for name, ours in (("keypoints", places), ("keypoints_scores", points[..., 2])):

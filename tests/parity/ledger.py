@@ -1,6 +1,6 @@
-"""The parity ledger: how far each network is from its reference, measured and written to README.md.
+"""The parity ledger: measures how far each network is from its reference for docs/parity.md.
 
-    python -m tests.parity.ledger              measure what tests/golden/ledger.json does not hold yet
+    python -m tests.parity.ledger              measure what ledger.json does not hold yet
     python -m tests.parity.ledger vgg16 …      measure these anew
     python -m tests.parity.ledger --table      only write the table
 
@@ -33,10 +33,10 @@ from tests.parity import (
 )
 from vision_jax import weights
 from vision_jax.config import UserError, suggest
-from vision_jax.inspect.summary import summarize
+from vision_jax.inspect import summarize
 
 LEDGER = Path(__file__).parents[1] / "golden" / "ledger.json"
-README = Path(__file__).parents[2] / "README.md"
+PAGE = Path(__file__).parents[2] / "docs" / "parity.md"
 BEGIN, END = "<!-- parity -->", "<!-- /parity -->"
 HEADER = (
     "| model | reference | max \\|Δ\\| float32 | max \\|Δ\\| float64 | largest output"
@@ -46,12 +46,13 @@ HEADER = (
 
 
 @dataclasses.dataclass(frozen=True)
-class Detector:
-    """How a detector is compared, by its golden test.
+class DetectorCase:
+    """A detector's comparison, which its golden test makes.
 
     Attributes:
-      network: of the golden file.
-      check: of golden, network, variables and dtype; notes the differences in the golden.
+      network: makes the network of a golden file.
+      check: compares, given golden, network, variables and dtype; notes the differences in the
+        golden.
       size: side of the image for which operations are counted.
     """
 
@@ -60,17 +61,17 @@ class Detector:
     size: int
 
 
-RCNN = Detector(golden_rcnn.network, test_golden_detectors.check_eval, 800)
-YOLO = Detector(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
+RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
+YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": RCNN,
     "maskrcnn_resnet50_fpn": RCNN,
     "keypointrcnn_resnet50_fpn": RCNN,
-    "retinanet_resnet50_fpn": Detector(
+    "retinanet_resnet50_fpn": DetectorCase(
         test_golden_retinanet.network, test_golden_retinanet.check_eval, 800
     ),
-    "ssd300_vgg16": Detector(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
-    "ssd300_vgg16_original": Detector(
+    "ssd300_vgg16": DetectorCase(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
+    "ssd300_vgg16_original": DetectorCase(
         test_golden_ssd.original, test_golden_ssd.check_original, 300
     ),
     "yolov3": YOLO,
@@ -80,27 +81,27 @@ NAMES = (*golden_cases.CASES, *DETECTORS)
 
 
 def main(arguments: list[str]) -> None:
-    """See the module.
+    """Measures networks and writes the table; the module says which, by the arguments.
 
     Raises:
       UserError: a name without a network or without a golden file.
     """
-    found = {path.stem: path for path in golden_cases.FOLDER.rglob("*.npz") if path.stem in NAMES}
+    files = {path.stem: path for path in golden_cases.FOLDER.rglob("*.npz") if path.stem in NAMES}
     rows = json.loads(LEDGER.read_text()) if LEDGER.exists() else {}
-    names = [] if "--table" in arguments else arguments or [n for n in found if n not in rows]
+    names = [] if "--table" in arguments else arguments or [n for n in files if n not in rows]
     for name in names:
-        if name not in found:
-            raise UserError(f"no golden file of a network named {name!r}{suggest(name, found)}")
+        if name not in files:
+            raise UserError(f"no golden file of a network named {name!r}{suggest(name, files)}")
     for name in names:
-        rows[name] = measure(found[name])
+        rows[name] = measure(files[name])
         print(name, rows[name], flush=True)
         ordered = {n: rows[n] for n in NAMES if n in rows}
         LEDGER.write_text(json.dumps(ordered, indent=1) + "\n")
-    README.write_text(with_table(README.read_text(), table(rows)))
+    PAGE.write_text(with_table(PAGE.read_text(), table(rows)))
 
 
 def measure(path: Path) -> dict:
-    """One network's row."""
+    """Returns one network's row."""
     if path.stem in DETECTORS:
         return _measure_detector(Golden(path), DETECTORS[path.stem])
     golden, case = Golden(path), golden_cases.CASES[path.stem]
@@ -119,7 +120,8 @@ def measure(path: Path) -> dict:
     }
 
 
-def _measure_detector(golden: Golden, detector: Detector) -> dict:
+def _measure_detector(golden: Golden, detector: DetectorCase) -> dict:
+    """Returns a detector's row; differences are those that its golden test notes."""
     model = detector.network(golden)
     state = weights.from_reference(golden.state_dict(), model)
     for dtype in (np.float32, np.float64):
@@ -144,7 +146,7 @@ def _measure_detector(golden: Golden, detector: Detector) -> dict:
 
 
 def table(rows: dict[str, dict]) -> str:
-    """The rows as Markdown, in the order of `NAMES`."""
+    """Returns the rows as Markdown, in the order of `NAMES`."""
     lines = list(HEADER)
     for name in NAMES:
         if name in rows:
@@ -158,23 +160,27 @@ def table(rows: dict[str, dict]) -> str:
 
 
 def _short(call: str) -> str:
-    """A reference's constructor call without its arguments that say "no downloaded weights"."""
+    """Returns a constructor call without its arguments that say "no downloaded weights"."""
     for argument in ("init_weights=False", "weights=None", "pretrained=False"):
         call = call.replace(f", {argument}", "").replace(f"{argument}, ", "").replace(argument, "")
     return call
 
 
 def with_table(text: str, new: str) -> str:
-    """The README with what stands between its markers replaced."""
+    """Returns the page with the text between its markers replaced by the table `new`.
+
+    Raises:
+      UserError: the markers are missing.
+    """
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not begin or not end:
-        raise UserError(f"README.md has no place for the table: {BEGIN} and {END}")
+        raise UserError(f"{PAGE.name} has no place for the table: {BEGIN} and {END}")
     return f"{before}{BEGIN}\n{new}\n{END}{after}"
 
 
 def _distance(golden: Golden, case: golden_cases.Case, dtype: type) -> float:
-    """The largest absolute difference over all outputs, in evaluation and in training mode."""
+    """Returns the largest absolute difference over all outputs, in evaluation and training mode."""
     model = golden_cases.without_dropout(case.model())
     state = weights.from_reference(golden.state_dict(), model)
     worst = 0.0

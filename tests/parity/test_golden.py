@@ -83,7 +83,7 @@ def _check(golden, case):
 
 
 def _difference(golden, some, others):
-    """The largest of the gradients' norms; the array's recorded error is one for all."""
+    """Returns the largest difference of two sets of gradients' norms."""
     return np.abs(_norms(golden, some) - _norms(golden, others)).max()
 
 
@@ -126,7 +126,7 @@ def _run(model, case, meta, variables, given):
 
 
 def _cross_entropy(logits, labels):
-    """The mean over images, or over their pixels; classes are axis 1."""
+    """Averages the cross-entropy over images, or over their pixels; classes are axis 1."""
     return -jnp.take_along_axis(jax.nn.log_softmax(logits, 1), labels[:, None], axis=1).mean()
 
 
@@ -147,7 +147,7 @@ def _check_losses(golden, losses, dtype):
 
 
 def _check_gradients(golden, gradients):
-    """Norms and dot products with seeded arrays, each relative to its gradient's norm.
+    """Compares norms, and dot products with seeded arrays, each relative to its gradient's norm.
 
     Gradients that are nothing but rounding (a bias under a batch norm) count as no smaller than
     1e-4 of the largest.

@@ -50,26 +50,26 @@ def test_rcnn_equals_torchvisions(path):
 
 
 def check_eval(golden, model, variables, dtype):
-    """Every output of evaluation that the file holds."""
-    given = scene(golden, "eval", dtype)
-    check_array(golden, "eval/transform.images", given.image.transpose(0, 3, 1, 2), dtype)
-    check_array(golden, "eval/transform.sizes", given.sizes, dtype)
-    sizes = jnp.asarray(given.sizes, dtype)
+    """Compares every output of evaluation that the file holds."""
+    inputs = scene(golden, "eval", dtype)
+    check_array(golden, "eval/transform.images", _channels_first(inputs.image), dtype)
+    check_array(golden, "eval/transform.sizes", inputs.sizes, dtype)
+    sizes = jnp.asarray(inputs.sizes, dtype)
 
     @jax.jit
-    def run(variables, image):
-        outputs = model.apply(variables, image, sizes)
-        strides = model.pyramid.strides(model.backbone)
-        found, pooled = outputs["detections"], {}
+    def run(variables, images):
+        outputs = model.apply(variables, images, sizes)
+        strides, pooled = model.pyramid.strides(model.backbone), {}
         pooled["box"] = model.head.pool(outputs["pyramid"], strides, outputs["proposals"])
         if model.mask is not None:
-            pooled["mask"] = model.mask.pool(outputs["pyramid"], strides, found.boxes)
+            boxes = outputs["detections"].boxes
+            pooled["mask"] = model.mask.pool(outputs["pyramid"], strides, boxes)
         return outputs, pooled
 
-    outputs, pooled = run(variables, given.image)
-    found = model.detect(outputs)
+    outputs, pooled = run(variables, inputs.image)
+    detections = model.detect(outputs, sizes)
     outputs, pooled = jax.tree.map(np.asarray, (outputs, pooled))
-    _check_first_stage(golden, outputs, len(given.sizes), dtype)
+    _check_first_stage(golden, outputs, len(inputs.sizes), dtype)
     valid = outputs["proposal_valid"]
     check_array(golden, "eval/roi_heads.box_roi_pool", _channels_first(pooled["box"][valid]), dtype)
     check_array(golden, "eval/roi_heads.box_head", outputs["features"][valid], dtype)
@@ -77,28 +77,29 @@ def check_eval(golden, model, variables, dtype):
     check_array(golden, "eval/roi_heads.box_predictor.0", logits, dtype)
     deltas = deltas.reshape(len(deltas), -1)
     check_array(golden, "eval/roi_heads.box_predictor.1", deltas, dtype)
-    check_detections(golden, found.replace(labels=found.labels + 1), given, dtype)
+    numbered = detections.replace(labels=detections.labels + 1)
+    check_detections(golden, numbered, inputs, dtype)
     if model.mask is not None:
-        pooled = _channels_first(pooled["mask"][found.valid])
+        pooled = _channels_first(pooled["mask"][detections.valid])
         check_array(golden, "eval/roi_heads.mask_roi_pool", pooled, dtype)
-        logits = _channels_first(outputs["mask_logits"][found.valid])
+        logits = _channels_first(outputs["mask_logits"][detections.valid])
         check_array(golden, "eval/roi_heads.mask_predictor", logits, dtype)
-        check_masks(golden, found, given, dtype)
+        check_masks(golden, detections, inputs, dtype)
     if model.keypoint is not None:
-        logits = _channels_first(outputs["keypoint_logits"][found.valid])
+        logits = _channels_first(outputs["keypoint_logits"][detections.valid])
         check_array(golden, "eval/roi_heads.keypoint_predictor", logits, dtype)
-        check_keypoints(golden, found, given, dtype)
+        check_keypoints(golden, detections, inputs, dtype)
 
 
 def _check_first_stage(golden, outputs, images, dtype):
-    """Levels, what the RPN says of each, anchors and proposals."""
+    """Compares levels, the RPN's outputs for each, anchors and proposals."""
     start = 0
     for number, level in enumerate(outputs["pyramid"]):
         name = "pool" if number == len(outputs["pyramid"]) - 1 else number
         check_array(golden, f"eval/backbone.{name}", _channels_first(level), dtype)
         height, width = level.shape[1:3]
         cells = height * width * 3
-        for kind, key in ((0, "rpn_logits"), (1, "rpn_deltas")):
+        for kind, key in ((0, "rpn_class_logits"), (1, "rpn_box_deltas")):
             ours = outputs[key][:, start : start + cells].reshape(images, height, width, -1)
             check_array(golden, f"eval/rpn.head.{kind}.{number}", _channels_first(ours), dtype)
         start += cells
@@ -109,16 +110,16 @@ def _check_first_stage(golden, outputs, images, dtype):
 
 
 def _trained(golden, model, variables, dtype):
-    """Losses, gradients in the file's names, and what gives them at other parameters."""
-    given = scene(golden, "train", dtype)
-    targets = without_background(golden, given, dtype)
-    sizes, valid = jnp.asarray(given.sizes, dtype), jnp.ones(len(given.sizes), bool)
+    """Returns losses, gradients in the file's names, and a function of parameters for these."""
+    inputs = scene(golden, "train", dtype)
+    targets = without_background(golden, inputs, dtype)
+    sizes, valid = jnp.asarray(inputs.sizes, dtype), jnp.ones(len(inputs.sizes), bool)
     rest = {name: tree for name, tree in variables.items() if name != "params"}
 
     @jax.jit
     def run(params):
         def total(params):
-            outputs = model.apply({**rest, "params": params}, given.image, sizes, targets)
+            outputs = model.apply({**rest, "params": params}, inputs.image, sizes, targets)
             terms = model.loss(outputs, targets, valid)
             means = {name: total / weight for name, (total, weight) in terms.items()}
             return sum(means.values()), means

@@ -14,18 +14,8 @@ from flax import linen as nn
 
 from tests.golden.seeded import Golden
 from tests.parity.golden_compare import compare
-from vision_jax.models.layers.blocks import BatchNorm, GroupNorm, channelwise
-from vision_jax.ops import (
-    activation,
-    attention,
-    conv,
-    normalize,
-    pool,
-    recurrent,
-    resize,
-    style,
-    upsample,
-)
+from vision_jax import ops
+from vision_jax.models.layers import BatchNorm, GroupNorm, Layers, channelwise
 
 FOLDER = Path(os.environ.get("VISION_JAX_GOLDENS", Path(__file__).parents[1] / "golden")) / "ops"
 FILES = {
@@ -42,7 +32,7 @@ def _weight(w):
 
 
 def conv2d(x, a):
-    y = conv.conv2d(
+    y = ops.conv2d(
         x["x"],
         _weight(x["weight"]),
         a.get("stride", 1),
@@ -54,7 +44,7 @@ def conv2d(x, a):
 
 
 def conv_transpose2d(x, a):
-    y = conv.conv_transpose2d(
+    y = ops.conv_transpose2d(
         x["x"],
         jnp.transpose(x["weight"], (2, 3, 0, 1)),
         a.get("stride", 1),
@@ -67,14 +57,14 @@ def conv_transpose2d(x, a):
 
 
 def max_pool2d(x, a):
-    y = pool.max_pool(
+    y = ops.max_pool(
         x["x"], a["kernel_size"], a["stride"], a.get("padding", 0), a.get("ceil_mode", False)
     )
     return {"y": y}
 
 
 def avg_pool2d(x, a):
-    y = pool.avg_pool(
+    y = ops.avg_pool(
         x["x"],
         a["kernel_size"],
         a["stride"],
@@ -86,8 +76,8 @@ def avg_pool2d(x, a):
 
 
 def max_unpool2d(x, a):
-    y, indices = pool.max_pool_indices(x["x"], a["kernel"], a["stride"], a["padding"])
-    return {"unpooled": upsample.max_unpool(y, indices, x["x"].shape[1:3]), "indices": indices}
+    y, indices = ops.max_pool_indices(x["x"], a["kernel"], a["stride"], a["padding"])
+    return {"unpooled": ops.upsample.max_unpool(y, indices, x["x"].shape[1:3]), "indices": indices}
 
 
 def batch_norm_train(x, a):
@@ -95,7 +85,7 @@ def batch_norm_train(x, a):
         "params": {"scale": x["weight"], "bias": x["bias"]},
         "batch_stats": {"mean": x["mean"], "var": x["var"]},
     }
-    layer = BatchNorm(momentum=1 - a["momentum"], eps=a["eps"])
+    layer = BatchNorm(layers=Layers(momentum=1 - a["momentum"], eps=a["eps"]))
     y, new = layer.apply(variables, x["x"], train=True, mutable=["batch_stats"])
     return {
         "y": y,
@@ -105,8 +95,8 @@ def batch_norm_train(x, a):
 
 
 def group_norm(x, a):
-    """Instance norm is group norm with as many groups as channels."""
-    layer = GroupNorm(groups=a.get("groups", x["x"].shape[-1]), eps=a["eps"])
+    """Computes group norm; instance norm is that with as many groups as channels."""
+    layer = GroupNorm(a.get("groups", x["x"].shape[-1]), layers=Layers(eps=a["eps"]))
     variables = {"params": {"scale": x["weight"], "bias": x["bias"]}}
     return {"y": layer.apply(variables, x["x"])}
 
@@ -115,7 +105,7 @@ def interpolate(x, a):
     n, m = x["x"].shape[1:3]
     scale = a.get("scale_factor")
     size = a.get("size") or (int(n * scale), int(m * scale))
-    y = resize.resize(
+    y = ops.resize(
         x["x"],
         tuple(size),
         a["mode"],
@@ -133,20 +123,20 @@ def reflection_pad(x, a):
 
 
 def layer_norm(x, a):
-    """torch normalises the last axis of NCHW, which is the columns."""
-    y = normalize.layer_norm(jnp.swapaxes(x["x"], 2, 3), x["weight"], x["bias"], a["eps"])
+    """Normalises, as torch, the last axis of NCHW, which is the columns."""
+    y = ops.layer_norm(jnp.swapaxes(x["x"], 2, 3), x["weight"], x["bias"], a["eps"])
     return {"y": jnp.swapaxes(y, 2, 3)}
 
 
 def lstm(x, a):
     bias = x["bias_ih_l0"] + x["bias_hh_l0"]
-    y, (h, c) = recurrent.lstm(x["x"], x["weight_ih_l0"].T, x["weight_hh_l0"].T, bias)
+    y, (h, c) = ops.lstm(x["x"], x["weight_ih_l0"].T, x["weight_hh_l0"].T, bias)
     return {"y": y, "h": h[None], "c": c[None]}
 
 
 def gru(x, a):
     kernels = x["weight_ih_l0"].T, x["weight_hh_l0"].T
-    y, h = recurrent.gru(x["x"], *kernels, x["bias_ih_l0"], x["bias_hh_l0"])
+    y, h = ops.gru(x["x"], *kernels, x["bias_ih_l0"], x["bias_hh_l0"])
     return {"y": y, "h": h[None]}
 
 
@@ -154,7 +144,7 @@ def multihead_attention(x, a):
     size = x["query"].shape[-1]
     kernels = [*x["in_proj_weight"].reshape(3, size, size), x["out_weight"]]
     biases = jnp.stack([*x["in_proj_bias"].reshape(3, size), x["out_bias"]])
-    y, weights = attention.multi_head_attention(
+    y, weights = ops.multi_head_attention(
         x["query"],
         x["key"],
         x["value"],
@@ -168,32 +158,32 @@ def multihead_attention(x, a):
 
 # By the beginning of the case's name, the longest first.
 OPS = {
-    "adaptive_avg_pool2d": lambda x, a: {"y": pool.adaptive_avg_pool(x["x"], a["output_size"])},
-    "adaptive_max_pool2d": lambda x, a: {"y": pool.adaptive_max_pool(x["x"], a["output_size"])},
+    "adaptive_avg_pool2d": lambda x, a: {"y": ops.adaptive_avg_pool(x["x"], a["output_size"])},
+    "adaptive_max_pool2d": lambda x, a: {"y": ops.adaptive_max_pool(x["x"], a["output_size"])},
     "avg_pool2d": avg_pool2d,
     "batch_norm_train": batch_norm_train,
     "conv2d": conv2d,
     "conv_transpose2d": conv_transpose2d,
-    "gram_matrix": lambda x, a: {"y": style.gram_matrix(x["x"])},
+    "gram_matrix": lambda x, a: {"y": ops.gram_matrix(x["x"])},
     "group_norm": group_norm,
     "gru": gru,
     "instance_norm": group_norm,
     "interpolate": interpolate,
-    "l2_normalize": lambda x, a: {"y": normalize.l2_normalize(x["x"], a["eps"])},
+    "l2_normalize": lambda x, a: {"y": ops.l2_normalize(x["x"], a["eps"])},
     "layer_norm": layer_norm,
     "leaky_relu": lambda x, a: {"y": nn.leaky_relu(x["x"], a["negative_slope"])},
     "local_response_norm": lambda x, a: {
-        "y": normalize.local_response_norm(x["x"], a["size"], a["alpha"], a["beta"], a["k"])
+        "y": ops.local_response_norm(x["x"], a["size"], a["alpha"], a["beta"], a["k"])
     },
     "lstm": lstm,
     "max_pool2d": max_pool2d,
     "max_unpool2d": max_unpool2d,
     "multihead_attention": multihead_attention,
-    "pixel_shuffle": lambda x, a: {"y": conv.pixel_shuffle(x["x"], a["upscale_factor"])},
-    "prelu": lambda x, a: {"y": activation.prelu(x["x"], x["weight"])},
+    "pixel_shuffle": lambda x, a: {"y": ops.pixel_shuffle(x["x"], a["upscale_factor"])},
+    "prelu": lambda x, a: {"y": ops.prelu(x["x"], x["weight"])},
     "reflection_pad": reflection_pad,
     "relu6": lambda x, a: {"y": nn.relu6(x["x"])},
-    "total_variation": lambda x, a: {"y": style.total_variation(x["x"]).mean()},
+    "total_variation": lambda x, a: {"y": ops.total_variation(x["x"]).mean()},
 }
 
 
@@ -223,7 +213,7 @@ def test_layer_equals_torch(file, case, dtype):
 
 
 def _given(value, name, dtype):
-    """Images and what is like them as NHWC; everything else as it is."""
+    """Returns images and arrays like them as NHWC; everything else as it is."""
     if value.dtype.kind == "f":
         value = value.astype(dtype)
     is_image = value.ndim == 4 and name in ("x", "grad_weight")

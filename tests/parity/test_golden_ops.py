@@ -15,7 +15,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vision_jax.ops import anchors, assign, boxes, losses, masks, nms, roi_align, roi_pool, sampling
+from vision_jax.ops import anchors, assign, boxes, losses, masks, sampling
+from vision_jax.ops.nms import ClassSelection, nms, nms_classes
+from vision_jax.ops.roi_align import ps_roi_align, pyramid_level, roi_align, roi_align_pyramid
+from vision_jax.ops.roi_pool import ps_roi_pool, roi_pool
 
 FOLDER = Path(os.environ.get("VISION_JAX_GOLDENS", Path(__file__).parents[1] / "golden"))
 pytestmark = pytest.mark.golden
@@ -164,7 +167,7 @@ def test_nms(name):
     case = Case("nms", name)
     groups = case["idxs"] if "idxs" in case.meta["inputs"] else None
     count = case["boxes"].shape[0]
-    got = nms.nms(case["boxes"], case["scores"], case.args["iou_threshold"], count, groups)
+    got = nms(case["boxes"], case["scores"], case.args["iou_threshold"], count, groups)
     case.check("y", np.asarray(got.index)[np.asarray(got.valid)])
 
 
@@ -197,7 +200,7 @@ def test_roi_align(name, kind, deterministic):
     case = Case("roi", name, kind)
     check_regions(
         case,
-        lambda x, b: roi_align.roi_align(
+        lambda x, b: roi_align(
             x,
             b,
             tuple(case.args["output_size"]),
@@ -215,7 +218,7 @@ def test_roi_align(name, kind, deterministic):
 def test_roi_pool(name, kind, deterministic):
     case = Case("roi", name, kind)
     size, scale = tuple(case.args["output_size"]), case.args["spatial_scale"]
-    check_regions(case, lambda x, b: roi_pool.roi_pool(x, b, size, scale, deterministic))
+    check_regions(case, lambda x, b: roi_pool(x, b, size, scale, deterministic))
 
 
 @BOTH
@@ -224,10 +227,10 @@ def test_position_sensitive(name, kind):
     case = Case("roi", name, kind)
     size, scale = case.args["output_size"], case.args["spatial_scale"]
     if name == "ps_roi_pool":
-        check_regions(case, lambda x, b: roi_pool.ps_roi_pool(x, b, size, scale, True))
+        check_regions(case, lambda x, b: ps_roi_pool(x, b, size, scale, True))
     else:
         samples = case.args.get("sampling_ratio", 0)
-        check_regions(case, lambda x, b: roi_align.ps_roi_align(x, b, size, scale, samples))
+        check_regions(case, lambda x, b: ps_roi_align(x, b, size, scale, samples))
 
 
 @BOTH
@@ -236,10 +239,10 @@ def test_multiscale_roi_align(kind, deterministic):
     case = Case("roi", "multiscale_roi_align", kind)
     maps = tuple(jnp.moveaxis(case[f"p{i}"], 1, -1) for i in range(2, 6))
     regions = jnp.stack([case["boxes0"], case["boxes1"]])
-    got = roi_align.roi_align_pyramid(
+    got = roi_align_pyramid(
         maps,
         regions,
-        roi_align.pyramid_level(regions),
+        pyramid_level(regions),
         (7, 7),
         (1 / 4, 1 / 8, 1 / 16, 1 / 32),
         case.args["sampling_ratio"],
@@ -321,7 +324,7 @@ def test_keypointrcnn_loss(kind):
     case = Case("losses", "keypointrcnn_loss", kind)
     target = masks.keypoint_targets(case["points"][case["matched"]], case["boxes"], 14)
     logits = case["logits"].reshape(8, 5, 196)
-    loss = losses.cross_entropy(logits, target.place, mask=target.valid)
+    loss = losses.cross_entropy(logits, target.cell, mask=target.valid)
     case.check("y", total(loss) / int(target.valid.sum()))
 
 
@@ -384,7 +387,7 @@ def test_rpn_filter_proposals(kind):
         scores = jax.nn.sigmoid(case["objectness"][i, chosen])
         large = boxes.large_enough(proposals, case.args["min_size"])
         count, threshold = case.args["post_nms_top_n"], case.args["nms_thresh"]
-        kept = nms.nms(proposals, scores, threshold, count, levels, large)
+        kept = nms(proposals, scores, threshold, count, levels, large)
         case.check(f"boxes{i}", proposals[kept.index][kept.valid])
         case.check(f"scores{i}", kept.score[kept.valid])
 
@@ -403,8 +406,12 @@ def test_rcnn_detections(kind):
     corners = boxes.decode(case["deltas"].reshape(60, 6, 4), proposals)
     corners = boxes.clip(corners, *case.args["image_size_hw"])[:, 1:]
     sound = boxes.large_enough(corners, 1e-2)
-    kept = nms.nms_classes(
-        corners, jnp.where(sound, scores, -jnp.inf), 0.5, 25, least=case.args["score_thresh"]
+    kept = nms_classes(
+        corners,
+        jnp.where(sound, scores, -jnp.inf),
+        0.5,
+        25,
+        score_threshold=case.args["score_thresh"],
     )
     kept = kept._replace(label=kept.label + 1)
     check_detections(case, corners[kept.index, kept.label - 1], kept)
@@ -416,7 +423,7 @@ def test_ssd_detections(kind):
     scores = jax.nn.softmax(case["logits"][0], -1)[:, 1:]
     corners = boxes.decode(case["deltas"][0], case["anchors"])
     corners = boxes.clip(corners, *case.args["image_size_hw"])
-    kept = nms.nms_classes(corners, scores, 0.45, 30, candidates=40, least=0.01)
+    kept = nms_classes(corners, scores, 0.45, 30, pre_nms_top_k=40, score_threshold=0.01)
     check_detections(case, corners[kept.index], kept._replace(label=kept.label + 1))
 
 
@@ -432,8 +439,8 @@ def test_retinanet_detections(kind):
         corners = boxes.decode(deltas[0, place // 4], regions[place // 4], (1.0,) * 4)
         found.append((boxes.clip(corners, *case.args["image_size_hw"]), best, place % 4))
     corners, scores, labels = (jnp.concatenate(x) for x in zip(*found, strict=True))
-    kept = nms.nms(corners, scores, 0.5, 30, labels)
-    kept = nms.ClassSelection(kept.index, labels[kept.index], kept.score, kept.valid)
+    kept = nms(corners, scores, 0.5, 30, labels)
+    kept = ClassSelection(kept.index, labels[kept.index], kept.score, kept.valid)
     check_detections(case, corners[kept.index], kept)
 
 

@@ -25,9 +25,9 @@ def network(golden):
     options = golden.meta["options"]
     model = models.retinanet_resnet_fpn(int(golden.meta["name"][16:].split("_")[0]), classes)
     return model.clone(
-        candidates=options["topk_candidates"],
-        count=options["detections_per_img"],
-        least=options.get("score_thresh", 0.05),
+        pre_nms_top_k=options["topk_candidates"],
+        max_detections=options["detections_per_img"],
+        score_threshold=options.get("score_thresh", 0.05),
     )
 
 
@@ -56,19 +56,20 @@ def check_eval(golden, model, variables, dtype):
     @jax.jit
     def run(variables, image, sizes):
         outputs = model.apply(variables, image, sizes)
-        return outputs, model.detect(outputs)
+        return outputs, model.detect(outputs, sizes)
 
-    outputs, found = run(variables, given.image, jnp.asarray(given.sizes, dtype))
+    outputs, detections = run(variables, given.image, jnp.asarray(given.sizes, dtype))
     for name, level in zip(("0", "1", "2", "p6", "p7"), outputs["pyramid"], strict=True):
         check_array(golden, f"eval/backbone.{name}", level.transpose(0, 3, 1, 2), dtype)
-    for name, key in (("classification", "logits"), ("regression", "deltas")):
-        joined = np.concatenate(outputs[key], 1)
-        check_array(golden, f"eval/head.{name}_head", joined, dtype)
-        theirs = {"logits": "cls_logits", "deltas": "bbox_regression"}[key]
-        check_array(golden, f"eval/head.{theirs}", joined, dtype)
-    for row, anchors in enumerate(np.concatenate(outputs["anchors"], 1)):
-        check_array(golden, f"eval/anchor_generator.{row}", anchors, dtype)
-    check_detections(golden, found, given, dtype)
+    for ours, names in {
+        "class_logits": ("classification_head", "cls_logits"),
+        "box_deltas": ("regression_head", "bbox_regression"),
+    }.items():
+        for name in names:
+            check_array(golden, f"eval/head.{name}", outputs[ours], dtype)
+    for row in range(len(given.sizes)):
+        check_array(golden, f"eval/anchor_generator.{row}", outputs["anchors"], dtype)
+    check_detections(golden, detections, given, dtype)
 
 
 def _check_train(golden, model, variables, dtype):

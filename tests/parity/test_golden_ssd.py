@@ -45,10 +45,10 @@ def network(golden):
     labels = golden.meta["shapes"]["head.classification_head.module_list.0.bias"][0] // 4
     options = golden.meta["options"]
     return models.SSD300(labels - 1, models.DefaultBoxes(COCO_300, clip="sides")).clone(
-        candidates=options.get("topk_candidates", 400),
-        count=options.get("detections_per_img", 200),
-        score=options.get("score_thresh", 0.01),
-        nms=options.get("nms_thresh", 0.45),
+        pre_nms_top_k=options.get("topk_candidates", 400),
+        max_detections=options.get("detections_per_img", 200),
+        score_threshold=options.get("score_thresh", 0.01),
+        nms_threshold=options.get("nms_thresh", 0.45),
     )
 
 
@@ -75,20 +75,21 @@ def check_eval(golden, model, variables, dtype):
     @jax.jit
     def run(variables, image, sizes):
         outputs = model.apply(variables, image, sizes)
-        return outputs, model.detect(outputs)
+        return outputs, model.detect(outputs, sizes)
 
-    outputs, found = run(variables, given.image, jnp.asarray(given.sizes, dtype))
+    outputs, detections = run(variables, given.image, jnp.asarray(given.sizes, dtype))
     for number, x in enumerate(outputs["maps"]):
         check_array(golden, f"eval/backbone.{number}", x.transpose(0, 3, 1, 2), dtype)
     for key, names in {
-        "logits": ("classification_head", "cls_logits"),
-        "deltas": ("regression_head", "bbox_regression"),
+        "class_logits": ("classification_head", "cls_logits"),
+        "box_deltas": ("regression_head", "bbox_regression"),
     }.items():
         for name in names:
             check_array(golden, f"eval/head.{name}", outputs[key], dtype)
-    for row, anchors in enumerate(outputs["anchors"]):
-        check_array(golden, f"eval/anchor_generator.{row}", anchors, dtype)
-    check_detections(golden, found.replace(labels=found.labels + 1), given, dtype)
+    for row in range(len(given.sizes)):
+        check_array(golden, f"eval/anchor_generator.{row}", outputs["anchors"], dtype)
+    detections = detections.replace(labels=detections.labels + 1)
+    check_detections(golden, detections, given, dtype)
 
 
 def _check_train(golden, model, variables, dtype):
@@ -109,8 +110,8 @@ def check_original(golden, model, variables, dtype):
     x = golden.inputs("eval")["x"].transpose(0, 2, 3, 1)
     sizes = jnp.full((len(x), 2), 300, dtype)
     outputs = jax.jit(model.apply)(variables, jnp.asarray(x, dtype), sizes)
-    check_array(golden, "eval/loc", outputs["deltas"], dtype)
-    check_array(golden, "eval/conf", outputs["logits"], dtype)
+    check_array(golden, "eval/loc", outputs["box_deltas"], dtype)
+    check_array(golden, "eval/conf", outputs["class_logits"], dtype)
     return outputs
 
 
@@ -125,7 +126,7 @@ def test_ssd300_equals_ssd_pytorchs(path):
         with jax.enable_x64(dtype is np.float64):
             variables = jax.tree.map(lambda a, dtype=dtype: jnp.asarray(a, dtype), state)
             outputs = check_original(golden, model, variables, dtype)
-    boxes = model.boxes
+    boxes = model.default_boxes
     grids = [x.shape[1:3] for x in outputs["maps"]]
     info = golden.meta["outputs"]["eval/priors"]
     priors = ssd_shares(

@@ -16,36 +16,37 @@ from tests.golden.seeded import Golden, subsample
 from tests.parity.golden_cases import FOLDER
 from tests.parity.golden_detection import check_array
 from vision_jax import models, weights
+from vision_jax.models.classifiers.darknet import DARKNET
 from vision_jax.models.detectors import yolo_v2
 from vision_jax.structs import Targets
 from vision_jax.weights import darknet as darknet_files
 
-DARKNET = {
-    "darknet19": functools.partial(models.Darknet19, form="darknet"),
-    "darknet53": functools.partial(models.Darknet53, form="darknet"),
-    "yolov1": functools.partial(models.YOLOv1Shipped, form_of_norm="darknet"),
-    "yolov1-tiny": functools.partial(models.FastYOLO, form_of_norm="darknet"),
+MAKERS = {
+    "darknet19": functools.partial(models.Darknet19, layers=DARKNET),
+    "darknet53": functools.partial(models.Darknet53, layers=DARKNET),
+    "yolov1": functools.partial(models.YOLOv1Shipped, layers=DARKNET),
+    "yolov1-tiny": functools.partial(models.FastYOLO, layers=DARKNET),
     "yolov2": lambda: _yolo_v2(80, yolo_v2.COCO_PRIORS),
     "yolov2-voc": lambda: _yolo_v2(20, yolo_v2.VOC_PRIORS),
-    "yolov2-tiny-voc": functools.partial(models.YOLOv2Tiny, form="darknet"),
-    "yolov3": lambda: models.YOLOv3(models.ResidualDarknet(form="darknet"), form="darknet"),
-    "yolov3-tiny": functools.partial(models.YOLOv3Tiny, form="darknet"),
+    "yolov2-tiny-voc": functools.partial(models.YOLOv2Tiny, layers=DARKNET),
+    "yolov3": lambda: models.YOLOv3(models.ResidualDarknet(layers=DARKNET), layers=DARKNET),
+    "yolov3-tiny": functools.partial(models.YOLOv3Tiny, layers=DARKNET),
 }
 FILES = sorted(FOLDER.rglob("darknet_*.npz"))
-NETWORKS = [p for p in FILES if p.stem.removeprefix("darknet_") in DARKNET]
+NETWORKS = [p for p in FILES if p.stem.removeprefix("darknet_") in MAKERS]
 LOSSES = [p for p in FILES if p.stem.startswith("darknet_losses_")]
 
 
 def _yolo_v2(classes, priors):
-    backbone = models.Darknet(form="darknet")
-    return models.YOLOv2(backbone, classes, priors=priors, reorg="darknet", form="darknet")
+    backbone = models.Darknet(layers=DARKNET)
+    return models.YOLOv2(backbone, classes, priors=priors, reorg="darknet", layers=DARKNET)
 
 
 @pytest.mark.golden
 @pytest.mark.parametrize("path", NETWORKS, ids=lambda p: p.stem)
 def test_a_network_computes_what_darknet_does(path):
     golden = Golden(path)
-    model = DARKNET[path.stem.removeprefix("darknet_")]()
+    model = MAKERS[path.stem.removeprefix("darknet_")]()
     darknet_files.check_cfg(golden.meta["cfg"], model)
     state = golden.state_dict()
     assert list(state) == list(darknet_files.shapes(model))
@@ -85,7 +86,7 @@ def network(golden):
 
 def check_eval(golden, model, variables, dtype):
     """The one array that PyTorch-YOLOv3's file holds."""
-    ours = _as_pytorch_yolov3(_run(model, variables, golden, dtype))
+    ours = _as_pytorch_yolov3(model, _run(model, variables, golden, dtype))
     check_array(golden, "eval/out", ours, dtype)
 
 
@@ -107,7 +108,7 @@ def test_a_loss_has_darknets_gradient_and_cost(path, case):
     # YOLO v1's loss has no factor 1/2 in front of its squares.
     delta = -np.asarray(gradient) / (2 if kind == "detection" else 1)
     _close(delta, golden[f"{case}/out/delta"])
-    _close(np.asarray(outputs(jnp.asarray(x))), golden[f"{case}/out/output"])
+    _close(outputs(jnp.asarray(x)), golden[f"{case}/out/output"])
     # Darknet's cost is the sum of the squared deltas.
     cost = golden[f"{case}/out/cost"][0]
     np.testing.assert_allclose((delta.astype(np.float64) ** 2).sum(), cost, rtol=1e-4)
@@ -127,13 +128,13 @@ def _loss_v1(options, info, shape, truth):
     side = int(options["side"])
     model = models.FastYOLO(int(options["classes"])).clone(
         side=side,
-        boxes=int(options["num"]),
-        rescore=options["rescore"] == "1",
+        boxes_per_cell=int(options["num"]),
+        objectness_target="iou" if options["rescore"] == "1" else "one",
         sqrt=options["sqrt"] == "1",
-        box_weight=float(options["coord_scale"]),
-        noobject_weight=float(options["noobject_scale"]),
-        object_weight=float(options["object_scale"]),
-        class_weight=float(options["class_scale"]),
+        box_loss_weight=float(options["coord_scale"]),
+        noobject_loss_weight=float(options["noobject_scale"]),
+        object_loss_weight=float(options["object_scale"]),
+        class_loss_weight=float(options["class_scale"]),
     )
     # Per cell: whether there is an object, its classes, x and y in the cell, w and h.
     classes = truth[..., 1:-4].argmax(-1)
@@ -151,20 +152,20 @@ def _loss_v2(options, info, shape, truth):
     model = models.YOLOv2(
         num_classes=int(options["classes"]),
         priors=tuple(zip(anchors[::2], anchors[1::2], strict=True)),
-        ignore=float(options["thresh"]),
-        object_weight=float(options["object_scale"]),
-        noobject_weight=float(options["noobject_scale"]),
-        class_weight=float(options["class_scale"]),
-        box_weight=float(options["coord_scale"]),
+        ignore_iou=float(options["thresh"]),
+        object_loss_weight=float(options["object_scale"]),
+        noobject_loss_weight=float(options["noobject_scale"]),
+        class_loss_weight=float(options["class_scale"]),
+        box_loss_weight=float(options["coord_scale"]),
     )
     targets = _listed(truth, shape[2] * model.stride)
-    seen = jnp.full(shape[0], info["seen"], jnp.float32)
+    seen = jnp.float32(info["seen"])
 
     def loss(x):
-        raw = _to_raw(x, len(model.priors))
-        return model.loss({"raw": raw, "seen": seen}, targets, jnp.ones(shape[0], bool))
+        outputs = model.split(x.transpose(0, 2, 3, 1), seen)
+        return model.loss(outputs, targets, jnp.ones(shape[0], bool))
 
-    return lambda x: _from_raw(_activated(model, _to_raw(x, len(model.priors)))), loss
+    return lambda x: _activated(model, x.transpose(0, 2, 3, 1), len(model.priors)), loss
 
 
 def _loss_v3(options, info, shape, truth):
@@ -176,16 +177,16 @@ def _loss_v3(options, info, shape, truth):
         endpoints=(f"stage{int(math.log2(stride))}",),
         priors=tuple(zip(anchors[::2], anchors[1::2], strict=True)),
         masks=(mask,),
-        ignore=float(options["ignore_thresh"]),
+        ignore_iou=float(options["ignore_thresh"]),
     )
     assert model.strides == (stride,)
     targets = _listed(truth, info["net_size"])
 
     def loss(x):
-        raw = _to_raw(x, len(mask))
-        return model.loss({"raw": (raw,)}, targets, jnp.ones(shape[0], bool))
+        outputs = model.split((x.transpose(0, 2, 3, 1),))
+        return model.loss(outputs, targets, jnp.ones(shape[0], bool))
 
-    return lambda x: _from_raw(_activated(model, _to_raw(x, len(mask)))), loss
+    return lambda x: _activated(model, x.transpose(0, 2, 3, 1), len(mask)), loss
 
 
 def _listed(truth, pixels):
@@ -213,52 +214,49 @@ def _run(model, variables, golden, dtype=np.float32):
 
 
 def _layer(model, outputs, number):
-    """What Darknet's layer of that number gives out, flat."""
+    """Returns what Darknet's layer of that number gives out, flat."""
     kinds = [section.kind for section in darknet_files.sections(model)]
     kind = kinds[number]
     if kind in ("avgpool", "softmax"):
         logits = outputs["logits"]
         return np.asarray(jax.nn.softmax(logits)) if kind == "softmax" else logits
     if kind in ("connected", "detection"):
-        names = ("class_scores", "confidence", "regression")
+        names = ("class_logits", "objectness_logits", "box_deltas")
         return np.concatenate([outputs[name].reshape(-1) for name in names])
-    raw = outputs["raw"]
+    scale = kinds[:number].count("yolo")
+    prediction_map = outputs["prediction_maps"][scale]
     if kind in ("region", "yolo"):
-        scale = kinds[:number].count(kind)
-        return _from_raw(_activated(model, raw[scale] if kind == "yolo" else raw))
-    return _from_raw(raw[kinds[:number].count("yolo")] if "yolo" in kinds else raw)
+        priors = len(model.masks[scale] if kind == "yolo" else model.priors)
+        return _activated(model, prediction_map, priors)
+    return prediction_map.transpose(0, 3, 1, 2).reshape(-1)
 
 
-def _activated(model, raw):
-    """What Darknet's last layers make of their input."""
+def _activated(model, prediction_map, priors):
+    """Computes Darknet's last layer, flat, of a map (b, h, w, priors * k)."""
+    x = prediction_map.reshape(*prediction_map.shape[:3], priors, -1)
     sigmoid = jax.nn.sigmoid
     classes = jax.nn.softmax if isinstance(model, models.YOLOv2) else sigmoid
-    parts = sigmoid(raw[..., :2]), raw[..., 2:4], sigmoid(raw[..., 4:5]), classes(raw[..., 5:])
-    return np.concatenate(parts, -1)
+    parts = sigmoid(x[..., :2]), x[..., 2:4], sigmoid(x[..., 4:5]), classes(x[..., 5:])
+    return np.concatenate(parts, -1).transpose(0, 3, 4, 1, 2).reshape(-1)
 
 
-def _to_raw(x, count):
-    """(b, count * k, h, w) → (b, h, w, count, k)."""
-    b, _, h, w = x.shape
-    return x.reshape(b, count, -1, h, w).transpose(0, 3, 4, 1, 2)
+def _as_pytorch_yolov3(model, outputs):
+    """Gives outputs as (b, a, 5 + classes): cx, cy, w, h in pixels, probabilities.
 
-
-def _from_raw(raw):
-    return np.asarray(raw).transpose(0, 3, 4, 1, 2).reshape(-1)
-
-
-def _as_pytorch_yolov3(outputs):
-    """(b, n, 5 + classes): cx, cy, w, h in pixels, probabilities; priors before places."""
-    levels, start = [], 0
-    for raw in outputs["raw"]:
-        b, h, w, a, k = raw.shape
-        boxes = outputs["boxes"][:, start : start + h * w * a].reshape(b, h, w, a, 4)
-        start += h * w * a
-        low, high = boxes[..., :2], boxes[..., 2:]
-        scores = np.asarray(jax.nn.sigmoid(raw[..., 4:]))
-        level = np.concatenate([(low + high) / 2, high - low, scores], -1)
-        levels.append(level.transpose(0, 3, 1, 2, 4).reshape(b, -1, k))
-    return np.concatenate(levels, 1)
+    A scale's predictions are in the order of priors, rows and columns.
+    """
+    boxes = np.asarray(model.decode(outputs))
+    low, high = boxes[..., :2], boxes[..., 2:]
+    logits = outputs["objectness_logits"][..., None], outputs["class_logits"]
+    scores = np.asarray(jax.nn.sigmoid(np.concatenate(logits, -1)))
+    rows = np.concatenate([(low + high) / 2, high - low, scores], -1)
+    scales, start = [], 0
+    for prediction_map, mask in zip(outputs["prediction_maps"], model.masks, strict=True):
+        grid, end = prediction_map.shape[:3], start + prediction_map[0, ..., 0].size * len(mask)
+        scale = rows[:, start:end].reshape(*grid, len(mask), -1)
+        scales.append(scale.transpose(0, 3, 1, 2, 4).reshape(grid[0], end - start, -1))
+        start = end
+    return np.concatenate(scales, 1)
 
 
 def _close(ours, theirs):

@@ -1,4 +1,4 @@
-"""The parity ledger in the README: complete, and the same as the measurements it is made from."""
+"""The parity ledger in docs/: complete, and the same as the measurements that it is made from."""
 
 import json
 
@@ -19,8 +19,8 @@ def test_every_network_with_a_golden_file_has_a_row(rows):
     assert names <= set(rows), "run python -m tests.parity.ledger and commit what it writes"
 
 
-def test_the_readme_holds_the_table_of_the_measurements(rows):
-    text = ledger.README.read_text()
+def test_the_page_holds_the_table_of_the_measurements(rows):
+    text = ledger.PAGE.read_text()
     assert text == ledger.with_table(text, ledger.table(rows))
     assert text != ledger.with_table(text, ledger.table({}))
 
@@ -46,6 +46,6 @@ def test_an_unknown_name_is_one_line():
         ledger.main(["vgg61"])
 
 
-def test_a_readme_without_the_place_is_refused():
-    with pytest.raises(UserError, match=r"README\.md has no place"):
+def test_a_page_without_the_place_is_refused():
+    with pytest.raises(UserError, match=r"parity\.md has no place"):
         ledger.with_table("# Title\n", "| table |")
