@@ -5,6 +5,8 @@ import dataclasses
 
 import numpy as np
 
+from vision_jax.data import BaseSource
+
 COLORS = np.asarray([[250, 0, 0], [0, 250, 0], [0, 0, 250], [250, 250, 0]], np.uint8)
 BACKGROUND = np.asarray([0, 0, 0], np.uint8)
 CLASSES = ("red", "green", "blue", "yellow")
@@ -98,7 +100,7 @@ def check(example, edge=0.0, labels=(0, 1, 2, 3)):
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class Pictures(BaseSource):
     """A source of painted pictures of many sizes, each a function of its number."""
 
     count: int = 12

@@ -24,6 +24,7 @@ from vision_jax.data import (
     RandomFlip,
     coco_json,
     prepare,
+    run_lengths,
     voc_xml,
 )
 
@@ -116,7 +117,7 @@ def test_coco_reaches_a_batch(data_dir):
     targets = batch.targets
     assert targets.boxes[0, 0].tolist() == [8, 6, 24, 18]  # symmetric on 32 pixels
     assert targets.crowd[0].tolist() == [False, True, False] and targets.area[0, 0] == 150.5
-    masks = coco_json.decode(source[0]["rle"], 24, 32)
+    masks = run_lengths.decode(source[0]["rle"], 24, 32)
     np.testing.assert_array_equal(targets.masks[0, :2], masks[:, :, ::-1])
     # Nose; the right eye is where the left one was, mirrored.
     assert targets.keypoints[0, 0, 0].tolist() == [32, 1, 2]
@@ -177,7 +178,7 @@ def test_coco_loses_nothing(data_dir, year):
         assert full["captions"] == tiny_archives.CAPTIONS and empty["captions"] == []
         assert full["keypoints"][0].ravel().tolist() == list(range(51))
         assert not full["keypoints"][1].any()
-        masks = coco_json.decode(full["rle"], 24, 32)
+        masks = run_lengths.decode(full["rle"], 24, 32)
         rles = coco_mask.frPyObjects(tiny_archives.POLYGONS, 24, 32)
         np.testing.assert_array_equal(masks[0], coco_mask.decode(coco_mask.merge(rles)))
         crowd = np.zeros((24, 32), np.uint8)
@@ -235,7 +236,7 @@ def test_annotations_that_make_no_sense_name_the_image(archives, tmp_path):
     del members["VOCdevkit/VOC2012/JPEGImages/2012_val.jpg"]
     tiny_archives.tar_of(members, path=tmp_path / "VOCtrainval_11-May-2012.tar")
     for name, message in (
-        ("coco_objects/2017", "instances_val2017.json, 000000000007.jpg: annotation 2: not enough"),
+        ("coco_objects/2017", "instances_val2017.json, 000000000007.jpg: annotation 2: bbox is"),
         ("voc_objects/2012", "VOCtrainval_11-May-2012.tar has no JPEGImages/2012_val.jpg"),
     ):
         with pytest.raises(prepare.UserError, match=message):

@@ -10,7 +10,7 @@ from PIL import Image
 from vision_jax.config import UserError
 from vision_jax.data import CocoAsVoc, CocoFolder, Eval, OriginalLabels, Pad
 from vision_jax.data.coco_json import CATEGORIES
-from vision_jax.data.coco_voc import painted
+from vision_jax.data.coco_voc import paint
 from vision_jax.data.voc_xml import CLASSES
 
 
@@ -71,11 +71,11 @@ def test_labels_are_vocs_and_overlaps_void(folder):
 
 
 def test_images_with_little_of_the_twenty_classes_may_be_left_out(folder):
-    found = source(folder, least_area=9)
+    found = source(folder, min_area=9)
     assert len(found) == 1 and "1.png" in found.describe(0) and found.image_id(0) == 1
-    assert len(source(folder, least_area=8)) == 2
+    assert len(source(folder, min_area=8)) == 2
     copy = pickle.loads(pickle.dumps(found))
-    assert "_kept" in vars(copy)  # read once, not in every worker process
+    assert "_positions" in vars(copy)  # read once, not in every worker process
     np.testing.assert_array_equal(copy[0]["segmentation"], found[0]["segmentation"])
 
 
@@ -92,9 +92,9 @@ def test_a_batch_at_the_original_size(folder):
 def test_crowds_count_and_other_classes_do_not():
     masks = np.zeros((3, 2, 3), np.uint8)
     masks[0, 0], masks[1, 1], masks[2] = 1, 1, 1
-    got = painted(masks, np.array([4, 7, 0]), (2, 3))
+    got = paint(masks, np.array([4, 7, 0]), (2, 3))
     np.testing.assert_array_equal(got, [[4, 4, 4], [7, 7, 7]])
-    assert not painted(masks[:0], np.zeros(0, int), (2, 3)).any()
+    assert not paint(masks[:0], np.zeros(0, int), (2, 3)).any()
 
 
 def test_mistakes_are_one_line(folder):

@@ -1,13 +1,16 @@
 """Encoded bytes of every kind that data sets hold."""
 
 import io
+import struct
+import zlib
 
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from vision_jax.data.decode import decode_image, decode_labels, image_size
+from vision_jax.config import UserError
+from vision_jax.data.decode import decode_image, decode_labels, image_size, orientation, upright
 
 
 def smooth(height=30, width=40):
@@ -110,3 +113,148 @@ def test_labels_have_one_channel():
 
 def test_opencv_keeps_to_one_thread():
     assert cv2.getNumThreads() == 1
+
+
+def lossless(image, kind, **kwargs):
+    exact = {"lossless": True, "exact": True} if kind == "WEBP" else {}
+    return encode(image, kind, **exact, **kwargs)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "BMP"])
+def test_transparency_is_dropped_alike_in_all_formats(kind):
+    alpha = np.dstack([smooth(), np.full((30, 40), 100, np.uint8)])
+    got = decode_image(lossless(Image.fromarray(alpha), kind))
+    np.testing.assert_array_equal(got, smooth())
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF", "WEBP", "GIF"])
+def test_palettes_with_transparency(kind):
+    palette = Image.fromarray(smooth()).quantize(16)
+    want = np.asarray(palette.convert("RGB"))
+    got = decode_image(lossless(palette, kind, transparency=3))
+    np.testing.assert_array_equal(got, want)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".tif"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_sixteen_bits_in_all_formats(suffix, channels):
+    deep = np.random.default_rng(0).integers(0, 2**16, (6, 8, channels), dtype=np.uint16)
+    data = cv2.imencode(suffix, deep)[1].tobytes()
+    upper = (deep >> 8)[..., :3][..., ::-1]
+    np.testing.assert_array_equal(decode_image(data), np.broadcast_to(upper, (6, 8, 3)))
+
+
+def test_cmyk_in_all_formats():
+    picture = Image.fromarray(smooth()).convert("CMYK")
+    jpeg = decode_image(encode(picture, "JPEG", quality=99, subsampling=0)).astype(int)
+    assert np.abs(jpeg - decode_image(encode(picture, "TIFF"))).max() <= 5
+
+
+@pytest.mark.parametrize("kind", ["GIF", "WEBP", "PNG", "TIFF"])
+def test_of_several_frames_the_first(kind):
+    frames = [Image.fromarray(np.full((30, 40, 3), value, np.uint8)) for value in (10, 200)]
+    data = lossless(frames[0], kind, save_all=True, append_images=frames[1:])
+    assert (decode_image(data) == 10).all() and image_size(data) == (30, 40)
+
+
+def test_avif():
+    data = encode(Image.fromarray(smooth()), "AVIF", quality=100)
+    assert np.abs(decode_image(data).astype(int) - smooth()).mean() < 4
+    assert decode_image(data, 1).shape == (30, 40, 1)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_orientation(kind, turn):
+    """Pixels come as stored whatever the tag says, and `upright` does what Pillow does."""
+    exif = Image.Exif()
+    exif[0x0112] = turn
+    data = encode(Image.fromarray(smooth()), kind, exif=exif)
+    assert orientation(data) == turn and image_size(data) == (30, 40)
+    np.testing.assert_array_equal(decode_image(data), smooth())
+    png = Image.open(io.BytesIO(encode(Image.fromarray(smooth()), "PNG", exif=exif)))
+    want = np.asarray(ImageOps.exif_transpose(png))
+    np.testing.assert_array_equal(upright(decode_image(data), turn), want)
+    labels = encode(Image.fromarray(smooth()[..., 0]), kind, exif=exif)
+    np.testing.assert_array_equal(decode_labels(labels), smooth()[..., 0])
+
+
+@pytest.mark.parametrize("value", [0, 9, 65535])
+def test_orientations_that_do_not_exist(value):
+    exif = Image.Exif()
+    exif[0x0112] = value
+    assert orientation(encode(Image.fromarray(smooth()), "JPEG", exif=exif)) == 1
+    assert orientation(b"no image") == 1
+
+
+def huge_png(width=65535, height=65535):
+    def chunk(kind, body):
+        return (
+            struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+        )
+
+    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0))
+    return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+
+
+def flipped_bmp():
+    data = bytearray(encode(Image.new("RGB", (64, 64)), "BMP"))
+    data[21] ^= 0x40  # a bit of the width
+    return bytes(data)
+
+
+@pytest.mark.parametrize("data", [huge_png(), flipped_bmp()])
+@pytest.mark.parametrize("read", [decode_image, decode_labels, image_size])
+def test_headers_that_claim_too_many_pixels(data, read):
+    with pytest.raises(ValueError, match=r"the image has \d+×\d+ pixels, more than 268435456; if"):
+        read(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF", "GIF", "WEBP", "BMP", "AVIF"])
+def test_the_limit_is_a_setting(monkeypatch, kind):
+    data = encode(Image.fromarray(smooth()), kind)
+    monkeypatch.setenv("VISION_JAX_MAX_PIXELS", "1200")
+    assert decode_image(data).shape == (30, 40, 3)
+    monkeypatch.setenv("VISION_JAX_MAX_PIXELS", "1199")
+    for read in (decode_image, decode_labels, image_size):
+        with pytest.raises(ValueError, match="40×30 pixels, more than 1199"):
+            read(data)
+    monkeypatch.setenv("VISION_JAX_MAX_PIXELS", "many")
+    with pytest.raises(UserError, match="VISION_JAX_MAX_PIXELS='many' is no whole number"):
+        decode_image(data)
+
+
+def test_no_pixels():
+    for size in ((0, 5), (5, 0)):
+        with pytest.raises(ValueError, match=r"pixels|header"):
+            decode_image(huge_png(*size))
+
+
+def test_sizes_of_jpegs_without_pillow():
+    """All kinds of frames, and headers behind metadata of any length."""
+    exif = Image.Exif()
+    exif[0x010E] = "x" * 5000
+    for options in ({}, {"progressive": True}, {"exif": exif}, {"optimize": True}):
+        assert image_size(encode(Image.fromarray(smooth()), "JPEG", **options)) == (30, 40)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "BMP", "WEBP", "TIFF", "GIF", "AVIF", "PPM"])
+def test_damaged_bytes_raise_nothing_but_value_errors(kind):
+    rng, data = np.random.default_rng(0), encode(Image.fromarray(smooth()), kind)
+    for _ in range(40):
+        damaged = bytearray(data)
+        for place in rng.integers(0, min(len(data), 200), 3):
+            damaged[place] = rng.integers(256)
+        for read in (decode_image, decode_labels, image_size):
+            try:
+                read(bytes(damaged))
+            except ValueError as error:
+                assert "\n" not in str(error)
+
+
+def test_numbers_of_32_bits_are_refused():
+    floats = Image.fromarray(np.ones((6, 8), np.float32))
+    with pytest.raises(ValueError, match="32-bit numbers, mode F"):
+        decode_image(encode(floats, "TIFF"))
+    with pytest.raises(ValueError, match="whole numbers, this one is float32"):
+        decode_labels(encode(floats, "TIFF"))

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 from test_data_pipeline import take
 
 from vision_jax.config import UserError, build, node, override
-from vision_jax.data import Eval, RandomFlip, RecordError, Train, coco_json, loading
+from vision_jax.data import Eval, RandomFlip, RecordError, Train, loading, run_lengths
 from vision_jax.data.transforms_color import PhotometricDistortion
 from vision_jax.data.transforms_mixing import Mosaic, PerBatch
-from vision_jax.data.transforms_objects import EdgeJitter, Expand, IoUCrop, Letterbox, Stretch
+from vision_jax.data.transforms_objects import EdgeJitter, Expand, IoUCrop, Letterbox, StretchTo
 
 FIELDS = ("image", "valid", "index", "id", "size", "scale")
 OBJECTS = ("boxes", "labels", "valid", "masks", "keypoints", "segmentation")
@@ -89,7 +89,7 @@ def test_objects_are_padded():
 
 
 def test_rows_of_padding_hold_nothing():
-    batches = list(Eval(painted.Pictures(6), (Stretch(20),), batch_size=4).batches())
+    batches = list(Eval(painted.Pictures(6), (StretchTo(20),), batch_size=4).batches())
     last = batches[1]
     assert last.valid.tolist() == [True, True, False, False]
     assert not last.targets.valid[2:].any() and (last.targets.labels[2:] == -1).all()
@@ -145,7 +145,7 @@ def test_degenerate_truth_names_its_image(box):
 def test_degenerate_truth_may_be_dropped_and_counted(box, caplog):
     source = Annotated(boxes=((7, box), (3, box)))
     with caplog.at_level("WARNING"):
-        batches = Eval(source, (Stretch(24),), batch_size=4, degenerate="drop").batches()
+        batches = Eval(source, (StretchTo(24),), batch_size=4, degenerate="drop").batches()
         found = list(batches)
     assert batches.dropped == 2 and caplog.text.count("degenerate") == 1
     assert batches.skipped == 0
@@ -178,12 +178,12 @@ def test_what_is_degenerate(boxes):
 
 def test_or_the_whole_image_is_skipped():
     source = Annotated(boxes=((7, BAD[0]),))
-    batches = Eval(source, (Stretch(24),), batch_size=4, on_error="skip").batches()
+    batches = Eval(source, (StretchTo(24),), batch_size=4, on_error="skip").batches()
     valid = np.concatenate([batch.valid for batch in batches])
     assert batches.skipped == 1 and np.flatnonzero(~valid).tolist() == [7]
 
 
-SSD = (PhotometricDistortion(), Expand(), IoUCrop(), Stretch(48), RandomFlip(0.5, painted.MIRROR))
+SSD = (PhotometricDistortion(), Expand(), IoUCrop(), StretchTo(48), RandomFlip(0.5, painted.MIRROR))
 SHAPES = PerBatch((Letterbox(32), Letterbox(48)), every=2)
 
 
@@ -296,7 +296,7 @@ def test_run_lengths_become_masks():
     empty = Coded(empty=(0,))
     (batch, *_) = Eval(empty, (Letterbox(32),), batch_size=2).batches()
     assert not batch.targets.masks[0].any() and batch.targets.masks[1].any()
-    assert coco_json.decode([], 4, 5).shape == (0, 4, 5)
+    assert run_lengths.decode([], 4, 5).shape == (0, 4, 5)
 
 
 def test_a_mask_of_another_size_is_named():

@@ -5,8 +5,9 @@ import json
 import cv2
 import numpy as np
 import pytest
+from PIL import Image
 
-from vision_jax.data import doctor, examination
+from vision_jax.data import BaseSource, by_text, doctor, source_checks
 
 HEADER = "filename,category,x0,y0,x1,y1"
 
@@ -113,7 +114,7 @@ def test_the_right_format_is_not_blamed():
         size = rng.integers(20, 600, 2)
         corners = np.sort(rng.uniform(0, 1, (30, 2, 2)), 1) * size[::-1]
         boxes = corners.reshape(30, 4)
-        assert examination._confusion(boxes, np.tile(size, (30, 1))) == []
+        assert source_checks._confusion(boxes, np.tile(size, (30, 1))) == []
 
 
 def test_unreadable_images(folder, capsys):
@@ -164,7 +165,7 @@ def test_class_without_objects(folder, capsys):
 
 
 def test_labels_out_of_range(folder):
-    class Two:
+    class Two(BaseSource):
         classes = ("a",)
 
         def __len__(self):
@@ -174,11 +175,8 @@ def test_labels_out_of_range(folder):
             image, boxes = np.zeros((9, 9, 3), np.uint8), np.asarray([[1, 1, 5, 5]] * 3, np.float32)
             return {"image": image, "boxes": boxes, "labels": np.asarray([0, 1, -1], np.int32)}
 
-        def describe(self, i):
-            return "two record 0"
-
-    (finding,) = examination.examine("two", Two()).findings
-    assert finding.what == "label out of range" and finding.count == 2 and finding.serious
+    (finding,) = source_checks.check("two", Two()).findings
+    assert finding.defect == "label out of range" and finding.count == 2 and finding.serious
 
 
 def test_an_experiment_names_its_sources(folder, capsys):
@@ -200,13 +198,150 @@ def test_an_experiment_names_its_sources(folder, capsys):
     assert code == 1 and "class order" in out
 
 
+def coco(folder, annotations, images=None, **category):
+    images = images or [{"id": 1, "file_name": "p1.png", "width": 60, "height": 40}]
+    categories = [{"id": 1, "name": "cat", **category}]
+    document = {"images": images, "annotations": annotations, "categories": categories}
+    (folder / "train.json").write_text(json.dumps(document))
+    return f"coco:{folder / 'train.json'},{folder / 'photos'}"
+
+
+def annotation(number, box, **more):
+    return {"id": number, "image_id": 1, "category_id": 1, "bbox": box, **more}
+
+
+def line(out, what):
+    (row,) = (r for r in out.splitlines() if what in r)
+    return row
+
+
+def test_masks_and_their_boxes(folder, capsys):
+    square = [[5, 5, 15, 5, 15, 15, 5, 15]]
+    code, out = diagnose(
+        capsys,
+        coco(
+            folder,
+            [
+                annotation(1, [5, 5, 10, 10], segmentation=square),
+                annotation(2, [20, 5, 10, 10], segmentation=square),
+                annotation(3, [5, 20, 10, 10]),
+            ],
+        ),
+    )
+    assert code == 0
+    row = line(out, "mask off its box")
+    assert " 1 " in row and "p1.png object 1: mask (5, 5, 15, 15), box (20, 5, 30, 15)" in row
+    assert "p1.png object 2" in line(out, "object without a mask")
+    code, out = diagnose(capsys, coco(folder, [annotation(3, [5, 20, 10, 10])]))
+    assert "without a mask" not in out  # nobody annotated any
+
+
+def test_keypoints_off_the_image(folder, capsys):
+    points = [59, 39, 2, 80, 5, 1, 90, 90, 0]
+    code, out = diagnose(capsys, coco(folder, [annotation(1, [5, 5, 9, 9], keypoints=points)]))
+    row = line(out, "keypoint out of the image")
+    assert code == 0 and " 1 " in row and "object 0 keypoint 1 (80, 5) on 60×40" in row
+
+
+def test_sizes_and_turned_images(folder, capsys):
+    exif = Image.Exif()
+    exif[0x112] = 6
+    Image.new("RGB", (60, 40)).save(folder / "photos/turned.png", exif=exif)
+    images = [
+        {"id": 1, "file_name": "p1.png", "width": 120, "height": 80},
+        {"id": 2, "file_name": "turned.png", "width": 40, "height": 60},
+        {"id": 3, "file_name": "p2.png", "width": 60, "height": 40},
+    ]
+    text = coco(folder, [annotation(1, [5, 5, 9, 9])], images)
+    code, out = diagnose(capsys, text)
+    rows = out.splitlines()
+    place = rows.index(line(out, "stated size differs"))
+    assert code == 1 and rows[place].startswith("SERIOUS") and " 2 " in rows[place]
+    assert "state the size 120×80, the image has 60×40 - resize it" in rows[place]
+    assert "its EXIF tag turns it: set upright=True" in rows[place + 1]
+    code, out = diagnose(capsys, f"{text},check_sizes=false")
+    assert "turned.png: orientation 6" in line(out, "turned by EXIF") and code == 0
+    code, out = diagnose(capsys, f"{text},upright=true,check_sizes=false")
+    assert "EXIF" not in out and "sizes 60×40 to 40×60" in out
+
+
+def test_objects_beyond_max_boxes(folder, capsys):
+    many = [annotation(k, [k % 40, 5, 9, 9 + k / 10]) for k in range(103)]
+    code, out = diagnose(capsys, coco(folder, many))
+    row = line(out, "more than max_boxes=100 objects")
+    assert code == 0 and " 3 " in row and "p1.png: 103; those beyond are cut, in evaluation" in row
+    (finding,) = (
+        f
+        for f in source_checks.check(
+            "x", by_text.source_from_text(coco(folder, many)), max_boxes=50
+        ).findings
+        if "max_boxes" in f.defect
+    )
+    assert finding.count == 53
+
+
+def test_an_image_that_is_too_large_is_listed(folder, capsys, monkeypatch):
+    Image.new("RGB", (61, 40)).save(folder / "photos/p3.png")
+    monkeypatch.setenv("VISION_JAX_MAX_PIXELS", "2400")
+    code, out = diagnose(capsys, source(folder, "train.csv", rows()))
+    row = line(out, "unreadable image")
+    assert code == 1 and " 1 " in row and "61×40 pixels, more than 2400" in row
+    assert "6 images, 10 objects" in out
+
+
+def test_image_folders(folder, capsys):
+    for k, name in enumerate(("cat", "cat", "dog")):
+        (folder / "classes" / name).mkdir(parents=True, exist_ok=True)
+        (folder / f"photos/p{k}.png").rename(folder / "classes" / name / f"{k}.png")
+    (folder / "classes/bird").mkdir()
+    code, out = diagnose(capsys, f"folder:{folder / 'classes'}")
+    assert code == 0 and "3 images, 0 objects, 3 classes\n" in out
+    assert "    size 60×40; images: bird 0, cat 2, dog 1\n" in out
+    assert line(out, "class without an image").endswith("bird")
+
+
+def test_mask_folders(folder, capsys):
+    for name in ("photos", "masks"):
+        (folder / "seg" / name).mkdir(parents=True)
+    for k in range(4):
+        (folder / f"photos/p{k}.png").rename(folder / f"seg/photos/p{k}.png")
+        mask = np.zeros((40, 60 if k < 3 else 61), np.uint8)
+        mask[:10] = (0, 1, 7, 1)[k]
+        Image.fromarray(mask).save(folder / f"seg/masks/p{k}.png")
+    code, out = diagnose(capsys, f"masks:{folder / 'seg/photos'},{folder / 'seg/masks'},a;b;c")
+    assert code == 1 and "pixels: a 6030, b 1210, c 0" in out
+    assert line(out, "class without a pixel").endswith("  c")
+    rows = out.splitlines()
+    place = rows.index(line(out, "unusable mask"))
+    assert " 2 " in rows[place] and "the mask has the value 7, but there are 3" in rows[place]
+    assert "p3.png: the mask has 61×40 pixels, the image 60×40" in rows[place + 1]
+
+
+def test_class_names_are_any_text(folder, capsys):
+    code, out = diagnose(
+        capsys, coco(folder, [annotation(1, [5, 5, 9, 9])], name="a\n\x1b[31m<b>$x$")
+    )
+    assert code == 0 and r"objects: a\n\x1b[31m<b>$x$ 1" in out and "\x1b" not in out
+
+
+def test_csv_columns(folder, capsys):
+    (folder / "own.csv").write_text("path;what;l;t;r;b\np1.png;cat;1,5;2;30;20\n")
+    text = f"csv:{folder / 'own.csv'},{folder / 'photos'},xyxy,columns=path;what;l;t;r;b"
+    code, out = diagnose(capsys, text)
+    assert code == 0 and "1 images, 1 objects, 1 classes" in out
+
+
 @pytest.mark.parametrize(
     ("argument", "message"),
     [
-        ("json:x", "source 'json:x': unknown kind 'json' - known: coco, csv, tfds, voc"),
+        ("json:x", "source 'json:x': unknown kind 'json' - known: coco, csv, folder"),
         ("csv:a,b", "source 'csv:a,b': format is missing"),
         ("csv:a,b,xyxy,relativ=1", "no setting 'relativ' - did you mean relative?"),
         ("voc:a,b,c", "too many items"),
+        ("coco", "write KIND:"),
+        ('voc:"a', "has no partner"),
+        ("voc:a,folder=b", "folder is given twice"),
+        ("csv:a,b,xyxy,relative=perhaps", "neither true nor false"),
         ("voc:/nowhere", "no folder '/nowhere'"),
         ("tfds:shapes/cls3,train", "data set 'shapes/cls3'"),
     ],

@@ -255,14 +255,14 @@ def spoil(*path, value=None):
         (spoil("images", 1, "file_name"), r"train.json, images\[1\]: no 'file_name'"),
         (spoil("annotations", 0, "image_id"), r"train.json, annotations\[0\]: no 'image_id'"),
         (spoil("annotations", 0, "bbox"), "train.json, picture_0.png: annotation 0: no 'bbox'"),
-        (spoil("annotations", 0, "bbox", 2, value="w"), "picture_0.png: annotation 0: could not"),
-        (spoil("annotations", 0, "category_id", value=7), "picture_0.png: category 7 is not in"),
-        (spoil("annotations", 0, "image_id", value=7), "annotations of image 7, not listed"),
+        (spoil("annotations", 0, "bbox", 2, value="w"), r"annotation 0: bbox\[2\] is 'w', not a"),
+        (spoil("annotations", 0, "category_id", value=7), "annotation 0: category 7 is not in"),
+        (spoil("annotations", 0, "image_id", value=7), r"\[0\]: its image_id is 7, which"),
         (spoil("images", 4, "file_name", value="x.png"), "train.json, x.png: no image .*x.png"),
         (spoil("annotations", 0, "segmentation", value=[[1, 2, 3, 4]]), "fewer than three corners"),
         (
             spoil("annotations", 0, "segmentation", value={"size": [1, 2], "counts": [2]}),
-            r"annotation 0: the mask is \[1, 2\], the image",
+            r"annotation 0: segmentation: the mask is \[1, 2\], the image",
         ),
     ],
 )

@@ -35,7 +35,7 @@ def test_flip(seed):
     mirrored = transforms.RandomFlip(1.0, painted.MIRROR)(example, rng)
     painted.check(mirrored)
     same(example, before)  # nothing is written into what came in
-    same(geometry.flipped(mirrored, painted.MIRROR), example)
+    same(geometry.flip(mirrored, painted.MIRROR), example)
 
 
 def test_a_flip_of_keypoints_needs_to_know_sides():
@@ -43,7 +43,7 @@ def test_a_flip_of_keypoints_needs_to_know_sides():
     with pytest.raises(ValueError, match="flip of 2 keypoints needs `mirror`"):
         transforms.RandomFlip(1.0)(example, rng)
     hidden = {**example, "keypoints": example["keypoints"] * 0}
-    assert not geometry.flipped(hidden, (1, 0))["keypoints"].any()
+    assert not geometry.flip(hidden, (1, 0))["keypoints"].any()
 
 
 @given(seeds, st.booleans())
@@ -52,16 +52,16 @@ def test_resize_in_any_proportion(seed, antialias):
     example, rng = picture(seed)
     height, width = example["image"].shape[:2]
     size = (int(rng.integers(height, 3 * height)), int(rng.integers(width, 3 * width)))
-    larger = geometry.resized(example, *size, antialias)
+    larger = geometry.resize(example, *size, antialias)
     painted.check(larger, edge=1.0)
     np.testing.assert_allclose(larger["scale"], np.asarray(size) / (height, width), rtol=1e-6)
-    back = geometry.resized(larger, height, width, antialias)
+    back = geometry.resize(larger, height, width, antialias)
     np.testing.assert_allclose(back["boxes"], example["boxes"], atol=1e-4)
     np.testing.assert_allclose(back["scale"], 1, rtol=1e-6)
     wrong = (back["masks"] != example["masks"]).sum((1, 2))
     assert (wrong <= 4).all()  # interpolation rounds off the corners
     np.testing.assert_array_equal(back["segmentation"], example["segmentation"])
-    smaller = geometry.resized(example, height // 2, width // 2, antialias)
+    smaller = geometry.resize(example, height // 2, width // 2, antialias)
     painted.check(smaller, edge=1.0)
 
 
@@ -70,7 +70,7 @@ def test_masks_and_labels_do_not_drift():
     example, _ = picture(3)
     height, width = example["image"].shape[:2]
     for factor in (2, 3):
-        large = geometry.resized(example, factor * height, factor * width)
+        large = geometry.resize(example, factor * height, factor * width)
         blocks = np.ones((factor, factor), np.uint8)
         labels = np.kron(example["segmentation"], blocks)
         np.testing.assert_array_equal(large["segmentation"], labels)
@@ -89,28 +89,28 @@ def test_windows(seed):
     height, width = example["image"].shape[:2]
     top, left, bottom, right = (int(n) for n in rng.integers(0, 9, 4))
     size = (height + top + bottom, width + left + right)
-    larger = geometry.placed(example, -top, -left, *size, (9, 8, 7))
+    larger = geometry.crop(example, -top, -left, *size, (9, 8, 7))
     painted.check(larger)
     assert (larger["image"][:top] == [9, 8, 7]).all()
     assert (larger["segmentation"][:top] == 255).all()
-    same(geometry.placed(larger, top, left, height, width, (0, 0, 0)), example)
-    cut = geometry.clipped(geometry.placed(example, top, left, 12, 13, (9, 8, 7)))
+    same(geometry.crop(larger, top, left, height, width, (0, 0, 0)), example)
+    cut = geometry.clip(geometry.crop(example, top, left, 12, 13, (9, 8, 7)))
     painted.check(cut)
 
 
 def test_clipping_drops_what_is_hardly_left():
     example = painted.paint(20, 20, [(0, 0, 0, 10, 10), (1, 12, 12, 20, 20)])
-    window = geometry.placed(example, 0, 9, 20, 11, (0, 0, 0))
-    assert geometry.clipped(window)["labels"].tolist() == [0, 1]
-    assert geometry.clipped(window, visible=0.1)["labels"].tolist() == [0, 1]
-    assert geometry.clipped(window, visible=0.11)["labels"].tolist() == [1]
-    assert geometry.clipped(window, least=1.0)["labels"].tolist() == [1]
-    kept = geometry.clipped(window, least=1.0)
+    window = geometry.crop(example, 0, 9, 20, 11, (0, 0, 0))
+    assert geometry.clip(window)["labels"].tolist() == [0, 1]
+    assert geometry.clip(window, min_visibility=0.1)["labels"].tolist() == [0, 1]
+    assert geometry.clip(window, min_visibility=0.11)["labels"].tolist() == [1]
+    assert geometry.clip(window, min_size=1.0)["labels"].tolist() == [1]
+    kept = geometry.clip(window, min_size=1.0)
     assert kept["masks"].shape == (1, 20, 11) and kept["keypoints"].shape == (1, 2, 3)
 
 
 CROPS = [
-    objects.RandomCrop(16, visible=0.0),
+    objects.RandomCrop(16, min_visibility=0.0),
     objects.IoUCrop(),
     objects.IoUCrop((0.7, 1.0)),
     transforms.CenterCrop(16),
@@ -155,7 +155,7 @@ def test_ssd_crop_without_objects_or_end():
 @quick
 def test_expand(seed):
     example, rng = picture(seed)
-    got = objects.Expand(1.0, largest=3.0, fill=(20, 20, 20))(example, rng)
+    got = objects.Expand(1.0, max_scale=3.0, fill=(20, 20, 20))(example, rng)
     painted.check(got)
     assert len(got["boxes"]) == len(example["boxes"])
     ratio = np.asarray(got["image"].shape[:2]) / example["image"].shape[:2]
@@ -183,7 +183,7 @@ def test_letterbox(seed):
 )
 def test_short_and_long_side(shape, want):
     example = painted.paint(*shape, [(0, 10, 20, 200, 210)])
-    got = objects.ResizeSides()(example, np.random.default_rng(0))
+    got = objects.ResizeShortestEdge()(example, np.random.default_rng(0))
     assert got["image"].shape[:2] == want
     painted.check(got, edge=1.0)
 
@@ -191,7 +191,7 @@ def test_short_and_long_side(shape, want):
 def test_several_short_sides():
     example = painted.paint(30, 40, [(0, 10, 10, 20, 20)])
     rng = np.random.default_rng(0)
-    several = objects.ResizeSides((20, 24, 28), longest=100)
+    several = objects.ResizeShortestEdge((20, 24, 28), max_long=100)
     assert {several(example, rng)["image"].shape[0] for _ in range(40)} == {20, 24, 28}
 
 
@@ -199,7 +199,7 @@ def test_several_short_sides():
 @quick
 def test_stretch_scale_and_pad(seed):
     example, rng = picture(seed)
-    stretched = objects.Stretch(90)(example, rng)
+    stretched = objects.StretchTo(90)(example, rng)
     assert stretched["image"].shape == (90, 90, 3)
     painted.check(stretched, edge=1.0)
     painted.check(transforms.Resize(80)(example, rng), edge=1.0)
@@ -229,12 +229,12 @@ def test_chains(seed):
     chain = [
         transforms.RandomFlip(0.5, painted.MIRROR),
         objects.Letterbox(70, fill=(30, 30, 30)),
-        objects.RandomCrop(40, visible=0.0),
+        objects.RandomCrop(40, min_visibility=0.0),
     ]
     for number in rng.permutation(3):
         example = chain[number](example, rng)
     painted.check(example, edge=2.0)
-    nothing = geometry.clipped(geometry.placed(example, 90, -90, 5, 6, (1, 2, 3)))
+    nothing = geometry.clip(geometry.crop(example, 90, -90, 5, 6, (1, 2, 3)))
     assert (nothing["image"] == [1, 2, 3]).all() and len(nothing["boxes"]) == 0
     assert nothing["masks"].shape == (0, 5, 6) and (nothing["segmentation"] == 255).all()
 
@@ -245,8 +245,8 @@ def test_no_objects_at_all():
         transforms.RandomFlip(1.0, painted.MIRROR),
         transforms.Resize(20),
         transforms.CenterCrop(20),
-        objects.ResizeSides((20,), 30),
-        objects.Stretch(20),
+        objects.ResizeShortestEdge((20,), 30),
+        objects.StretchTo(20),
         objects.Letterbox(20),
         objects.Pad(50, 50),
         objects.Expand(1.0),

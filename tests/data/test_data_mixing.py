@@ -29,7 +29,7 @@ def load(transforms, i=0, seed=0, step=0, source=PICTURES, **options):
 
 @pytest.mark.parametrize("seed", range(25))
 def test_mosaic_fits_the_pixels(seed):
-    mosaic = mixing.Mosaic(64, visible=0.0, least=0.0, fill=(30, 30, 30))
+    mosaic = mixing.Mosaic(64, min_visibility=0.0, min_size=0.0, fill=(30, 30, 30))
     got = load((mosaic,), seed % 12, seed)
     assert got["image"].shape == (64, 64, 3) and got["image"].dtype == np.uint8
     # Its pictures are 24 to 59 pixels wide, and 32 to 64 in the mosaic.
@@ -44,7 +44,7 @@ def test_mosaic_shows_four_pictures_at_their_places():
         def __getitem__(self, i):
             return painted.paint(40, 40, [(i % 4, 0, 0, 40, 40)])
 
-    mosaic = mixing.Mosaic(60, centre=(0.4, 0.6), side=(1.0, 1.0), visible=0.0, least=0.0)
+    mosaic = mixing.Mosaic(60, centre=(0.4, 0.6), side=(1.0, 1.0), min_visibility=0.0, min_size=0.0)
     seen = set()
     for seed in range(20):
         got = loading.Loader(Flat(), (mosaic,))(seed % 12, generator(seed))
@@ -62,8 +62,10 @@ def test_mosaic_shows_four_pictures_at_their_places():
 
 
 def test_mosaic_drops_slivers_and_may_stay_away():
-    whole = [load((mixing.Mosaic(64, visible=0.0, least=0.0),), seed=s) for s in range(20)]
-    some = [load((mixing.Mosaic(64, visible=0.5, least=4.0),), seed=s) for s in range(20)]
+    whole = [
+        load((mixing.Mosaic(64, min_visibility=0.0, min_size=0.0),), seed=s) for s in range(20)
+    ]
+    some = [load((mixing.Mosaic(64, min_visibility=0.5, min_size=4.0),), seed=s) for s in range(20)]
     counts = [sum(len(e["boxes"]) for e in examples) for examples in (whole, some)]
     assert counts[1] < counts[0]
     sides = np.concatenate([e["boxes"][:, 2:] - e["boxes"][:, :2] for e in some])
@@ -99,7 +101,7 @@ def test_mixup_of_semantic_labels_is_refused():
 
 def test_mixup_ends_before_the_training():
     """Batches before the end are as with mixup, those after as without; all have one shape."""
-    mixup, shape = mixing.BoxMixUp(probability=1.0), objects.Stretch(32)
+    mixup, shape = mixing.BoxMixUp(probability=1.0), objects.StretchTo(32)
 
     def batches(first, start=0, steps=None):
         pipeline = Train(NO_SEMANTICS, (*first, shape), batch_size=4, threads=1)

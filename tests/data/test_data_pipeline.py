@@ -10,12 +10,21 @@ import numpy as np
 import pytest
 
 from vision_jax.config import UserError
-from vision_jax.data import Digits, Eval, RandomResizedCrop, RecordError, Resize, Train
+from vision_jax.data import (
+    BaseSource,
+    Digits,
+    Eval,
+    RandomResizedCrop,
+    RecordError,
+    Resize,
+    Train,
+    Transform,
+)
 from vision_jax.data.stream import order
 
 
 @dataclasses.dataclass(frozen=True)
-class Pictures:
+class Pictures(BaseSource):
     """PNGs whose pixels tell their number; those in `bad` are cut short."""
 
     count: int = 23
@@ -37,7 +46,7 @@ class Pictures:
 
 
 @dataclasses.dataclass(frozen=True)
-class Stamp:
+class Stamp(Transform):
     """Writes a random number into the image, to see which generator it was given."""
 
     def __call__(self, example, rng):

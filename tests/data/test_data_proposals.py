@@ -10,7 +10,7 @@ import pytest
 from vision_jax import data
 from vision_jax.config import UserError
 from vision_jax.data import geometry
-from vision_jax.data.proposals import padded
+from vision_jax.data.proposals import pad
 
 RNG = np.random.default_rng(0)
 COUNTS = (2, 0, 3)
@@ -20,7 +20,7 @@ BOXES = np.array(
 
 
 @dataclasses.dataclass(frozen=True)
-class Three:
+class Three(data.BaseSource):
     """Images 20 wide and 10 high with one object each, named a, b, c."""
 
     classes = ("x",)
@@ -32,9 +32,6 @@ class Three:
         boxes = np.array([[2, 2, 8 + i, 8]], np.float32)
         image = np.zeros((10, 20, 3), np.uint8)
         return {"image": image, "boxes": boxes, "labels": np.zeros(1, np.int64)}
-
-    def describe(self, i):
-        return f"image {i}"
 
     def image_id(self, i):
         return "abc"[i]
@@ -59,7 +56,7 @@ def test_every_image_gets_its_own(tmp_path, ids):
     else:
         file = written(tmp_path / "p.npz", ids=ids, counts=np.array([2, 0, 0, 3]))
         expected = {2: [0, 1], 1: [], 0: [2, 3, 4]}
-    fresh = data.WithProposals(Three(), file, most=4)
+    fresh = data.WithProposals(Three(), file, max_proposals=4)
     for source in (fresh, pickle.loads(pickle.dumps(fresh))):
         targets = batch(source).targets
         assert targets.proposals.shape == (4, 4, 4) and targets.proposals.dtype == np.float32
@@ -69,7 +66,7 @@ def test_every_image_gets_its_own(tmp_path, ids):
             )
             np.testing.assert_array_equal(targets.proposals[i, : len(rows)], BOXES[rows])
         assert not targets.proposal_valid[3].any()  # padding of the batch
-    few = data.WithProposals(Three(), file, most=1)
+    few = data.WithProposals(Three(), file, max_proposals=1)
     assert batch(few).targets.proposal_valid.sum() == 2
 
 
@@ -80,19 +77,19 @@ def test_proposals_move_as_boxes_do(tmp_path):
         "boxes": BOXES,
         "labels": np.arange(5),
         "scale": np.ones(2, np.float32),
-        **padded(BOXES, 6),
+        **pad(BOXES, 6),
     }
     steps = (
-        lambda e: geometry.resized(e, 30, 25),
-        geometry.flipped,
-        lambda e: geometry.placed(e, 2, -3, 12, 14, (0, 0, 0)),
+        lambda e: geometry.resize(e, 30, 25),
+        geometry.flip,
+        lambda e: geometry.crop(e, 2, -3, 12, 14, (0, 0, 0)),
     )
     for step in steps:
         moved = step(example)
         assert (moved["boxes"] != BOXES).any()
         np.testing.assert_array_equal(moved["proposals"][:5], moved["boxes"])
         np.testing.assert_array_equal(moved["proposal_valid"], [True] * 5 + [False])
-    cut = geometry.clipped(geometry.placed(example, 0, 4, 10, 10, (0, 0, 0)))
+    cut = geometry.clip(geometry.crop(example, 0, 4, 10, 10, (0, 0, 0)))
     np.testing.assert_array_equal(cut["proposals"][:5][cut["proposal_valid"][:5]], cut["boxes"])
     assert 0 < cut["proposal_valid"].sum() < 5
 

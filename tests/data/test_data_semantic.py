@@ -9,8 +9,8 @@ from vision_jax.data import (
     Pad,
     RandomCrop,
     RandomFlip,
+    RandomRotation,
     RandomScale,
-    RandomTurn,
     Train,
 )
 from vision_jax.data.transforms_semantic import regions
@@ -31,16 +31,16 @@ def scene():
 
 def test_regions_are_found_with_their_boxes():
     labels = scene()["segmentation"]
-    found = sorted(regions(labels, least=10))
+    found = sorted(regions(labels, min_pixels=10))
     assert found == [(4, 4, 24, 14, 1), (10, 20, 20, 38, 1), (40, 6, 58, 12, 2)]
-    assert len(regions(labels, least=150)) == 2
+    assert len(regions(labels, min_pixels=150)) == 2
     assert regions(np.full((5, 5), 255, np.uint8), 1) == []
 
 
 def test_an_object_fills_its_crop_alone():
     seen = set()
     for seed in range(20):
-        got = ObjectCrop(size=48, context=1.5, least=10)(scene(), np.random.default_rng(seed))
+        got = ObjectCrop(size=48, context=1.5, min_pixels=10)(scene(), np.random.default_rng(seed))
         image, labels = got["image"], got["segmentation"]
         assert image.shape == (48, 48, 3) and labels.shape == (48, 48)
         (label,) = set(np.unique(labels)) - {0, 255}
@@ -110,7 +110,7 @@ def test_quarter_turns_take_labels_along():
     clear = example["segmentation"] < 3
     seen = set()
     for seed in range(20):
-        got = RandomTurn()(example, np.random.default_rng(seed))
+        got = RandomRotation()(example, np.random.default_rng(seed))
         labels = got["segmentation"]
         known = labels < 3
         assert known.sum() == clear.sum()
@@ -120,4 +120,4 @@ def test_quarter_turns_take_labels_along():
         seen.add(labels.tobytes())
     assert len(seen) == 4
     with pytest.raises(ValueError, match="not boxes"):
-        RandomTurn()({**example, "boxes": np.zeros((0, 4))}, np.random.default_rng(0))
+        RandomRotation()({**example, "boxes": np.zeros((0, 4))}, np.random.default_rng(0))

@@ -7,7 +7,7 @@ import numpy as np
 from vision_jax import data
 
 
-class Painted:
+class Painted(data.BaseSource):
     """Image i is i everywhere, and so is its label."""
 
     classes = ("a", "b")

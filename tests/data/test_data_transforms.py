@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 
-from vision_jax.data import transforms
+from vision_jax.data import geometry, transforms
+from vision_jax.data import transforms_objects as objects
 
 
 def generator(seed=0):
@@ -54,14 +55,14 @@ def test_resize(size, channels, antialias):
     for c in range(channels):
         rows = np.stack([triangle(row, size[1], antialias) for row in image[..., c].astype(float)])
         want[..., c] = np.stack([triangle(column, size[0], antialias) for column in rows.T], 1)
-    got = transforms.resize(image, *size, antialias)
+    got = geometry.resize_image(image, *size, antialias)
     assert got.dtype == np.uint8 and got.shape == want.shape
     assert np.abs(got - want).max() <= 1.5  # both libraries round between the two directions
 
 
 def test_resize_to_the_same_size_changes_nothing():
     image = noise(5, 6)
-    np.testing.assert_array_equal(transforms.resize(image, 5, 6), image)
+    np.testing.assert_array_equal(geometry.resize_image(image, 5, 6), image)
 
 
 def test_antialiasing_is_a_choice_of_every_resize():
@@ -105,7 +106,7 @@ def test_random_resized_crop_resizes_its_box():
     image = noise(50, 60)
     top, left, height, width = crop.box(50, 60, generator(3))
     got = crop({"image": image, "label": 4}, generator(3))
-    want = transforms.resize(image[top : top + height, left : left + width], 16, 16)
+    want = geometry.resize_image(image[top : top + height, left : left + width], 16, 16)
     np.testing.assert_array_equal(got["image"], want)
     assert got["label"] == 4 and image.shape == (50, 60, 3)
 
@@ -126,7 +127,7 @@ def test_scale_jitter_crop():
     # Larger crops average more pixels, so that contrast tells the scale: many scales occur.
     assert min(sides) < 0.55 * max(sides)
     whole = transforms.ScaleJitterCrop(size=8, short=(8, 8))({"image": image[:, :24]}, rng)
-    np.testing.assert_array_equal(whole["image"], transforms.resize(image[:, :24], 8, 8))
+    np.testing.assert_array_equal(whole["image"], geometry.resize_image(image[:, :24], 8, 8))
 
 
 def test_scale_jitter_crop_cannot_crop_more_than_there_is():
@@ -158,7 +159,7 @@ def test_random_flip():
     assert 30 <= flipped <= 70
 
 
-def test_pad_crop():
+def test_random_crop_of_a_padded_image():
     image, rng = noise(5, 6), generator()
     padded = np.zeros((9, 10, 3), np.uint8)
     for y in range(5):
@@ -166,17 +167,17 @@ def test_pad_crop():
             padded[y + 2, x + 2] = image[y, x]
     places = set()
     for _ in range(400):
-        got = transforms.PadCrop(2)({"image": image}, rng)["image"]
-        (place,) = where(got, padded)
+        crop = objects.RandomCrop(4, padding=2, fill=(0, 0, 0))
+        (place,) = where(crop({"image": image}, rng)["image"], padded)
         places.add(place)
-    assert len(places) == 25
+    assert len(places) == 6 * 7
 
 
 def test_multi_crop():
     image = noise(20, 30)
     got = transforms.MultiCrop(size=8, shorts=(20, 10))({"image": image}, generator())["image"]
     assert got.shape == (20, 8, 8, 3) and got.dtype == np.uint8
-    small = transforms.resize(image, 10, 15)
+    small = geometry.resize_image(image, 10, 15)
     for start, scaled, places in (
         (0, image, [(0, 0), (0, 22), (12, 0), (12, 22), (6, 11)]),
         (10, small, [(0, 0), (0, 7), (2, 0), (2, 7), (1, 4)]),
@@ -196,7 +197,7 @@ ALL = [
     transforms.Resize(8),
     transforms.CenterCrop(8),
     transforms.RandomFlip(),
-    transforms.PadCrop(),
+    objects.RandomCrop(20, padding=4),
     transforms.MultiCrop(8, (10,)),
 ]
 
@@ -212,7 +213,9 @@ def test_pure_repeatable_and_for_any_channels(transform, channels):
     assert a["image"].dtype == np.uint8 and a["image"].shape[-1] == channels and a["label"] == 1
 
 
-PIXELS_ONLY = [t for t in ALL if type(t).__name__ not in ("Resize", "CenterCrop", "RandomFlip")]
+PIXELS_ONLY = [
+    t for t in ALL if type(t).__name__ not in ("Resize", "CenterCrop", "RandomFlip", "RandomCrop")
+]
 
 
 @pytest.mark.parametrize("transform", PIXELS_ONLY, ids=lambda t: type(t).__name__)

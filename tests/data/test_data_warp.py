@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from vision_jax.config import UserError
-from vision_jax.data import RandomAffine, RandomLens
+from vision_jax.data import LensDistortion, RandomAffine
 
-TRANSFORMS = [RandomAffine(), RandomAffine(rotate=40.0, shear=0.3), RandomLens(0.3)]
+TRANSFORMS = [RandomAffine(), RandomAffine(rotate=40.0, shear=0.3), LensDistortion(0.3)]
 
 
 def scene():
@@ -63,11 +63,11 @@ def test_boxes_without_masks_are_around_the_objects(transform):
         assert (wide[:, :2] <= tight[:, :2] + 0.6).all() and (
             wide[:, 2:] >= tight[:, 2:] - 0.6
         ).all()
-        if isinstance(transform, RandomLens):
+        if isinstance(transform, LensDistortion):
             assert np.abs(wide - tight).max() < 1.5
 
 
-@pytest.mark.parametrize("transform", [RandomAffine(0.0, 0.0, 0.0, 0.0), RandomLens(0.0)])
+@pytest.mark.parametrize("transform", [RandomAffine(0.0, 0.0, 0.0, 0.0), LensDistortion(0.0)])
 def test_nothing_asked_is_nothing_done(transform):
     given, got = scene(), transform(scene(), np.random.default_rng(0))
     for key, value in given.items():
@@ -76,7 +76,7 @@ def test_nothing_asked_is_nothing_done(transform):
 
 def test_translation_alone():
     """Boxes move by whole amounts; what leaves the image goes, and void is what came in."""
-    shift = RandomAffine(0.6, 0.0, 0.0, 0.0, visible=0.5)
+    shift = RandomAffine(0.6, 0.0, 0.0, 0.0, min_visibility=0.5)
     for seed in range(6):
         rng = np.random.default_rng(seed)
         offset = np.random.default_rng(seed).uniform(-1, 1, 7)[:2] * 0.6 * (90, 72)
@@ -93,6 +93,6 @@ def test_translation_alone():
 
 def test_a_fold_is_one_line():
     with pytest.raises(UserError, match=r"strength=0\.5 would fold the image"):
-        RandomLens(0.5)
+        LensDistortion(0.5)
     with pytest.raises(UserError, match=r"shear=1\.0 would fold the image"):
         RandomAffine(shear=1.0)

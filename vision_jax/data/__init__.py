@@ -1,22 +1,28 @@
 """The data room: sources of examples, host transforms, and the pipelines that make batches."""
 
 from vision_jax.data.batches import Batches
+from vision_jax.data.by_name import ByName
+from vision_jax.data.by_text import source_from_text
+from vision_jax.data.coco_folder import CocoFolder
 from vision_jax.data.coco_json import KEYPOINT_MIRROR
 from vision_jax.data.coco_voc import CocoAsVoc
 from vision_jax.data.concat import Concat
 from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
-from vision_jax.data.folders import CocoFolder, VocFolder
+from vision_jax.data.image_folder import ImageFolder
+from vision_jax.data.labelme import Labelme
+from vision_jax.data.loading import Context, ContextTransform, Transform
+from vision_jax.data.mask_folder import MaskFolder
 from vision_jax.data.one_class import OneClass
-from vision_jax.data.pipeline import Eval, Train
+from vision_jax.data.pipeline import Eval, Pipeline, Train
 from vision_jax.data.proposals import JitteredTruth, WithProposals
 from vision_jax.data.shuffled import Shuffled
-from vision_jax.data.sources import TFDS, Source
+from vision_jax.data.sources import BaseSource, Source, Wrapped
 from vision_jax.data.tables import Csv
+from vision_jax.data.tfds import TFDS
 from vision_jax.data.transforms import (
     CenterCrop,
     MultiCrop,
-    PadCrop,
     RandomFlip,
     RandomResizedCrop,
     Resize,
@@ -32,55 +38,68 @@ from vision_jax.data.transforms_objects import (
     Pad,
     RandomCrop,
     RandomScale,
-    ResizeSides,
-    Stretch,
+    ResizeShortestEdge,
+    StretchTo,
 )
-from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, RandomTurn
-from vision_jax.data.transforms_warp import RandomAffine, RandomLens
+from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, RandomRotation
+from vision_jax.data.transforms_warp import LensDistortion, RandomAffine
+from vision_jax.data.voc_folder import VocFolder
+from vision_jax.data.yolo_folder import Yolo
 
 __all__ = [
     "KEYPOINT_MIRROR",
     "TFDS",
+    "BaseSource",
     "Batches",
     "BoxMixUp",
+    "ByName",
     "CenterCrop",
     "CocoAsVoc",
     "CocoFolder",
     "Concat",
+    "Context",
+    "ContextTransform",
     "Csv",
     "Digits",
     "EdgeJitter",
     "Eval",
     "Expand",
     "HsvJitter",
+    "ImageFolder",
     "IoUCrop",
     "JitteredTruth",
+    "Labelme",
+    "LensDistortion",
     "Letterbox",
+    "MaskFolder",
     "Mosaic",
     "MultiCrop",
     "ObjectCrop",
     "OneClass",
     "OriginalLabels",
     "Pad",
-    "PadCrop",
     "PerBatch",
     "PhotometricDistortion",
+    "Pipeline",
     "RandomAffine",
     "RandomCrop",
     "RandomFlip",
-    "RandomLens",
     "RandomResizedCrop",
+    "RandomRotation",
     "RandomScale",
-    "RandomTurn",
     "RecordError",
     "Resize",
-    "ResizeSides",
+    "ResizeShortestEdge",
     "ScaleJitterCrop",
     "Shuffled",
     "Source",
-    "Stretch",
+    "StretchTo",
     "Train",
+    "Transform",
     "Until",
     "VocFolder",
     "WithProposals",
+    "Wrapped",
+    "Yolo",
+    "source_from_text",
 ]

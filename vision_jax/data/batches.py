@@ -1,4 +1,4 @@
-"""Reading ahead: a stream's elements, one after the other, as batches.
+"""Reads ahead: hands out a stream's elements, one after the other, as batches.
 
 Host-decoded data goes through Grain (threads, worker processes, prefetching); small images that
 are held in memory are gathered without it.
@@ -7,13 +7,12 @@ are held in memory are gathered without it.
 import dataclasses
 import os
 from collections.abc import Iterator
-from typing import Any
+from typing import Protocol
 
-import numpy as np
 from absl import flags, logging
 
 from vision_jax.config import UserError
-from vision_jax.data.stream import Stream
+from vision_jax.data.stream import Element, Stream
 from vision_jax.structs import Batch, Targets
 
 _FEW = 8  # so many bad records never exceed the tolerated share
@@ -28,13 +27,25 @@ class Batches(Iterator[Batch]):
       cut: objects left out so far because there were more than max_boxes.
     """
 
-    def __init__(self, pipeline: Any, stream: Stream, start: int):
+    def __init__(
+        self, stream: Stream, start: int, threads: int | None, workers: int, max_skipped: float
+    ):
+        """
+        Args:
+          stream: where elements come from.
+          start: the first one's number.
+          threads, workers, max_skipped: see `pipeline.Pipeline`.
+        """
         self.skipped = self.dropped = self.cut = 0
-        self._max_boxes = pipeline.max_boxes
-        self._max_skipped = pipeline.max_skipped
+        self._max_boxes = stream.max_boxes
+        self._max_skipped = max_skipped
         self._rows = 0
         self._left = len(stream) - start
-        self._elements: Any = _read(pipeline, stream, start)
+        self._elements: _Elements | None
+        if stream.arrays is not None or not stream.pixels:
+            self._elements = _InOrder(stream, start)
+        else:
+            self._elements = _read_ahead(stream, start, threads, workers)
 
     def __next__(self) -> Batch:
         if self._elements is None:
@@ -55,16 +66,21 @@ class Batches(Iterator[Batch]):
     def close(self) -> None:
         """Stops reading; threads and worker processes end."""
         elements, self._elements = self._elements, None
-        if hasattr(elements, "close"):
+        if elements is not None:
             elements.close()
 
-    def _count(self, element: dict[str, np.ndarray]) -> None:
+    def _count(self, element: Element) -> None:
+        """Adds up what is left out, and stops where too many records cannot be read."""
         self.skipped += int(element["skipped"])
         if element["dropped"] and not self.dropped:
             logging.warning("objects with degenerate boxes are left out")
         self.dropped += int(element["dropped"])
         if element["cut"] and not self.cut:
-            logging.warning("images have more than max_boxes=%d objects: cut", self._max_boxes)
+            logging.warning(
+                "images have more than max_boxes=%d objects: those beyond are cut, from what "
+                "evaluation measures by as well; raise max_boxes to count them",
+                self._max_boxes,
+            )
         self.cut += int(element["cut"])
         self._rows += len(element["valid"])
         if self.skipped > max(_FEW, self._max_skipped * self._rows):
@@ -75,8 +91,8 @@ class Batches(Iterator[Batch]):
             )
 
 
-def as_batch(element: dict[str, np.ndarray]) -> Batch:
-    """What a stream gives for a step, as a batch."""
+def as_batch(element: Element) -> Batch:
+    """Returns a stream's element as a batch."""
     # The rows' own `valid` is the batch's; that of objects goes by another name.
     keys = {field.name: field.name for field in dataclasses.fields(Targets)} | {"valid": "objects"}
     targets = Targets(**{name: element.get(key) for name, key in keys.items()})
@@ -91,21 +107,44 @@ def as_batch(element: dict[str, np.ndarray]) -> Batch:
     )
 
 
-def _read(pipeline: Any, stream: Stream, start: int) -> Iterator[dict[str, np.ndarray]]:
-    if stream.arrays is not None or not stream.pixels:
-        return map(stream.__getitem__, range(start, len(stream)))
+class _Elements(Protocol):
+    """A stream's elements, one after the other."""
+
+    def __next__(self) -> Element: ...
+
+    def close(self) -> None: ...
+
+
+class _InOrder:
+    """Makes each element when it is asked for."""
+
+    def __init__(self, stream: Stream, start: int):
+        self._stream, self._step = stream, start
+
+    def __next__(self) -> Element:
+        if self._step >= len(self._stream):
+            raise StopIteration
+        element = self._stream[self._step]
+        self._step += 1
+        return element
+
+    def close(self) -> None:
+        """Does nothing: there are no threads and processes."""
+
+
+def _read_ahead(stream: Stream, start: int, threads: int | None, workers: int) -> _Elements:
+    """Makes elements in threads, or worker processes, before they are asked for."""
     import grain
 
-    threads = pipeline.threads
     if threads is None:
-        threads = max(1, len(os.sched_getaffinity(0)) // max(1, pipeline.workers))
+        threads = max(1, len(os.sched_getaffinity(0)) // max(1, workers))
     # The buffer counts batches: one under way per thread, and one ready.
     options = grain.ReadOptions(num_threads=threads, prefetch_buffer_size=threads + 1)
     elements = grain.MapDataset.source(stream).slice(slice(start, None)).to_iter_dataset(options)
-    if pipeline.workers:
+    if workers:
         if not flags.FLAGS.is_parsed():  # in notebooks and tests nobody has; Grain reads flags
             flags.FLAGS.mark_as_parsed()
         elements = elements.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=pipeline.workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
         )
     return iter(elements)

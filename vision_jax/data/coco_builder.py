@@ -1,8 +1,8 @@
 """COCO as a TFDS builder of our own, prepared without TensorFlow from the official archives.
 
-Against TFDS's `coco`: boxes in pixels as annotated, areas with their fractions, the original
-category, image and annotation ids, masks, people's keypoints and captions, all in one; records keep
-the files' order; and nothing but train and validation is asked for.
+It differs from TFDS's `coco`: boxes are in pixels as annotated, areas keep their fractions, and
+there are the original category, image and annotation ids, masks, people's keypoints and captions,
+all in one; records keep the files' order; and no archives but train's and validation's are needed.
 """
 
 import io
@@ -16,16 +16,18 @@ import tensorflow_datasets as tfds
 
 from vision_jax.data import coco_json
 
-_LABELS = {category: label for label, category in enumerate(coco_json.CATEGORIES)}
+_LABELS: dict[coco_json.Key, int] = {
+    category: label for label, category in enumerate(coco_json.CATEGORIES)
+}
 
 
 def archives(year: str) -> tuple[str, ...]:
-    """What a year is made of."""
+    """Returns the names of the archives that a year is made of."""
     return (f"train{year}.zip", f"val{year}.zip", f"annotations_trainval{year}.zip")
 
 
 class CocoObjects(tfds.core.GeneratorBasedBuilder):
-    """Detection, instance masks, keypoints and captions; images without annotations are kept."""
+    """COCO's boxes, instance masks, keypoints and captions; images without any are kept."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=year) for year in ("2014", "2017")]
@@ -73,13 +75,9 @@ class CocoObjects(tfds.core.GeneratorBasedBuilder):
         with zipfile.ZipFile(folder / f"{part}.zip") as pixels:
             for image in images:
                 number, name = image["id"], image["file_name"]
+                annotations, size = instances.pop(number, []), (image["height"], image["width"])
                 try:
-                    found = coco_json.objects(
-                        instances.pop(number, []),
-                        image["height"],
-                        image["width"],
-                        coco_json.KEYPOINTS,
-                    )
+                    objects = coco_json.objects(annotations, *size, coco_json.KEYPOINTS)
                 except ValueError as error:
                     raise ValueError(f"instances_{part}.json, {name}: {error}") from error
                 yield (
@@ -88,30 +86,31 @@ class CocoObjects(tfds.core.GeneratorBasedBuilder):
                         "image": io.BytesIO(pixels.read(f"{part}/{name}")),
                         "image/filename": name,
                         "image/id": number,
-                        "objects": _records(found),
+                        "objects": _records(objects),
                         "captions": captions.pop(number, []),
                     },
                 )
 
 
-def _records(found: coco_json.Objects) -> list[dict]:
+def _records(objects: coco_json.Objects) -> list[dict]:
+    """Returns the objects in the form that the builder's features encode."""
     return [
         {
-            "box": found.boxes[row],
-            "label": _LABELS[int(found.category_ids[row])],
-            "area": float(found.area[row]),
-            "is_crowd": bool(found.crowd[row]),
-            "category_id": int(found.category_ids[row]),
-            "id": int(found.ids[row]),
-            "rle": found.rle[row],
-            "keypoints": found.keypoints[row],
+            "box": objects.boxes[row],
+            "label": _LABELS[objects.categories[row]],
+            "area": float(objects.area[row]),
+            "is_crowd": bool(objects.crowd[row]),
+            "category_id": objects.categories[row],
+            "id": int(objects.ids[row]),
+            "rle": objects.rle[row],
+            "keypoints": objects.keypoints[row],
         }
-        for row in range(len(found.boxes))
+        for row in range(len(objects.boxes))
     ]
 
 
 def _annotations(archive: Path, part: str) -> tuple[list[dict], dict, dict]:
-    """The images, and by image id their annotations (people's with keypoints) and captions."""
+    """Returns the images, and by image id their annotations (keypoints included) and captions."""
     with zipfile.ZipFile(archive) as files:
 
         def read(kind: str) -> dict:

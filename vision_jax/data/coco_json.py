@@ -1,42 +1,47 @@
-"""COCO's annotation format: one JSON of images, annotations and categories → examples' fields."""
+"""Reads COCO's annotation format: one JSON file of images, annotations and categories."""
 
 import dataclasses
 from typing import Any
 
 import numpy as np
 
+from vision_jax.data import run_lengths
+from vision_jax.data.checked_values import all_finite, finite, flag, identifier, number, shown
+
+Key = int | str | None  # an id as `checked_values.identifier` gives it
+
 
 @dataclasses.dataclass(frozen=True)
 class Objects:
-    """The annotated objects of one image; n of them."""
+    """The annotated objects of one image, n of them."""
 
     boxes: np.ndarray  # (n, 4) float32 xyxy, pixels; x + w is rounded once, from 64 bits
-    category_ids: np.ndarray  # (n,) int32, as in the file
-    ids: np.ndarray  # (n,) int64, the annotations' own
+    categories: list[Key]  # n ids
+    ids: list[Any]  # the annotations' own n, None for those without
     area: np.ndarray  # (n,) float32, pixels
     crowd: np.ndarray  # (n,) bool
-    rle: list[bytes]  # COCO's compressed run lengths
-    keypoints: np.ndarray  # (n, k, 3) float32: x, y, visibility 0 / 1 / 2
+    rle: list[bytes]  # n compressed run lengths, as pycocotools reads and writes them
+    keypoints: np.ndarray  # (n, k, 3) float32: x, y in pixels, visibility 0 / 1 / 2
 
 
-def by_image(annotations: list[dict]) -> dict[Any, list[dict]]:
-    """Annotations by image id, in the file's order."""
-    found: dict[Any, list[dict]] = {}
+def by_image(annotations: list[dict]) -> dict[Key, list[dict]]:
+    """Returns the annotations by image id, in the file's order."""
+    images: dict[Key, list[dict]] = {}
     for annotation in annotations:
-        found.setdefault(annotation["image_id"], []).append(annotation)
-    return found
+        images.setdefault(identifier(annotation["image_id"], "image_id"), []).append(annotation)
+    return images
 
 
 def objects(
     annotations: list[dict], height: int, width: int, keypoints: int = 0, masks: bool = True
 ) -> Objects:
-    """An image's annotations as arrays.
+    """Turns one image's annotations into arrays.
 
     Args:
-      annotations: of this image. `area` defaults to the box's, `iscrowd` to 0; an object without
+      annotations: the image's. `area` defaults to the box's, `iscrowd` to 0; an object without
         `segmentation` has an empty mask.
-      height, width: of the image, pixels: what the masks' run lengths count.
-      keypoints: how many each object has; objects without any get zeros.
+      height, width: the image's size in pixels, which the masks' run lengths count.
+      keypoints: number of keypoints per object; objects with fewer get zeros for the others.
       masks: whether to fill `rle`.
 
     Raises:
@@ -44,64 +49,72 @@ def objects(
     """
     count = len(annotations)
     boxes, points = np.zeros((count, 4)), np.zeros((count, keypoints, 3), np.float32)
-    area, rles = np.zeros(count), []
+    area, rles, categories = np.zeros(count), [], []
+    crowd = np.zeros(count, bool)
     for row, annotation in enumerate(annotations):
         try:
-            x, y, w, h = (float(number) for number in annotation["bbox"])
+            x, y, w, h = _box(annotation["bbox"])
             boxes[row] = x, y, x + w, y + h
-            area[row] = annotation.get("area", w * h)
-            int(annotation["category_id"])
-            if annotation.get("keypoints") and keypoints:
-                points[row] = np.reshape(annotation["keypoints"], (keypoints, 3))
+            stated = annotation.get("area")
+            area[row] = w * h if stated is None else finite(stated, "area")
+            categories.append(identifier(annotation["category_id"], "category_id"))
+            crowd[row] = flag(annotation.get("iscrowd"), "iscrowd")
+            if keypoints:
+                own = keypoints_of(annotation)
+                if len(own) > keypoints:
+                    raise ValueError(f"keypoints are {len(own)} points, not {keypoints}")
+                points[row, : len(own)] = own
             if masks:
-                rles.append(run_lengths(annotation.get("segmentation"), height, width))
-        except (KeyError, TypeError, ValueError) as error:
+                rles.append(run_lengths.encode(annotation.get("segmentation"), height, width))
+        except (KeyError, ValueError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else error
-            raise ValueError(f"annotation {annotation.get('id', row)}: {reason}") from error
-    return Objects(
-        boxes=boxes.astype(np.float32),
-        category_ids=np.asarray([a["category_id"] for a in annotations], np.int32),
-        ids=np.asarray([a.get("id", 0) for a in annotations], np.int64),
-        area=area.astype(np.float32),
-        crowd=np.asarray([bool(a.get("iscrowd", 0)) for a in annotations], bool),
-        rle=rles,
-        keypoints=points,
-    )
+            raise ValueError(f"{title(annotation, row)}: {reason}") from error
+    with np.errstate(over="ignore"):  # an absurd box becomes infinite, so degenerate
+        return Objects(
+            boxes=boxes.astype(np.float32),
+            categories=categories,
+            ids=[annotation.get("id") for annotation in annotations],
+            area=area.astype(np.float32),
+            crowd=crowd,
+            rle=rles,
+            keypoints=points,
+        )
 
 
-def run_lengths(segmentation: Any, height: int, width: int) -> bytes:
-    """COCO's `segmentation` (polygons, or run lengths, compressed or not) as compressed ones.
+def title(annotation: dict, row: int) -> str:
+    """Returns how messages call an annotation: by its id, else by its number in its image."""
+    name = annotation.get("id")
+    return f"annotation {row if name is None else shown(name)}"
+
+
+def keypoints_of(annotation: dict) -> np.ndarray:
+    """Returns an annotation's keypoints (k, 3) float32: x, y and visibility; none is (0, 3).
 
     Raises:
-      ValueError: what is none of these, or counts another number of pixels.
+      ValueError: no list of three numbers each.
     """
-    from pycocotools import mask as coco_mask
-
-    if not segmentation:
-        segmentation = {"size": [height, width], "counts": [height * width]}
-    if isinstance(segmentation, list):
-        polygons = [polygon for polygon in segmentation if len(polygon) >= 6]
-        if not polygons:
-            raise ValueError("a polygon has fewer than three corners")
-        return coco_mask.merge(coco_mask.frPyObjects(polygons, height, width))["counts"]
-    if list(segmentation["size"]) != [height, width]:
-        raise ValueError(f"the mask is {segmentation['size']}, the image {[height, width]}")
-    counts = segmentation["counts"]
-    if isinstance(counts, list):
-        if sum(counts) != height * width:
-            raise ValueError(f"the run lengths sum to {sum(counts)}, not {height * width}")
-        return coco_mask.frPyObjects(segmentation, height, width)["counts"]
-    return counts.encode() if isinstance(counts, str) else counts
+    values = annotation.get("keypoints")
+    if values is None:
+        values = []
+    if not isinstance(values, list):
+        raise ValueError(f"keypoints is {shown(values)}, not a list of numbers")
+    if values and all(isinstance(point, list) for point in values):
+        values = [part for point in values for part in point]
+    if len(values) % 3:
+        raise ValueError(f"keypoints has {len(values)} numbers, not three for each point")
+    with np.errstate(over="ignore"):
+        points = np.asarray(all_finite(values, "keypoints"), np.float32).reshape(-1, 3)
+    if not np.isfinite(points).all() or (points[:, 2] < 0).any():
+        raise ValueError("keypoints: a visibility is negative, or a coordinate is absurd")
+    return points
 
 
-def decode(rles: list[bytes], height: int, width: int) -> np.ndarray:
-    """Masks (n, height, width) uint8 0 or 1. Raises ValueError for malformed run lengths."""
-    if not rles:
-        return np.zeros((0, height, width), np.uint8)
-    from pycocotools import mask as coco_mask
-
-    sized = [{"size": [height, width], "counts": rle} for rle in rles]
-    return np.ascontiguousarray(coco_mask.decode(sized).transpose(2, 0, 1))
+def _box(value: Any) -> tuple[float, float, float, float]:
+    """Returns an annotation's box as it is written: x, y, width, height."""
+    if not isinstance(value, list) or len(value) != 4:
+        raise ValueError(f"bbox is {shown(value)}, not [x, y, width, height]")
+    x, y, w, h = (number(side, f"bbox[{place}]") for place, side in enumerate(value))
+    return x, y, w, h
 
 
 # Label l of the 80 classes is the l-th of these; ids have gaps where COCO dropped a category.

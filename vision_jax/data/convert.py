@@ -18,6 +18,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ _LANE = 16  # bytes of a record that one lane of the vectorised checksum takes
 
 
 def convert(source: str | os.PathLike, out: str | os.PathLike) -> int:
-    """Writes the array_record twin of a TFRecord version folder.
+    """Writes a TFRecord version folder's records into an array_record version folder.
 
     Args:
       source: the folder that holds dataset_info.json, features.json and the .tfrecord shards.
@@ -68,7 +69,8 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> int:
     return total
 
 
-def _read_info(source: Path) -> dict:
+def _read_info(source: Path) -> dict[str, Any]:
+    """Reads dataset_info.json; raises UserError where the folder holds no TFRecord data set."""
     for name in ("dataset_info.json", "features.json"):
         if not (source / name).is_file():
             raise UserError(
@@ -78,32 +80,44 @@ def _read_info(source: Path) -> dict:
         info = json.loads((source / "dataset_info.json").read_text())
     except ValueError as error:
         raise UserError(f"{source / 'dataset_info.json'} is not JSON: {error}") from error
+    splits = info.get("splits", []) if isinstance(info, dict) else None
+    if not isinstance(splits, list) or not all(map(_is_split, splits)):
+        raise UserError(f"{source / 'dataset_info.json'} lacks what TFDS wrote; copy it again")
     # TFDS wrote only TFRecord before it wrote the format down.
     if info.get("fileFormat", "tfrecord") != "tfrecord":
         raise UserError(f"{source} holds {info['fileFormat']}, not tfrecord; nothing to convert")
     return info
 
 
-def _list_shards(source: Path, info: dict) -> list[tuple[Path, str, int]]:
-    """(file, its new name, its number of records) of every shard that the info file promises."""
-    found: dict[tuple[str, int], tuple[Path, str]] = {}
+def _is_split(split: Any) -> bool:
+    """Returns whether an entry of `splits` has a name and the shards' numbers of records."""
+    if not isinstance(split, dict) or not isinstance(split.get("name"), str):
+        return False
+    lengths = split.get("shardLengths")
+    return isinstance(lengths, list) and all(str(length).isdigit() for length in lengths)
+
+
+def _list_shards(source: Path, info: dict[str, Any]) -> list[tuple[Path, str, int]]:
+    """Returns (file, new name, number of records) of every shard that the info file promises."""
+    files: dict[tuple[str, int], tuple[Path, str]] = {}
     for path in sorted(source.iterdir()):
         if match := _SHARD.match(path.name):
             name, split, shard, count = match.groups()
             new = f"{name}-{split}.array_record-{shard}-of-{count}"
-            found[split, int(shard)] = path, new
+            files[split, int(shard)] = path, new
     shards = []
     for split in info.get("splits", []):
         for shard, length in enumerate(split["shardLengths"]):
-            if (split["name"], shard) not in found:
+            if (split["name"], shard) not in files:
                 raise UserError(f"{source} lacks shard {shard} of split {split['name']!r}")
-            shards.append((*found[split["name"], shard], int(length)))
+            shards.append((*files[split["name"], shard], int(length)))
     if not shards:
         raise UserError(f"{source / 'dataset_info.json'} names no splits; was it ever prepared?")
     return shards
 
 
 def _convert_shard(path: Path, target: Path, expected: int) -> int:
+    """Writes one shard's records to `target`, and returns their number."""
     # The first import takes a while and needs Linux: not before the input has been looked at.
     from array_record.python.array_record_module import ArrayRecordWriter
 
@@ -121,7 +135,7 @@ def _convert_shard(path: Path, target: Path, expected: int) -> int:
 
 
 def read_tfrecord(path: Path) -> Iterator[bytes]:
-    """The records of a TFRecord file: u64 length, u32 its checksum, data, u32 its checksum.
+    """Yields the records of a TFRecord file: u64 length, u32 its checksum, data, u32 its checksum.
 
     Raises:
       UserError: the file is cut short, or a checksum does not fit.
@@ -143,34 +157,35 @@ def read_tfrecord(path: Path) -> Iterator[bytes]:
 
 
 def _damage(path: Path, number: int, part: str, short: bool) -> str:
-    what = "is cut short" if short else "does not fit its checksum"
-    return f"{path}: the {part} of record {number} {what}; copy or prepare the file again"
+    """Says what is wrong with a record, and what to do."""
+    defect = "is cut short" if short else "does not fit its checksum"
+    return f"{path}: the {part} of record {number} {defect}; copy or prepare the file again"
 
 
 def masked_crc(data: bytes) -> int:
-    """TFRecord's checksum: CRC-32C, rotated and offset so that it may itself be checksummed."""
+    """Computes TFRecord's checksum: CRC-32C, rotated and offset so that it may be checksummed."""
     crc = crc32c(data)
     return (((crc >> 15) | (crc << 17)) + 0xA282EAD8) & 0xFFFFFFFF
 
 
 def crc32c(data: bytes) -> int:
-    """CRC-32C by numpy: lanes of a few bytes side by side, then joined two by two.
+    """Computes CRC-32C by numpy: lanes of a few bytes side by side, then joined two by two.
 
     A CRC that starts from zero is linear and blind to leading zeros, so
     crc(a + b) = advance(crc(a), len(b)) ^ crc(b), and the front may be padded.
     """
     # Starting from all ones equals inverting the first four bytes; shorter data goes by the loop.
     if len(data) < 4:
-        state = np.uint32(0xFFFFFFFF)
+        crc = 0xFFFFFFFF
         for byte in data:
-            state = _byte_table()[(state ^ byte) & 0xFF] ^ (state >> np.uint32(8))
-        return int(state) ^ 0xFFFFFFFF
+            crc = int(_byte_table()[(crc ^ byte) & 0xFF]) ^ (crc >> 8)
+        return crc ^ 0xFFFFFFFF
     lanes = -(-len(data) // _LANE)
     padded = np.zeros(lanes * _LANE, np.uint8)
     start = len(padded) - len(data)
     padded[start:] = np.frombuffer(data, np.uint8)
     padded[start : start + 4] ^= 0xFF
-    state = np.zeros(lanes, np.uint32)
+    state: np.ndarray = np.zeros(lanes, np.uint32)
     for column in np.ascontiguousarray(padded.reshape(lanes, _LANE).T):
         state = _byte_table()[(state ^ column) & 0xFF] ^ (state >> 8)
     level = 0
@@ -184,14 +199,15 @@ def crc32c(data: bytes) -> int:
 
 @functools.cache
 def _byte_table() -> np.ndarray:
-    table = np.arange(256, dtype=np.uint32)
+    """Returns (256,): the CRC of each byte."""
+    table: np.ndarray = np.arange(256, dtype=np.uint32)
     for _ in range(8):
         table = (table >> 1) ^ np.where(table & 1, np.uint32(_CRC_POLYNOMIAL), np.uint32(0))
     return table
 
 
 def _advance(state: np.ndarray, level: int) -> np.ndarray:
-    """The CRC after _LANE * 2**level further zero bytes."""
+    """Returns the CRC after _LANE * 2**level further zero bytes."""
     tables = _advance_tables(level)
     parts = [tables[k][(state >> np.uint32(8 * k)) & 0xFF] for k in range(4)]
     return parts[0] ^ parts[1] ^ parts[2] ^ parts[3]
@@ -199,7 +215,7 @@ def _advance(state: np.ndarray, level: int) -> np.ndarray:
 
 @functools.cache
 def _advance_tables(level: int) -> np.ndarray:
-    """(4, 256): what each value of each byte of the state turns into."""
+    """Returns (4, 256): the states that each value of each byte of the state turns into."""
     if level:
         return _advance(_advance_tables(level - 1), level - 1)
     state = np.arange(256, dtype=np.uint32) << np.array([[0], [8], [16], [24]], np.uint32)
@@ -209,6 +225,7 @@ def _advance_tables(level: int) -> np.ndarray:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(prog="python -m vision_jax.data.convert", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("tfrecord_dir", metavar="TFRECORD_DIR")

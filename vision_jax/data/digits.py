@@ -3,17 +3,19 @@
 import dataclasses
 import functools
 import re
+from typing import ClassVar
 
 import cv2
 import numpy as np
 
 from vision_jax.config import UserError, suggest
+from vision_jax.data.sources import Example, LazySource
 
 _SPLIT = re.compile(r"(?P<name>\w+)(\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?")
 
 
 @dataclasses.dataclass(frozen=True)
-class Digits:
+class Digits(LazySource):
     """scikit-learn's handwritten digits: 1797 real 8×8 gray images that come with the package.
 
     The validation split is the last fifth: neighbours come from one writer, so that most of its
@@ -21,7 +23,7 @@ class Digits:
 
     Attributes:
       split: 'train' (1437 images) or 'validation' (360), or a part, e.g. 'train[:64]'.
-      size: height and width to which images are enlarged (bilinear).
+      size: height and width in pixels to which images are enlarged (bilinear).
       channels: 1, or 3 for the same gray three times.
 
     Raises:
@@ -32,39 +34,35 @@ class Digits:
     size: int = 8
     channels: int = 1
 
-    classes = tuple("0123456789")
+    classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     def __post_init__(self):
         if not len(self):
             raise UserError(f"digits: the split {self.split!r} is empty")
 
-    def __getstate__(self) -> dict:
-        """The settings alone: each process loads its own images."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-
     def __len__(self) -> int:
         return len(self._part)
 
-    def __getitem__(self, i: int) -> dict:
+    def __getitem__(self, i: int) -> Example:
         return {"image": self._decoded["image"][i], "label": int(self._decoded["label"][i])}
 
     def describe(self, i: int) -> str:
         return f"digits {self.split} record {i}"
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """All images (n, size, size, channels) uint8 and labels (n,) int32."""
+        """Returns all images (n, size, size, channels) uint8 and labels (n,) int32."""
         return self._decoded
 
     @functools.cached_property
     def _part(self) -> range:
         """The rows of scikit-learn's table."""
-        whole = {"train": range(1437), "validation": range(1437, 1797)}
+        splits = {"train": range(1437), "validation": range(1437, 1797)}
         match = _SPLIT.fullmatch(self.split)
-        if match is None or match["name"] not in whole:
-            raise UserError(f"digits has no split {self.split!r}{suggest(self.split, whole)}")
-        part = whole[match["name"]]
-        ends = [_bound(match[end], len(part)) for end in ("first", "last")]
-        return part[slice(*ends)]
+        if match is None or match["name"] not in splits:
+            raise UserError(f"digits has no split {self.split!r}{suggest(self.split, splits)}")
+        rows = splits[match["name"]]
+        first, last = (_bound(match[end], len(rows)) for end in ("first", "last"))
+        return rows[first:last]
 
     @functools.cached_property
     def _decoded(self) -> dict[str, np.ndarray]:
@@ -80,7 +78,7 @@ class Digits:
 
 
 def _bound(text: str | None, count: int) -> int | None:
-    """An end of a split's part: a number of examples, or a percentage of them, rounded."""
+    """Returns an end of a split's part, written as a number or a percentage of its examples."""
     if text and text.endswith("%"):
         return round(int(text[:-1]) * count / 100)
     return int(text) if text else None

@@ -1,72 +1,65 @@
-"""Looks for what is wrong in annotated images, before training does:
+"""Looks for defects in annotated images, before training finds them:
 
     python -m vision_jax.data.doctor SOURCE [SOURCE ...] [--decode]
 
 SOURCE is one of
-    experiments/x.py[:ARG]                            the config's training and validation sources
-    tfds:NAME,SPLIT[,data_dir=D]                      a prepared data set
-    coco:ANNOTATIONS.json,IMAGES                      COCO's format, and the images' folder
-    voc:FOLDER[,SPLIT]                                a folder in VOC's format
-    csv:FILE.csv,IMAGES,FORMAT[,relative=true]        one object a row
+    experiments/x.py[:ARG]                      the config's training and validation sources
+    tfds:NAME,SPLIT[,data_dir=D]                a prepared data set
+    coco:ANNOTATIONS.json,IMAGES                COCO's format, and the images' folder
+    voc:FOLDER[,SPLIT]                          a folder in VOC's format
+    csv:FILE.csv,IMAGES,FORMAT[,relative=true]  one object a row; columns=path;what;l;t;r;b
+    folder:FOLDER                               a folder of images for each class
+    masks:IMAGES,MASKS,NAMES                    images, and a mask for each; NAMES is sky;road;…
+    yolo:DATA.yaml[,SPLIT]                      what YOLO's tools read
+    labelme:FOLDER                              labelme's JSON files
+
+Further settings follow as key=value, lists joined by semicolons. A path that exists may hold commas
+and equals signs; anything may in double quotes: 'coco:"a,b.json","photos=1"'.
 
 Several sources are also compared: the same classes in the same order, and no image in two of them.
 Exit code: 0 nothing serious, 1 something serious, 2 the command is wrong.
 """
 
 import argparse
-import dataclasses
 import sys
-from typing import Any
 
 from vision_jax import config
-from vision_jax.config import UserError, suggest
-from vision_jax.data.examination import Finding, compare, examine
-from vision_jax.data.folders import CocoFolder, VocFolder
-from vision_jax.data.sources import TFDS
-from vision_jax.data.tables import Csv
+from vision_jax.config import UserError
+from vision_jax.data import by_text
+from vision_jax.data.checked_values import printable
+from vision_jax.data.folders import ObjectFolder
+from vision_jax.data.source_checks import Checked, Finding, check, compare
+from vision_jax.data.sources import Source
 
-_KINDS = {"tfds": TFDS, "coco": CocoFolder, "voc": VocFolder, "csv": Csv}
 _SHOWN = 4  # file names per finding
+_CLASSES = 30  # classes whose counts are told
+Opened = tuple[str, Source, int]  # a source's title, the source, and its pipeline's max_boxes
+_MAX_BOXES = 100  # what pipelines take where they are not told otherwise
 
 
-def open_sources(text: str) -> list[tuple[str, Any]]:
-    """The sources that an argument of the command line names, each with its title.
+def open_sources(text: str) -> list[Opened]:
+    """Opens the sources that an argument of the command line names, with all that they have.
 
     Raises:
-      UserError: an unknown kind or setting, or what the source itself finds wrong.
+      UserError: an unknown kind or setting, or a defect that the source itself reports.
     """
-    kind, _, rest = text.partition(":")
-    if kind.endswith(".py"):
-        return _of_experiment(text)
-    if kind not in _KINDS:
-        raise UserError(f"source {text!r}: unknown kind {kind!r}{suggest(kind, _KINDS)}")
-    fields = {f.name: f for f in dataclasses.fields(_KINDS[kind]) if f.type not in (tuple, int)}
-    order, settings = list(fields), {}
-    for number, item in enumerate(rest.split(",") if rest else ()):
-        key, equals, value = item.partition("=")
-        if not equals:
-            if number >= len(order):
-                raise UserError(f"source {text!r}: too many items")
-            key, value = order[number], item
-        if key not in fields:
-            raise UserError(f"source {text!r}: no setting {key!r}{suggest(key, fields)}")
-        settings[key] = value.lower() == "true" if fields[key].type is bool else value
-    needed = [n for n, f in fields.items() if f.default is dataclasses.MISSING]
-    missing = [name for name in needed if name not in settings]
-    if missing:
-        raise UserError(f"source {text!r}: {', '.join(missing)} is missing")
-    return [(text, _with_objects(kind, settings))]
+    if text.partition(":")[0].endswith(".py"):
+        return _experiment_sources(text)
+    source = by_text.source_from_text(text)
+    if isinstance(source, ObjectFolder) and "fields" not in by_text.parse(text)[1]:
+        source = by_text.source_from_text(text, fields=source.annotated_fields)
+    return [(text, source, _MAX_BOXES)]
 
 
 def report(findings: list[Finding]) -> str:
-    """A table, the serious first."""
+    """Formats findings as a table, the serious ones first."""
     if not findings:
         return "nothing found"
     rows = [("", "what", "count", "source", "for example")]
     for finding in sorted(findings, key=lambda f: not f.serious):
         shown = finding.examples[:_SHOWN]
         mark = "SERIOUS" if finding.serious else "note"
-        rows.append((mark, finding.what, str(finding.count), finding.where, shown[0]))
+        rows.append((mark, finding.defect, str(finding.count), finding.where, shown[0]))
         rows += [("", "", "", "", example) for example in shown[1:]]
     widths = [max(len(row[column]) for row in rows) for column in range(4)]
     lines = []
@@ -77,6 +70,7 @@ def report(findings: list[Finding]) -> str:
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m vision_jax.data.doctor",
         description=__doc__,
@@ -86,45 +80,51 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--decode", action="store_true", help="decode every image, not its header")
     chosen = parser.parse_args(arguments)
     try:
-        opened = [pair for text in chosen.sources for pair in open_sources(text)]
-        examined = [
-            examine(str(number), source, chosen.decode)
-            for number, (_, source) in enumerate(opened, start=1)
+        opened = [each for text in chosen.sources for each in open_sources(text)]
+        checked = [
+            check(str(number), source, chosen.decode, max_boxes)
+            for number, (_, source, max_boxes) in enumerate(opened, start=1)
         ]
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
-    findings = [finding for each in examined for finding in each.findings] + compare(examined)
-    for each, (title, _) in zip(examined, opened, strict=True):
+    findings = [finding for each in checked for finding in each.findings] + compare(checked)
+    for each, (title, *_) in zip(checked, opened, strict=True):
         counts = f"{each.images} images, {each.objects} objects, {len(each.classes)} classes"
         print(f"source {each.title}: {title}: {counts}")
+        print(_summary(each))
     print(report(findings))
     serious = sum(finding.serious for finding in findings)
     print(f"{serious} serious, {len(findings) - serious} to note")
     return 1 if serious else 0
 
 
-def _of_experiment(text: str) -> list[tuple[str, Any]]:
+def _summary(checked: Checked) -> str:
+    """Returns a line of a source's image sizes and of its classes' counts."""
+    parts = []
+    if checked.sizes:
+        (h0, w0), (h1, w1) = checked.sizes
+        same = (h0, w0) == (h1, w1)
+        parts.append(f"size {w0}×{h0}" if same else f"sizes {w0}×{h0} to {w1}×{h1}")
+    if checked.unit:
+        pairs = list(zip(checked.classes, checked.counts.tolist(), strict=True))
+        counts = ", ".join(f"{printable(name)} {count}" for name, count in pairs[:_CLASSES])
+        more = f", … ({len(pairs) - _CLASSES} more)" if len(pairs) > _CLASSES else ""
+        parts.append(f"{checked.unit}s: {counts}{more}")
+    return f"    {'; '.join(parts) or 'no image can be read'}"
+
+
+def _experiment_sources(text: str) -> list[Opened]:
+    """Opens an experiment's training and validation sources."""
     tree = config.load(text)
-    pairs = []
+    opened = []
     for part in ("train", "eval"):
         if tree.get(part) is not None:
-            pairs.append((f"{text} {part}", config.build(tree[part].source)))
-    if not pairs:
+            source = config.build(tree[part].source)
+            opened.append((f"{text} {part}", source, tree[part].get("max_boxes", _MAX_BOXES)))
+    if not opened:
         raise UserError(f"source {text!r}: the experiment has neither train nor eval")
-    return pairs
-
-
-def _with_objects(kind: str, settings: dict) -> Any:
-    """The source; of a TFDS data set, its objects where it has any, else its labels."""
-    if kind != "tfds":
-        return _KINDS[kind](**settings)
-    try:
-        return TFDS(**settings, fields=("objects",))
-    except UserError as error:
-        if "has no 'objects/" not in str(error):
-            raise
-        return TFDS(**settings)
+    return opened
 
 
 if __name__ == "__main__":

@@ -1,259 +1,244 @@
-"""Own data in one config line: images in a folder, with annotations in COCO's or VOC's format.
+"""What data sets of your own have in common: annotated image files in folders.
 
-Each is a `Source`, read once when it is made; images are opened when they are asked for. Mistakes
-in an annotation file are UserErrors that name file and row. Boxes that no network can learn are
-left for the pipeline (`degenerate`) and for `python -m vision_jax.data.doctor`.
+Annotations are read once, when a source is made; images are opened when they are asked for.
+Mistakes in an annotation file are UserErrors that name file and row. Boxes that no network can
+learn are left for the pipeline (`degenerate`) and for `python -m vision_jax.data.doctor`.
 """
 
+import abc
+import codecs
 import dataclasses
-import functools
-import json
 import pathlib
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from vision_jax.config import UserError, suggest
-from vision_jax.data import coco_json, voc_xml
-from vision_jax.data.decode import RecordError
+from vision_jax.data.checked_values import printable
+from vision_jax.data.decode import (
+    RecordError,
+    SizeError,
+    decode_image,
+    image_size,
+    orientation,
+    upright,
+)
+from vision_jax.data.sources import Example, LazySource
 
-SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
-_NEEDED = {
-    "images": ("id", "file_name"),
-    "annotations": ("image_id",),
-    "categories": ("id", "name"),
-}
-_COCO_FIELDS = ("objects", "rle", "keypoints", "captions")
+SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".avif")
+_LEFT_BY_SYSTEMS = {"__MACOSX", "Thumbs.db", "desktop.ini"}
+_LONGEST_PATH = 4096
+_BYTE_ORDER_MARKS = {codecs.BOM_UTF8: "utf-8-sig", codecs.BOM_UTF16_LE: "utf-16"}
+_BYTE_ORDER_MARKS[codecs.BOM_UTF16_BE] = "utf-16"
 
 
-class Folder:
-    """What the sources below share: `_listed`, (image file, the example's other fields) each."""
+class Listed(NamedTuple):
+    """An image that annotations list."""
+
+    file: pathlib.Path
+    fields: dict[str, Any]  # of its example
+    stated: tuple[int, int] | None = None  # height and width by the annotations
+    data: bytes | None = None  # the encoded image, where the annotations hold it themselves
+
+
+@dataclasses.dataclass(frozen=True)
+class Folder(LazySource, abc.ABC):
+    """A source of annotated image files; a derived class reads the annotations.
+
+    Attributes:
+      upright: whether images are turned by their EXIF orientation, as viewers show them and as
+        some tools annotate them; else they stay as they are stored.
+      check_sizes: whether an image must have the size that its annotations state.
+    """
+
+    upright: bool = dataclasses.field(default=False, kw_only=True)
+    check_sizes: bool = dataclasses.field(default=True, kw_only=True)
+
+    @property
+    @abc.abstractmethod
+    def _annotations(self) -> str:
+        """The name of the annotations in error messages."""
+
+    @property
+    @abc.abstractmethod
+    def _read(self) -> tuple[tuple[str, ...], list[Listed]]:
+        """The classes and the listed images; read once."""
 
     @property
     def classes(self) -> tuple[str, ...]:
         return self._read[0]
 
     @property
-    def _listed(self) -> list[tuple[pathlib.Path, dict]]:
+    def _listed(self) -> list[Listed]:
         return self._read[1]
 
     def __post_init__(self):
         if not self._listed:
             raise UserError(f"{self._annotations}: it lists no image")
 
-    def __getstate__(self) -> dict:
-        """The settings alone: each process reads the annotations."""
-        return {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
-
     def __len__(self) -> int:
         return len(self._listed)
 
-    def __getitem__(self, i: int) -> dict:
-        file, fields = self._listed[i]
+    def __getitem__(self, i: int) -> Example:
+        listed = self._listed[i]
         try:
-            return {"image": file.read_bytes(), **fields}
+            data = listed.file.read_bytes() if listed.data is None else listed.data
+            image = self._turned(data) if self.upright else data
+            if listed.stated is not None and self.check_sizes:
+                self._check_size(i, listed.stated, data, image)
         except OSError as error:
             raise RecordError(f"{self.describe(i)}: {error.strerror}") from error
+        except ValueError as error:
+            raise RecordError(f"{self.describe(i)}: {error}") from error
+        return {"image": image, **listed.fields}
 
     def describe(self, i: int) -> str:
-        """'train.csv record 3 (photos/dog.jpg)'."""
-        return f"{self._annotations} record {i} ({self._listed[i][0]})"
+        """Returns a text such as 'train.csv record 3 (photos/dog.jpg)'."""
+        return printable(f"{self._annotations} record {i} ({self._listed[i].file})", _LONGEST_PATH)
 
     def image_id(self, i: int) -> int | str:
-        """The image's id in the annotation file; the file name without suffix where it has none."""
-        return self._listed[i][1].get("image_id", self._listed[i][0].stem)
+        """Returns the image's id in the annotation file, else its name without suffix."""
+        return self._listed[i].file.stem
+
+    def _turned(self, data: bytes) -> bytes | np.ndarray:
+        """Returns an encoded image, decoded and upright if it is stored otherwise."""
+        turn = orientation(data)
+        return data if turn == 1 else upright(decode_image(data), turn)
+
+    def _check_size(
+        self, i: int, stated: tuple[int, int], data: bytes, image: bytes | np.ndarray
+    ) -> None:
+        """Raises SizeError where the annotations state another size than the image has."""
+        size = image_size(image)
+        if size == stated:
+            return
+        hint = "resize it, correct the annotations, or set check_sizes=False if boxes fit the image"
+        if size == stated[::-1] and not self.upright and orientation(data) >= 5:
+            hint = "its EXIF tag turns it: set upright=True"
+        raise SizeError(
+            f"{self.describe(i)}: the annotations state the size {stated[1]}×{stated[0]}, the "
+            f"image has {size[1]}×{size[0]} - {hint}"
+        )
+
+    def _size_of(self, file: pathlib.Path, data: bytes | None = None) -> tuple[int, int]:
+        """Returns height and width of an image as examples have it.
+
+        Raises:
+          ValueError: a file that cannot be read; the message names it.
+        """
+        try:
+            data = file.read_bytes() if data is None else data
+            height, width = image_size(data)
+        except OSError as error:
+            raise ValueError(f"{file}: {error.strerror}") from error
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        return (width, height) if self.upright and orientation(data) >= 5 else (height, width)
 
 
-@dataclasses.dataclass(frozen=True)
-class CocoFolder(Folder):
-    """Images with a JSON file in COCO's format.
+class ObjectFolder(Folder):
+    """A `Folder` whose derived class has a setting `fields`: what its examples hold.
 
-    Attributes:
-      annotations: the JSON file.
-      images: the folder that its `file_name`s are in.
-      fields: of 'objects', 'rle' (instance masks), 'keypoints' and 'captions'; see `sources.TFDS`.
-      names: the classes, in the order of their labels; () is the file's, by category id.
-
-    Raises:
-      UserError: no such file or folder, JSON that is damaged or lacks what COCO's has, a category
-        that is not among `names`.
+    It is no dataclass itself, so that `fields` may stand behind the derived class's own settings.
     """
 
-    annotations: str
-    images: str
-    fields: tuple = ("objects",)
-    names: tuple = ()
+    offers: ClassVar[tuple[str, ...]]  # the fields that the format may have
+    fields: tuple[str, ...]
+
+    @property
+    def annotated_fields(self) -> tuple[str, ...]:
+        """The fields of objects that there are annotations for."""
+        return self.offers
 
     def __post_init__(self):
         for field in self.fields:
-            if field not in _COCO_FIELDS:
-                raise UserError(f"source field {field!r}{suggest(field, _COCO_FIELDS)}")
+            if field not in self.offers:
+                raise UserError(f"source field {field!r}{suggest(field, self.offers)}")
         super().__post_init__()
 
-    @property
-    def category_ids(self) -> tuple[int, ...]:
-        """The file's number of each class, for COCO's result files; -1 for those it lacks."""
-        found = {c["name"]: c["id"] for c in self._document["categories"]}
-        return tuple(found.get(name, -1) for name in self.classes)
 
-    @property
-    def _annotations(self) -> str:
-        return self.annotations
+def choose(annotated: list[str], names: tuple[str, ...], where: str) -> tuple[str, ...]:
+    """Returns the classes' names: `names` where there are any, else the annotated ones.
 
-    @functools.cached_property
-    def _document(self) -> dict:
-        try:
-            document = json.loads(read_text(self.annotations))
-        except json.JSONDecodeError as error:
-            raise UserError(f"{self.annotations} row {error.lineno}: {error.msg}") from error
-        for key in ("images", "annotations", "categories"):
-            if not isinstance(document, dict) or not isinstance(document.get(key), list):
-                raise UserError(f"{self.annotations}: no list {key!r}; is it in COCO's format?")
-        for key, wanted in _NEEDED.items():
-            for row, entry in enumerate(document[key]):
-                missing = [name for name in wanted if name not in entry]
-                if missing:
-                    raise UserError(f"{self.annotations}, {key}[{row}]: no {missing[0]!r}")
-        return document
-
-    @functools.cached_property
-    def _read(self) -> tuple[tuple[str, ...], list]:
-        document, folder = self._document, folder_at(self.images)
-        categories = {c["id"]: c["name"] for c in document["categories"]}
-        names = [categories[key] for key in sorted(categories)]
-        classes = choose(names, self.names, self.annotations)
-        labels = {key: classes.index(name) for key, name in categories.items()}
-        count = max((len(c.get("keypoints", ())) for c in document["categories"]), default=0)
-        captions = "captions" in self.fields
-        found = coco_json.by_image(document["annotations"])
-        unknown = [*(found.keys() - {image["id"] for image in document["images"]})]
-        if unknown:
-            raise UserError(f"{self.annotations}: annotations of image {unknown[0]!r}, not listed")
-        listed = []
-        for image in document["images"]:
-            mine = found.get(image["id"], [])
-            fields = {"image_id": image["id"]}
-            if captions:
-                fields["captions"] = [a["caption"] for a in mine if "caption" in a]
-                mine = [a for a in mine if "caption" not in a]
-            try:
-                fields |= self._objects(mine, image, labels, count)
-                file = folder / image["file_name"]
-                if not file.is_file():
-                    raise ValueError(f"no image {file}")
-            except (KeyError, ValueError) as error:
-                reason = f"no {error}" if isinstance(error, KeyError) else error
-                where = f"{self.annotations}, {image['file_name']}"
-                raise UserError(f"{where}: {reason}") from error
-            listed.append((file, fields))
-        return classes, listed
-
-    def _objects(self, annotations: list, image: dict, labels: dict, count: int) -> dict:
-        if not {"objects", "rle", "keypoints"} & {*self.fields}:
-            return {}
-        masks = "rle" in self.fields
-        size = (image["height"], image["width"]) if masks else (0, 0)
-        found = coco_json.objects(annotations, *size, count, masks)
-        for category in found.category_ids:
-            if category not in labels:
-                raise ValueError(f"category {category} is not in the file's categories")
-        fields = {
-            "boxes": found.boxes,
-            "labels": np.asarray([labels[k] for k in found.category_ids], np.int32),
-            "crowd": found.crowd,
-            "area": found.area,
-            "category_ids": found.category_ids,
-        }
-        if masks:
-            fields["rle"] = found.rle
-        if "keypoints" in self.fields:
-            fields["keypoints"] = found.keypoints
-        return fields
-
-
-@dataclasses.dataclass(frozen=True)
-class VocFolder(Folder):
-    """Images with one XML each, in VOC's format.
-
-    Attributes:
-      folder: one that has `Annotations` and `JPEGImages`, as a year of VOC's; or images and XML
-        files side by side.
-      split: the name of a list in ImageSets/Main, such as 'train'; '' is every annotated image.
-      names: the classes, in the order of their labels; () is those found, sorted.
+    Args:
+      annotated: the names that annotations use.
+      names: the names that a config lists.
+      where: the annotations' name in error messages.
 
     Raises:
-      UserError: no such folder or list, a damaged XML, a missing image, a class that is not among
-        `names`.
+      UserError: an annotated name that is not among `names`, or a name that is there twice.
     """
-
-    folder: str
-    split: str = ""
-    names: tuple = ()
-
-    @property
-    def _annotations(self) -> str:
-        return f"{self.folder} {self.split}".strip()
-
-    @functools.cached_property
-    def _read(self) -> tuple[tuple[str, ...], list]:
-        folder = folder_at(self.folder)
-        nested = (folder / "Annotations").is_dir()
-        notes = folder / "Annotations" if nested else folder
-        images = folder / "JPEGImages" if nested else folder
-        stems = sorted(path.stem for path in notes.glob("*.xml"))
-        if self.split:
-            lines = read_text(folder / "ImageSets" / "Main" / f"{self.split}.txt").splitlines()
-            stems = [line.split()[0] for line in lines if line.split()]
-        files = {path.stem: path for path in sorted(images.iterdir()) if _is_image(path)}
-        found = []
-        for stem in stems:
-            if stem not in files:
-                raise UserError(f"{images}: no image {stem} ({', '.join(SUFFIXES)})")
-            try:
-                things = voc_xml.objects((notes / f"{stem}.xml").read_bytes())
-            except (ValueError, OSError) as error:
-                raise UserError(f"{notes / stem}.xml: {error}") from error
-            found.append((files[stem], things))
-        names = sorted({thing.name for _, things in found for thing in things})
-        classes = choose(names, self.names, self._annotations)
-        return classes, [(file, _of_voc(things, classes)) for file, things in found]
-
-
-def _of_voc(things: list[voc_xml.Thing], classes: tuple[str, ...]) -> dict:
-    boxes = np.asarray([thing.box for thing in things], np.float32).reshape(-1, 4)
-    return {
-        "boxes": boxes,
-        "labels": np.asarray([classes.index(thing.name) for thing in things], np.int32),
-        "difficult": np.asarray([thing.difficult for thing in things], bool),
-        "truncated": np.asarray([thing.truncated for thing in things], bool),
-    }
-
-
-def choose(found: list[str], wanted: tuple, where: str) -> tuple[str, ...]:
-    """The names asked for, where they cover those found; else those found."""
-    if not wanted:
-        return tuple(found)
-    unknown = [name for name in found if name not in wanted]
+    twice = [name for place, name in enumerate(names) if name in names[:place]]
+    if twice:
+        raise UserError(f"{where}: names lists {twice[0]!r} twice")
+    if not names:
+        return tuple(annotated)
+    unknown = [name for name in annotated if name not in names]
     if unknown:
         raise UserError(
-            f"{where}: class {unknown[0]!r} is not among names{suggest(unknown[0], wanted)}"
+            f"{where}: class {unknown[0]!r} is not among names{suggest(unknown[0], names)}"
         )
-    return tuple(wanted)
+    return tuple(names)
 
 
 def folder_at(path: str) -> pathlib.Path:
+    """Returns the folder of that path ('~' is expanded); raises UserError where there is none."""
     folder = pathlib.Path(path).expanduser()
     if not folder.is_dir():
         raise UserError(f"no folder {path!r}")
     return folder
 
 
-def read_text(path: str | pathlib.Path) -> str:
+def file_at(folder: pathlib.Path, name: str) -> pathlib.Path:
+    """Returns the image of that name in a folder; names that Windows wrote are understood.
+
+    Raises:
+      ValueError: there is no such file.
+    """
+    for spelling in (name, name.replace("\\", "/")):
+        try:
+            if (folder / spelling).is_file():
+                return folder / spelling
+        except (OSError, ValueError):  # a name too long, or a zero byte in it
+            pass
+    raise ValueError(f"no image {printable(str(folder / name))}")
+
+
+def read_text(path: str | pathlib.Path, encoding: str = "utf-8") -> str:
+    """Returns a file's text, whose byte order mark goes before `encoding`.
+
+    Raises:
+      UserError: a file that cannot be read, or is not in that encoding.
+    """
     try:
-        return pathlib.Path(path).expanduser().read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
-        raise UserError(f"{path}: {reason}") from error
+        data = pathlib.Path(path).expanduser().read_bytes()
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UserError(f"{printable(str(path), _LONGEST_PATH)}: {reason}") from error
+    marks = [name for mark, name in _BYTE_ORDER_MARKS.items() if data.startswith(mark)]
+    try:
+        return data.decode(marks[0] if marks else encoding)
+    except LookupError as error:
+        raise UserError(f"{path}: unknown encoding {encoding!r}") from error
+    except UnicodeError as error:
+        name = "UTF-8" if encoding == "utf-8" else encoding
+        raise UserError(f"{path}: it is not {name} text") from error
 
 
-def _is_image(path: pathlib.Path) -> bool:
+def is_image(path: pathlib.Path) -> bool:
+    """Returns whether a file's name is that of an image."""
     return path.suffix.lower() in SUFFIXES
+
+
+def is_hidden(path: pathlib.Path) -> bool:
+    """Returns whether a file is none of the user's, such as '._a.jpg' of an archive from a Mac."""
+    return path.name.startswith(".") or path.name in _LEFT_BY_SYSTEMS
+
+
+def images_below(folder: pathlib.Path) -> list[pathlib.Path]:
+    """Returns the images in a folder and its sub-folders, hidden ones left out, in order."""
+
+    def is_visible(path: pathlib.Path) -> bool:
+        return not any(is_hidden(folder / part) for part in path.relative_to(folder).parts)
+
+    return sorted(p for p in folder.rglob("*") if is_image(p) and p.is_file() and is_visible(p))

@@ -9,6 +9,10 @@ import cv2
 import numpy as np
 from PIL import Image
 
+from vision_jax.data.sources import Example
+
+Color = tuple[int, ...]  # RGB, 0..255
+
 # What an example holds one of for each object; a transform that drops objects cuts all of them.
 PER_OBJECT = (
     "boxes",
@@ -24,10 +28,11 @@ PER_OBJECT = (
 # Lists of boxes in an example. (`proposals` have a fixed length, `proposal_valid` says which hold.)
 BOXES = ("boxes", "proposals")
 VOID = 255
+BLACK = (0, 0, 0)
 
 
 def to_xyxy(boxes: np.ndarray, source: str) -> np.ndarray:
-    """(n, 4) boxes given as xyxy, yxyx, xywh or cxcywh → xyxy, in the same dtype.
+    """Converts (n, 4) boxes from xyxy, yxyx, xywh or cxcywh to xyxy, in the same dtype.
 
     The twin of `ops.boxes.convert` that starts no JAX, for worker processes.
 
@@ -46,8 +51,13 @@ def to_xyxy(boxes: np.ndarray, source: str) -> np.ndarray:
     return np.stack(formats[source], 1)
 
 
-def resize(image: np.ndarray, height: int, width: int, antialias: bool = True) -> np.ndarray:
-    """A uint8 image (h, w, 1 or 3) in another size, bilinear.
+def with_extent(boxes: np.ndarray) -> np.ndarray:
+    """Returns (n,) bool: whether xyxy boxes (n, 4) have both a width and a height above 0."""
+    return np.all(boxes[:, 2:] > boxes[:, :2], axis=1)
+
+
+def resize_image(image: np.ndarray, height: int, width: int, antialias: bool = True) -> np.ndarray:
+    """Resizes a uint8 image (h, w, 1 or 3), bilinear.
 
     With `antialias` a side that shrinks is filtered by a triangle as wide as the step (Pillow's
     bilinear, bit for bit): what torchvision's recipes train and test with. Without, each result
@@ -65,21 +75,24 @@ def resize(image: np.ndarray, height: int, width: int, antialias: bool = True) -
     return small.reshape(height, width, image.shape[2])
 
 
-def resized(example: dict, height: int, width: int, antialias: bool = True) -> dict:
-    """The example in another size. A mask's pixel is set where at least half of it is covered;
-    semantic labels are those of the nearest pixel centre."""
+def resize(example: Example, height: int, width: int, antialias: bool = True) -> Example:
+    """Resizes an example.
+
+    A mask's pixel is set where at least half of it is covered; semantic labels are those of the
+    nearest pixel centre. See `resize_image` for `antialias`.
+    """
     h, w = example["image"].shape[:2]
     if (h, w) == (height, width):
         return example
     y, x = height / h, width / w
-    moved = {"image": resize(example["image"], height, width, antialias)}
+    moved = {"image": resize_image(example["image"], height, width, antialias)}
     for key in BOXES:
         if key in example:
             moved[key] = example[key] * np.asarray([x, y, x, y], np.float32)
     if "keypoints" in example:
         moved["keypoints"] = example["keypoints"] * np.asarray([x, y, 1], np.float32)
     if "masks" in example:
-        moved["masks"] = _resized_masks(example["masks"], height, width)
+        moved["masks"] = _resize_masks(example["masks"], height, width)
     if "segmentation" in example:
         # INTER_NEAREST would round coordinates down, which shifts by up to a pixel.
         moved["segmentation"] = cv2.resize(
@@ -90,13 +103,19 @@ def resized(example: dict, height: int, width: int, antialias: bool = True) -> d
     return {**example, **moved}
 
 
-def placed(example: dict, top: int, left: int, height: int, width: int, fill: tuple) -> dict:
-    """What a window sees: `height` × `width` pixels whose corner is at (left, top) of the image.
+def crop(example: Example, top: int, left: int, height: int, width: int, fill: Color) -> Example:
+    """Cuts a window out of an example, and fills it up where it exceeds the image.
 
-    Outside of the image there is `fill` (RGB 0..255; its mean in gray images), no mask, and VOID.
-    Boxes and keypoints move along and are not cut: see `clipped`.
+    Boxes and keypoints move along and are not cut: see `clip`.
+
+    Args:
+      example: decoded.
+      top, left: the window's corner in pixels of the image; may be negative.
+      height, width: the window's size in pixels.
+      fill: the colour outside of the image (its mean in gray images). There is no mask there, and
+        semantic labels are `VOID`.
     """
-    color = fill if example["image"].shape[2] == len(fill) else round(sum(fill) / len(fill))
+    color = fill_color(example["image"], fill)
     moved = {"image": _window(example["image"], top, left, height, width, color)}
     for key in BOXES:
         if key in example:
@@ -111,8 +130,13 @@ def placed(example: dict, top: int, left: int, height: int, width: int, fill: tu
     return {**example, **moved}
 
 
-def flipped(example: dict, mirror: tuple = ()) -> dict:
-    """The mirror image, left for right.
+def fill_color(image: np.ndarray, fill: Color) -> Color | int:
+    """Returns the colour in the image's channels: its mean for a gray image."""
+    return fill if image.shape[2] == len(fill) else round(sum(fill) / len(fill))
+
+
+def flip(example: Example, mirror: tuple[int, ...] = ()) -> Example:
+    """Mirrors an example, left for right.
 
     Args:
       example: decoded.
@@ -143,57 +167,69 @@ def flipped(example: dict, mirror: tuple = ()) -> dict:
     return {**example, **moved}
 
 
-def kept(example: dict, keep: np.ndarray) -> dict:
-    """The example with those objects only for which `keep` (n,) bool holds."""
-    if keep.all():
+def keep(example: Example, chosen: np.ndarray) -> Example:
+    """Leaves out the objects for which `chosen` (n,) bool is False."""
+    if chosen.all():
         return example
-    return {**example, **{key: example[key][keep] for key in PER_OBJECT if key in example}}
+    return {**example, **{key: example[key][chosen] for key in PER_OBJECT if key in example}}
 
 
-def clipped(example: dict, visible: float = 0.0, least: float | tuple = 0.0) -> dict:
-    """Boxes and proposals cut at the image's border; keypoints beyond become unlabelled (0, 0, 0).
+def clip(
+    example: Example, min_visibility: float = 0.0, min_size: float | tuple[float, float] = 0.0
+) -> Example:
+    """Cuts boxes and proposals at the image's border, and leaves out objects that lie outside.
+
+    Keypoints beyond the border become unlabelled (0, 0, 0).
 
     Args:
       example: decoded.
-      visible: objects keep at least this share of their box's area, or go.
-      least: both sides of what is left are longer than this, in pixels, or the object goes; one
+      min_visibility: objects keep at least this share of their box's area, or go.
+      min_size: both sides of what is left are longer than this, in pixels, or the object goes; one
         number, or one for the width and one for the height.
     """
     if "boxes" not in example:
         return example
     height, width = example["image"].shape[:2]
-    whole = example["boxes"]
-    boxes = whole.clip(0, np.asarray([width, height, width, height], np.float32))
+    limit = np.asarray([width, height, width, height], np.float32)
+    boxes = example["boxes"].clip(0, limit)
     moved = {"boxes": boxes}
     if "proposals" in example:
-        cut = example["proposals"].clip(0, np.asarray([width, height, width, height], np.float32))
-        there = (cut[:, 2:] > cut[:, :2]).all(1)
-        moved |= {"proposals": cut, "proposal_valid": example["proposal_valid"] & there}
+        proposals = example["proposals"].clip(0, limit)
+        valid = example["proposal_valid"] & with_extent(proposals)
+        moved |= {"proposals": proposals, "proposal_valid": valid}
     if "keypoints" in example:
         points = example["keypoints"].copy()
         x, y = points[..., 0], points[..., 1]
         points[(x < 0) | (y < 0) | (x > width) | (y > height)] = 0
         moved["keypoints"] = points
     sides = boxes[:, 2:] - boxes[:, :2]
-    share = sides.prod(1) >= visible * (whole[:, 2:] - whole[:, :2]).prod(1)
-    return kept({**example, **moved}, (sides > np.asarray(least)).all(1) & share)
+    sides_before = example["boxes"][:, 2:] - example["boxes"][:, :2]
+    visible = sides.prod(1) >= min_visibility * sides_before.prod(1)
+    return keep({**example, **moved}, (sides > np.asarray(min_size)).all(1) & visible)
 
 
-def _resized_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+def _resize_masks(masks: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes masks (n, h, w); see `resize`."""
     smaller = height < masks.shape[1] or width < masks.shape[2]
-    how = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
+    interpolation = cv2.INTER_AREA if smaller else cv2.INTER_LINEAR
     result = np.zeros((len(masks), height, width), np.uint8)
     for mask, out in zip(masks, result, strict=True):
         # 2 · 127 is the largest even number below 256: a half is exact.
-        gray = cv2.resize(mask * np.uint8(254), (width, height), interpolation=how)
+        gray = cv2.resize(mask * np.uint8(254), (width, height), interpolation=interpolation)
         np.greater_equal(gray, 127, out=out, casting="unsafe")
     return result
 
 
 def _window(
-    pixels: np.ndarray, top: int, left: int, height: int, width: int, fill: object, axis: int = 0
+    pixels: np.ndarray,
+    top: int,
+    left: int,
+    height: int,
+    width: int,
+    fill: Color | int,
+    axis: int = 0,
 ) -> np.ndarray:
-    """A window over the axes `axis` (rows) and `axis` + 1 (columns)."""
+    """Cuts a window over the axes `axis` (rows) and `axis` + 1 (columns), filled up by `fill`."""
     before = (slice(None),) * axis
     rows = slice(max(0, top), max(0, top + height))
     part = pixels[(*before, rows, slice(max(0, left), max(0, left + width)))]
@@ -211,6 +247,6 @@ def _window(
 
 
 def _unlabelled_at_zero(points: np.ndarray) -> np.ndarray:
-    """COCO's convention: a keypoint of visibility 0 is (0, 0, 0), wherever the image went."""
+    """Sets keypoints of visibility 0 to (0, 0, 0), COCO's convention, wherever the image went."""
     points[points[..., 2] == 0] = 0
     return points

@@ -1,64 +1,92 @@
-"""Record → decoded, checked and transformed example."""
+"""Reads a record and makes it a decoded, checked and transformed example."""
 
 import dataclasses
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 
-from vision_jax.data import coco_json
+from vision_jax.data import geometry, run_lengths
 from vision_jax.data.decode import RecordError, decode_image, decode_labels
-from vision_jax.data.geometry import kept
+from vision_jax.data.sources import Example, Source
 
 _PLACED = ("boxes", "segmentation")
 _BATCH = 3  # the second word of the seed of draws that a whole batch shares
 
 
+class Transform(Protocol):
+    """A host transform, example → example; transforms of your own derive from it.
+
+    It is a function of the example and of what it draws from the generator, and leaves the example
+    that it is given as it is.
+    """
+
+    in_context: ClassVar[Literal[False]] = False
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        """Returns the transformed example; raises ValueError for one that it cannot transform."""
+        ...
+
+
+class ContextTransform(Protocol):
+    """A host transform that needs more than its example; see `Transform`."""
+
+    in_context: ClassVar[Literal[True]] = True
+
+    def __call__(self, example: Example, rng: np.random.Generator, context: "Context") -> Example:
+        """Returns the transformed example; raises ValueError for one that it cannot transform."""
+        ...
+
+
+AnyTransform = Transform | ContextTransform
+
+
 @dataclasses.dataclass(frozen=True)
 class Context:
-    """What a transform whose class says `in_context = True` is given as a third argument."""
+    """Other examples, and the place in the training, for transforms with `in_context = True`."""
 
     loader: "Loader"  # with the transforms that come before this one
     step: int
 
-    def more(self, rng: np.random.Generator) -> dict:
-        """Another example, drawn uniformly and brought as far as the one that is transformed."""
+    def more(self, rng: np.random.Generator) -> Example:
+        """Draws another example uniformly, and brings it as far as the one that is transformed."""
         return self.loader(int(rng.integers(len(self.loader.source))), rng, self.step)
 
     def generator(self, every: int) -> np.random.Generator:
-        """A generator that starts alike for all rows of `every` consecutive batches."""
+        """Returns a generator that starts alike for all rows of `every` consecutive batches."""
         seed = [self.loader.data_seed, _BATCH, self.step // every]
         return np.random.Generator(np.random.PCG64(seed))
 
     @property
     def progress(self) -> float:
-        """Share of the training that lies behind, 0..1; 0 where its length is not known."""
+        """The share of the training that lies behind, 0..1; 0 where its length is not known."""
         return self.step / self.loader.steps if self.loader.steps else 0.0
 
 
 @dataclasses.dataclass(frozen=True)
 class Loader:
-    """Reads examples. What comes out depends on the record, the generator and the step alone.
+    """Reads examples; each depends on the record, the generator and the step alone.
 
     Decoded, an example has `image` uint8 (h, w, c); with boxes or semantic labels also `size`, the
     original height and width, and `scale`, (1, 1) at first; `rle` has become `masks` (n, h, w)
     uint8, and `segmentation` uint8 (h, w). `dropped` counts degenerate objects.
 
     Attributes:
-      source, transforms: see `pipeline.Train`.
+      source, transforms: see `pipeline.Pipeline`.
       degenerate: 'raise' or 'drop', see there.
-      data_seed: of the draws that a batch shares.
-      steps: of the whole training, or None where that is not known.
+      data_seed: the seed of draws that a batch shares.
+      steps: the whole training's length, or None where that is not known.
     """
 
-    source: Any
-    transforms: tuple = ()
+    source: Source
+    transforms: tuple[AnyTransform, ...] = ()
     degenerate: str = "raise"
     data_seed: int = 0
     steps: int | None = None
 
-    def __call__(self, i: int, rng: np.random.Generator, step: int = 0) -> dict:
-        """Example i, decoded and transformed.
+    def __call__(self, i: int, rng: np.random.Generator, step: int = 0) -> Example:
+        """Returns example i, decoded and transformed.
 
         Raises:
           RecordError: it cannot be read, decoded or transformed, or has a degenerate object; the
@@ -73,10 +101,12 @@ class Loader:
         return example
 
     def _at(self, number: int, step: int) -> Context:
+        """Returns the context of the transform of that number."""
         before = dataclasses.replace(self, transforms=self.transforms[:number])
         return Context(before, step)
 
-    def _decoded(self, example: dict) -> dict:
+    def _decoded(self, example: Example) -> Example:
+        """Decodes what an example holds as bytes, and checks its objects."""
         if isinstance(example["image"], bytes):
             example = {**example, "image": decode_image(example["image"])}
         if not any(key in example for key in _PLACED):
@@ -84,35 +114,41 @@ class Loader:
         size = example["image"].shape[:2]
         example = {**example, **unannotated(example["image"])}
         if "rle" in example:
-            example["masks"] = coco_json.decode(example.pop("rle"), *size)
+            example["masks"] = run_lengths.decode(example.pop("rle"), *size)
         if "segmentation" in example:
             example["segmentation"] = _labels(example["segmentation"], size)
         return _checked(example, self.degenerate) if "boxes" in example else example
 
 
-def unannotated(image: np.ndarray) -> dict:
-    """A decoded image alone as an example, whose `scale` transforms keep: for prediction."""
+def unannotated(image: np.ndarray) -> Example:
+    """Returns a decoded image alone as an example, whose `scale` transforms keep."""
     size = np.asarray(image.shape[:2], np.float32)
     return {"image": image, "size": size, "scale": np.ones(2, np.float32)}
 
 
-def apply(transform: Any, example: dict, rng: np.random.Generator, context: Any) -> dict:
-    """The transformed example; `context()` makes the third argument for those that take one."""
-    if getattr(transform, "in_context", False):
+def apply(
+    transform: AnyTransform,
+    example: Example,
+    rng: np.random.Generator,
+    context: Callable[[], Context],
+) -> Example:
+    """Transforms an example; `context()` makes the third argument for transforms that take one."""
+    if transform.in_context:
         return transform(example, rng, context())
     return transform(example, rng)
 
 
 def degenerate_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """(n,) bool: not finite, without extent, or not on an image of that size at all."""
+    """Returns (n,) bool: boxes that are not finite, without extent, or all outside of the image."""
     finite = np.isfinite(boxes).all(1)
-    x0, y0, x1, y1 = np.where(finite[:, None], boxes, 0).T
-    with_extent = (x1 > x0) & (y1 > y0)
-    return ~(finite & with_extent & (x1 > 0) & (y1 > 0) & (x0 < width) & (y0 < height))
+    finite_boxes = np.where(finite[:, None], boxes, 0)
+    x0, y0, x1, y1 = finite_boxes.T
+    inside = (x1 > 0) & (y1 > 0) & (x0 < width) & (y0 < height)
+    return ~(finite & geometry.with_extent(finite_boxes) & inside)
 
 
-def _checked(example: dict, degenerate: str) -> dict:
-    """Without the objects whose box no network can learn, counted; or an error at the first."""
+def _checked(example: Example, degenerate: str) -> Example:
+    """Leaves out, and counts, objects whose box no network can learn; or raises at the first."""
     bad = degenerate_boxes(example["boxes"], *example["image"].shape[:2])
     if not bad.any():
         return example
@@ -124,10 +160,11 @@ def _checked(example: dict, degenerate: str) -> dict:
             f"object {number} has the box ({box}) on {width}×{height} pixels; correct it, or leave "
             "such objects out by degenerate='drop'"
         )
-    return {**kept(example, ~bad), "dropped": int(bad.sum())}
+    return {**geometry.keep(example, ~bad), "dropped": int(bad.sum())}
 
 
-def _labels(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
+def _labels(segmentation: bytes | np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    """Decodes semantic labels, which must have the image's size."""
     labels = decode_labels(segmentation) if isinstance(segmentation, bytes) else segmentation
     if labels.shape != size:
         raise ValueError(f"the semantic mask is {labels.shape}, the image {size}")

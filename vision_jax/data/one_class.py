@@ -1,28 +1,27 @@
-"""A data set of one of its classes, such as COCO's people, who alone have keypoints."""
+"""A data set reduced to one of its classes, such as COCO's people, who alone have keypoints."""
 
 import dataclasses
 import functools
-from typing import Any
 
 import numpy as np
 
 from vision_jax.config import UserError, suggest
-from vision_jax.data.geometry import kept
+from vision_jax.data import geometry
+from vision_jax.data.sources import Example, Wrapped
 
 
 @dataclasses.dataclass(frozen=True)
-class OneClass:
+class OneClass(Wrapped):
     """The objects of one class, as label 0. Images without any stay, empty.
 
     Attributes:
-      source: with the field 'objects'.
-      name: of the class.
+      source: a source with the field 'objects'.
+      name: the class's name.
 
     Raises:
-      UserError: a class that the source has not.
+      UserError: a class that the source does not have.
     """
 
-    source: Any
     name: str = "person"
 
     def __post_init__(self):
@@ -35,29 +34,17 @@ class OneClass:
         return (self.name,)
 
     @property
-    def category_ids(self) -> tuple[int, ...]:
-        return tuple(getattr(self.source, "category_ids", ()))[self._label :][:1]
+    def category_ids(self) -> tuple[int | str, ...]:
+        return self.source.category_ids[self._label :][:1]
 
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, i: int) -> dict:
+    def __getitem__(self, i: int) -> Example:
         example = self.source[i]
-        keep = np.asarray(example["labels"]) == self._label
-        if "rle" in example:  # not yet masks, of which `kept` knows
-            own = [rle for rle, keeps in zip(example["rle"], keep, strict=True) if keeps]
-            example = {**example, "rle": own}
-        example = kept(example, keep)
+        of_class = np.asarray(example["labels"]) == self._label
+        if "rle" in example:  # not yet masks, which `geometry.keep` cuts
+            rles = [rle for rle, keep in zip(example["rle"], of_class, strict=True) if keep]
+            example = {**example, "rle": rles}
+        example = geometry.keep(example, of_class)
         return {**example, "labels": np.zeros_like(example["labels"])}
-
-    def describe(self, i: int) -> str:
-        return self.source.describe(i)
-
-    def image_id(self, i: int) -> int | str:
-        return self.source.image_id(i) if hasattr(self.source, "image_id") else i
-
-    def arrays(self) -> None:
-        """Never held in memory; see `Source`."""
 
     @functools.cached_property
     def _label(self) -> int:

@@ -1,12 +1,15 @@
-"""Transformed examples → arrays of fixed shape, stacked into a batch's rows."""
+"""Stacks transformed examples into a batch's rows: arrays of fixed shape."""
+
+from typing import Any
 
 import numpy as np
 
 from vision_jax.config import UserError
 from vision_jax.data.geometry import VOID
+from vision_jax.data.sources import Example
 
 # Fields of a batch, their dtypes, and what fills the rows and objects that are not there.
-_WHOLE = {
+_PER_IMAGE: dict[str, tuple[Any, int]] = {
     "image": (None, 0),
     "label": (None, -1),
     "segmentation": (np.int32, VOID),
@@ -15,7 +18,7 @@ _WHOLE = {
     "proposals": (np.float32, 0),
     "proposal_valid": (bool, False),
 }
-_OBJECTS = {
+_PER_OBJECT: dict[str, tuple[Any, int]] = {
     "boxes": (np.float32, 0),
     "labels": (np.int32, -1),
     "difficult": (bool, False),
@@ -26,12 +29,12 @@ _OBJECTS = {
 }
 
 
-def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str, np.ndarray]:
-    """The rows of a batch.
+def stack(examples: list[Example | None], model: Example, max_boxes: int) -> dict[str, np.ndarray]:
+    """Stacks examples into the rows of a batch.
 
     Args:
       examples: transformed; None is a row of padding.
-      model: an example that tells which fields there are, and their shapes.
+      model: an example that shows which fields there are, and their shapes.
       max_boxes: objects per row; those beyond are cut off.
 
     Returns:
@@ -42,12 +45,12 @@ def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str,
     Raises:
       UserError: an example lacks a field that another has.
     """
-    fields = {**_WHOLE, **_OBJECTS}
+    fields = {**_PER_IMAGE, **_PER_OBJECT}
     names = [name for name in fields if name in model]
     for example in examples:
         if example is not None and [n for n in fields if n in example] != names:
-            found = ", ".join(name for name in fields if name in example)
-            raise UserError(f"an example has {found}; another of its batch {', '.join(names)}")
+            differing = ", ".join(name for name in fields if name in example)
+            raise UserError(f"an example has {differing}; another of its batch {', '.join(names)}")
     stacked = {name: _rows(name, examples, model, max_boxes) for name in names}
     if "boxes" in model:
         counts = [0 if example is None else len(example["boxes"]) for example in examples]
@@ -55,10 +58,10 @@ def stack(examples: list[dict | None], model: dict, max_boxes: int) -> dict[str,
     return stacked
 
 
-def _rows(name: str, examples: list[dict | None], model: dict, max_boxes: int) -> np.ndarray:
-    """One field: (b, ...), or (b, max_boxes, ...) for those of objects."""
-    one, per_object = np.asarray(model[name]), name in _OBJECTS
-    dtype, filler = _OBJECTS[name] if per_object else _WHOLE[name]
+def _rows(name: str, examples: list[Example | None], model: Example, max_boxes: int) -> np.ndarray:
+    """Stacks one field: (b, ...), or (b, max_boxes, ...) for those of objects."""
+    one, per_object = np.asarray(model[name]), name in _PER_OBJECT
+    dtype, filler = _PER_OBJECT[name] if per_object else _PER_IMAGE[name]
     if name == "label" and one.ndim == 0:
         dtype = np.int32
     elif name == "label":

@@ -4,50 +4,46 @@
 """
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 
 from vision_jax.config import UserError, suggest
 from vision_jax.data.batches import Batches, as_batch
 from vision_jax.data.decode import RecordError
+from vision_jax.data.loading import AnyTransform
+from vision_jax.data.sources import Source
 from vision_jax.data.stream import Stream
 from vision_jax.structs import Batch
 
 
 @dataclasses.dataclass(frozen=True)
-class Train:
-    """An endless stream of shuffled, augmented batches.
+class Pipeline:
+    """The settings that training and evaluation share: what is read, and how it becomes batches.
 
     Attributes:
-      source: see `sources.Source`.
+      source: where examples come from; see `sources.Source`.
       transforms: host transforms, in order (`data.transforms`). Without any, a source of small
         images is held in memory and batches are gathered from there.
       batch_size: examples per global batch.
-      threads: that decode, per process; None is one per core.
+      threads: threads that decode, per process; None is one per core.
       workers: processes that decode; with 0 threads of this one do, which is enough as long as
         most of the work is decoding, which needs no Python lock.
-      on_error: what a record that cannot be read does: 'raise' stops with its name; 'skip' puts
-        the next good one of the stream in its place, logs its name and counts it.
+      on_error: how to treat a record that cannot be read: 'raise' stops with its name, 'skip' logs
+        its name and counts it.
       max_skipped: share of skipped records among those read so far, beyond which 'skip' stops too
         (eight are always tolerated).
       max_boxes: objects per image, for sources with boxes; those beyond are cut off, counted and
         logged once.
-      degenerate: what an object does whose box is not finite, has no extent or lies off the image:
-        'raise' stops with the image's name (`on_error` may skip the image); 'drop' leaves the
-        object out, counted and logged once.
-      repeats: each record of a batch comes so often in it, with draws of its own (Hoffer et al.
-        2019); an epoch of as many rows then sees fewer records.
-      device_cache: a training run puts all images and labels on every device once, and batches are
-        gathered there; for accelerators, and for sources that `in_memory` gives.
+      degenerate: how to treat an object whose box is not finite, has no extent or lies off the
+        image: 'raise' stops with the image's name (`on_error` may skip the image); 'drop' leaves
+        the object out, counted and logged once.
 
     Raises:
-      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`, or a batch
-        size that `repeats` does not divide.
+      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
     """
 
-    source: Any
-    transforms: tuple = ()
+    source: Source
+    transforms: tuple[AnyTransform, ...] = ()
     batch_size: int = 128
     threads: int | None = None
     workers: int = 0
@@ -55,13 +51,14 @@ class Train:
     max_skipped: float = 0.01
     max_boxes: int = 100
     degenerate: str = "raise"
-    repeats: int = 1
-    device_cache: bool = False
 
     def __post_init__(self):
-        _check(self)
-        if self.repeats < 1 or self.batch_size % self.repeats:
-            raise UserError(f"repeats={self.repeats} does not divide batch_size={self.batch_size}")
+        if self.batch_size < 1:
+            raise UserError(f"batch_size={self.batch_size} must be at least 1")
+        if self.max_boxes < 1:
+            raise UserError(f"max_boxes={self.max_boxes} must be at least 1")
+        _check_action("on_error", self.on_error, ("raise", "skip"))
+        _check_action("degenerate", self.degenerate, ("raise", "drop"))
 
     @property
     def num_examples(self) -> int:
@@ -69,15 +66,94 @@ class Train:
 
     @property
     def classes(self) -> tuple[str, ...]:
-        """Names of the labels 0..C-1."""
+        """The names of labels 0..C-1."""
         return self.source.classes
 
+    def _arrays(self) -> dict[str, np.ndarray] | None:
+        """Returns the source in memory, where it offers that and nothing happens per record."""
+        if self.transforms:
+            return None
+        try:
+            return self.source.arrays()
+        except RecordError:
+            if self.on_error == "raise":
+                raise
+            return None  # records that cannot be read are skipped one by one
+
+    def _stream(
+        self,
+        data_seed: int | None,
+        process_index: int = 0,
+        process_count: int = 1,
+        repeats: int = 1,
+    ) -> Stream:
+        """Returns one process's share of all batches."""
+        if self.batch_size % process_count:
+            raise UserError(
+                f"batch_size={self.batch_size} is not a multiple of the {process_count} processes"
+            )
+        return Stream(
+            source=self.source,
+            transforms=self.transforms,
+            batch_size=self.batch_size,
+            process_index=process_index,
+            process_count=process_count,
+            data_seed=data_seed,
+            skip=self.on_error == "skip",
+            arrays=self._arrays(),
+            max_boxes=self.max_boxes,
+            degenerate=self.degenerate,
+            repeats=repeats,
+        )
+
+    def _batches(self, stream: Stream, start: int) -> Batches:
+        return Batches(stream, start, self.threads, self.workers, self.max_skipped)
+
+    def _element(self, data_seed: int | None) -> Batch:
+        """Returns a batch whose rows all lie on one row of zeros."""
+        stream = dataclasses.replace(self._stream(data_seed), batch_size=1)
+        return as_batch(
+            {
+                key: np.broadcast_to(np.zeros_like(rows[:1]), (self.batch_size, *rows.shape[1:]))
+                for key, rows in stream[0].items()
+                if rows.ndim
+            }
+        )
+
+
+@dataclasses.dataclass(frozen=True)
+class Train(Pipeline):
+    """An endless stream of shuffled, augmented batches.
+
+    Under `on_error='skip'` the next record of the stream that can be read takes the place of one
+    that cannot.
+
+    Attributes:
+      source, transforms, batch_size, threads, workers, on_error, max_skipped, max_boxes,
+        degenerate: see `Pipeline`.
+      repeats: times that each record of a batch occurs in it, with draws of its own (Hoffer et al.
+        2019); an epoch of as many rows then sees fewer records.
+      device_cache: a training run puts all images and labels on every device once, and batches are
+        gathered there; for accelerators, and for sources that `in_memory` gives.
+
+    Raises:
+      UserError: settings that `Pipeline` refuses, or a batch size that `repeats` does not divide.
+    """
+
+    repeats: int = 1
+    device_cache: bool = False
+
+    def __post_init__(self):
+        super().__post_init__()
+        if self.repeats < 1 or self.batch_size % self.repeats:
+            raise UserError(f"repeats={self.repeats} does not divide batch_size={self.batch_size}")
+
     def element(self) -> Batch:
-        """A global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
-        return _element(self, data_seed=0)
+        """Returns a global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
+        return self._element(data_seed=0)
 
     def in_memory(self) -> dict[str, np.ndarray]:
-        """All examples, `image` (n, h, w, c) uint8 and `label` (n,) int32, as batches show them.
+        """Returns all examples: `image` (n, h, w, c) uint8 and `label` (n,) int32, as in batches.
 
         Raises:
           UserError: host transforms, or a source that is not held in memory.
@@ -87,7 +163,7 @@ class Train:
                 "train.device_cache=True: train.transforms work on the host; set "
                 "train.device_cache=False, or augment on the device (task.augment)"
             )
-        arrays = _arrays(self)
+        arrays = self._arrays()
         if arrays is None:
             raise UserError(
                 f"train.device_cache=True: {type(self.source).__name__} does not hold its images "
@@ -105,7 +181,7 @@ class Train:
         steps: int | None = None,
         pixels: bool = True,
     ) -> Batches:
-        """This process's share of the global batches start_step, start_step + 1, ...
+        """Returns this process's share of the global batches start_step, start_step + 1, ...
 
         In epoch e = g // n the order is the stable argsort of n draws of PCG64([data_seed, 0, e]);
         the transforms of stream position g draw from PCG64([data_seed, 1, g]). `steps` is the
@@ -116,45 +192,17 @@ class Train:
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
-        stream = _stream(self, data_seed, process_index, process_count)
-        return Batches(self, dataclasses.replace(stream, steps=steps, pixels=pixels), start_step)
+        stream = self._stream(data_seed, process_index, process_count, self.repeats)
+        return self._batches(dataclasses.replace(stream, steps=steps, pixels=pixels), start_step)
 
 
 @dataclasses.dataclass(frozen=True)
-class Eval:
+class Eval(Pipeline):
     """Every example exactly once, in the source's order; the last batch is padded.
 
-    Attributes:
-      source, transforms, batch_size, threads, workers, max_skipped, max_boxes, degenerate: as of
-        `Train`.
-      on_error: 'raise' stops at a record that cannot be read, with its name; 'skip' makes it a row
-        of zeros that is not valid, logs its name and counts it.
-
-    Raises:
-      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
+    Under `on_error='skip'` a record that cannot be read becomes a row of zeros that is not valid.
+    The settings are those of `Pipeline`.
     """
-
-    source: Any
-    transforms: tuple = ()
-    batch_size: int = 128
-    threads: int | None = None
-    workers: int = 0
-    on_error: str = "raise"
-    max_skipped: float = 0.01
-    max_boxes: int = 100
-    degenerate: str = "raise"
-
-    def __post_init__(self):
-        _check(self)
-
-    @property
-    def num_examples(self) -> int:
-        return len(self.source)
-
-    @property
-    def classes(self) -> tuple[str, ...]:
-        """Names of the labels 0..C-1."""
-        return self.source.classes
 
     @property
     def steps(self) -> int:
@@ -162,71 +210,18 @@ class Eval:
         return -(-len(self.source) // self.batch_size)
 
     def element(self) -> Batch:
-        """A global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
-        return _element(self, data_seed=None)
+        """Returns a global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
+        return self._element(data_seed=None)
 
     def batches(self, process_index: int = 0, process_count: int = 1) -> Batches:
-        """This process's share of each batch. Padding rows are zeros with label and id -1.
+        """Returns this process's share of each batch. Padding rows are zeros, label and id -1.
 
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
-        return Batches(self, _stream(self, None, process_index, process_count), 0)
+        return self._batches(self._stream(None, process_index, process_count), 0)
 
 
-def _check(pipeline: Train | Eval) -> None:
-    if pipeline.batch_size < 1:
-        raise UserError(f"batch_size={pipeline.batch_size} must be at least 1")
-    if pipeline.max_boxes < 1:
-        raise UserError(f"max_boxes={pipeline.max_boxes} must be at least 1")
-    for name, actions in (("on_error", ("raise", "skip")), ("degenerate", ("raise", "drop"))):
-        value = getattr(pipeline, name)
-        if value not in actions:
-            raise UserError(f"{name}={value!r}{suggest(value, actions)}")
-
-
-def _stream(
-    pipeline: Train | Eval, data_seed: int | None, process_index: int, process_count: int
-) -> Stream:
-    if pipeline.batch_size % process_count:
-        raise UserError(
-            f"batch_size={pipeline.batch_size} is not a multiple of the {process_count} processes"
-        )
-    return Stream(
-        pipeline.source,
-        pipeline.transforms,
-        pipeline.batch_size,
-        process_index,
-        process_count,
-        data_seed,
-        pipeline.on_error == "skip",
-        _arrays(pipeline),
-        pipeline.max_boxes,
-        pipeline.degenerate,
-        getattr(pipeline, "repeats", 1),
-    )
-
-
-def _arrays(pipeline: Train | Eval) -> dict[str, np.ndarray] | None:
-    """The source in memory, where it offers that and nothing happens per record."""
-    if pipeline.transforms or not hasattr(pipeline.source, "arrays"):
-        return None
-    try:
-        return pipeline.source.arrays()
-    except RecordError:
-        if pipeline.on_error == "raise":
-            raise
-        return None  # records that cannot be read are skipped one by one
-
-
-def _element(pipeline: Train | Eval, data_seed: int | None) -> Batch:
-    """A batch whose rows all lie on one row of zeros."""
-    stream = _stream(pipeline, data_seed, 0, 1)
-    stream = dataclasses.replace(stream, batch_size=1, repeats=1)
-    return as_batch(
-        {
-            key: np.broadcast_to(np.zeros_like(rows[:1]), (pipeline.batch_size, *rows.shape[1:]))
-            for key, rows in stream[0].items()
-            if rows.ndim
-        }
-    )
+def _check_action(name: str, action: str, known: tuple[str, ...]) -> None:
+    if action not in known:
+        raise UserError(f"{name}={action!r}{suggest(action, known)}")

@@ -21,6 +21,7 @@ import sys
 import urllib.parse
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from vision_jax.config import UserError, suggest
 
@@ -86,8 +87,8 @@ def prepare(
 
     Args:
       name: one of `names()`, such as 'shapes/cls32' or 'imagenet2012'.
-      data_dir: where TFDS data sets live; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
-      manual_dir: where archives that were fetched by hand lie; default data_dir/downloads/manual.
+      data_dir: the folder of data sets; default $TFDS_DATA_DIR, else ~/tensorflow_datasets.
+      manual_dir: the folder of archives fetched by hand; default data_dir/downloads/manual.
 
     Returns:
       The version folder, for `tfds.builder_from_directory`.
@@ -108,7 +109,7 @@ def prepare(
 
 
 def names() -> list[str]:
-    """Every name that `prepare` takes."""
+    """Returns every name that `prepare` takes."""
     from vision_jax.data.shapes import CONFIGS  # imports TFDS
 
     return [*(f"shapes/{config.name}" for config in CONFIGS), *OWN, *OFFICIAL]
@@ -130,18 +131,19 @@ def _lock(root: Path, name: str) -> Iterator[None]:
 
 
 def _prepare_own(name: str, root: Path, manual: Path) -> str:
+    """Prepares a data set that one of the project's builders makes; returns its folder."""
     import tensorflow_datasets as tfds
 
     family, _, config = name.partition("/")
     module, _, kind = _BUILDERS[family].partition(".")
-    found = getattr(importlib.import_module(f"vision_jax.data.{module}"), kind)
-    builder = found(config=config, data_dir=root)
+    builders = vars(importlib.import_module(f"vision_jax.data.{module}"))
+    builder = builders[kind](config=config, data_dir=root)
     if builder.data_path.exists():
         return _version_folder(builder)
     archives = OWN.get(name, ())
-    wanted = [file for file in archives if not (manual / file).is_file()]
-    if wanted:
-        raise UserError(f"{name}: put {' and '.join(wanted)} into {manual}")
+    missing = [file for file in archives if not (manual / file).is_file()]
+    if missing:
+        raise UserError(f"{name}: put {' and '.join(missing)} into {manual}")
     # Left by a process that was killed; nobody else is at it while we hold the lock.
     for stale in builder.data_path.parent.glob("incomplete.*"):
         shutil.rmtree(stale)
@@ -162,7 +164,8 @@ def _prepare_own(name: str, root: Path, manual: Path) -> str:
 
 
 def _prepare_official(name: str, root: Path, manual: Path) -> str:
-    wanted = [file for file in OFFICIAL[name] if not (manual / file).is_file()]
+    """Prepares one of TFDS's own data sets; returns its folder."""
+    missing = [file for file in OFFICIAL[name] if not (manual / file).is_file()]
     if importlib.util.find_spec("tensorflow") is None:
         raise UserError(
             f"preparing {name} needs TensorFlow: pip install -r requirements-prepare.txt"
@@ -172,36 +175,37 @@ def _prepare_official(name: str, root: Path, manual: Path) -> str:
 
     builder = tfds.builder(name, data_dir=root)
     if not builder.data_path.exists():
-        if wanted and name in _MANUAL_ONLY:
-            raise UserError(f"{name}: put {' and '.join(wanted)} into {manual}")
-        _check_reachable(name, builder, root, wanted, manual)
+        if missing and name in _MANUAL_ONLY:
+            raise UserError(f"{name}: put {' and '.join(missing)} into {manual}")
+        _check_reachable(name, builder, root, missing, manual)
         # Another program may be at work there, without our lock: name it, leave it.
         for stale in builder.data_path.parent.glob("incomplete.*"):
             print(f"{stale} is unfinished; remove it if nothing writes it", file=sys.stderr)
         try:
             _run(builder, root, manual)
         except Exception as error:
-            raise UserError(_explain(name, error, wanted, manual)) from error
+            raise UserError(_explain(name, error, missing, manual)) from error
     return _version_folder(builder)
 
 
-def _check_reachable(name: str, builder, root: Path, wanted: list[str], manual: Path) -> None:
-    """Says at once that a host is unknown; TFDS would retry for minutes."""
+def _check_reachable(name: str, builder: Any, root: Path, missing: list[str], manual: Path) -> None:
+    """Raises UserError at once where a host is unknown; TFDS would retry for minutes."""
     from tensorflow_datasets.core.download import resource
 
     for url, info in (builder.url_infos or {}).items():
         cached = root / "downloads" / resource.get_dl_fname(url, info.checksum)
-        if info.filename not in wanted or cached.exists():
+        if info.filename not in missing or cached.exists():
             continue
         host = urllib.parse.urlsplit(url).hostname or ""
         try:
             socket.getaddrinfo(host, None)
         except OSError as error:
             reason = ConnectionError(f"{host} is not reachable")
-            raise UserError(_explain(name, reason, wanted, manual)) from error
+            raise UserError(_explain(name, reason, missing, manual)) from error
 
 
-def _run(builder, root: Path, manual: Path | None) -> None:
+def _run(builder: Any, root: Path, manual: Path | None) -> None:
+    """Lets a TFDS builder write array_record."""
     import tensorflow_datasets as tfds
 
     builder.download_and_prepare(
@@ -211,30 +215,35 @@ def _run(builder, root: Path, manual: Path | None) -> None:
     )
 
 
-def _version_folder(builder) -> str:
+def _version_folder(builder: Any) -> str:
+    """Returns the builder's folder; raises UserError where it is not in array_record format."""
     # Only a fresh look at the folder tells the format of what was there before.
     import tensorflow_datasets as tfds
 
     folder = os.fspath(builder.data_path)
-    found = tfds.builder_from_directory(folder).info.file_format
-    if found is not tfds.core.FileFormat.ARRAY_RECORD:
+    file_format = tfds.builder_from_directory(folder).info.file_format
+    if file_format is not tfds.core.FileFormat.ARRAY_RECORD:
         raise UserError(
-            f"{folder} holds {found.value}, not array_record; move it away, then: "
+            f"{folder} holds {file_format.value}, not array_record; move it away, then: "
             f"python -m vision_jax.data.convert MOVED {folder}"
         )
     return folder
 
 
-def _explain(name: str, error: Exception, wanted: list[str], manual: Path) -> str:
+def _explain(name: str, error: Exception, missing: list[str], manual: Path) -> str:
+    """Says in one line why a data set cannot be prepared, and what to do."""
+    from tensorflow_datasets.core.download import download_manager
+
     first = next(iter(str(error).splitlines()), "") or type(error).__name__
-    if type(error).__name__ == "NonMatchingChecksumError":
+    if isinstance(error, download_manager.NonMatchingChecksumError):
         return f"{name}: {first.rstrip(':')}; fetch the official archive again"
-    if wanted:
-        return f"{name}: cannot be downloaded ({first}); put {', '.join(wanted)} into {manual}"
+    if missing:
+        return f"{name}: cannot be downloaded ({first}); put {', '.join(missing)} into {manual}"
     return f"{name}: {type(error).__name__}: {first}"
 
 
 def main(arguments: list[str] | None = None) -> int:
+    """Runs the command; returns its exit code."""
     parser = argparse.ArgumentParser(
         prog="python -m vision_jax.data.prepare",
         description=__doc__,
@@ -259,6 +268,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _descriptions() -> Iterator[str]:
+    """Yields a line for each data set: its name, and what preparing it needs."""
     from vision_jax.data.shapes import CONFIGS
 
     for config in CONFIGS:

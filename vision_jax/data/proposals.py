@@ -1,69 +1,52 @@
 """Proposals that were made beforehand, as an input of networks that make none (Fast R-CNN).
 
-An example then has `proposals` (most, 4) float32 xyxy in pixels of its image, the best first, and
-`proposal_valid` (most,) bool, False on padding; transforms move them along.
+An example then has `proposals` (n, 4) float32 xyxy in pixels of its image, the best first, and
+`proposal_valid` (n,) bool, False on padding; transforms move them along.
 """
 
 import dataclasses
 import functools
 import pathlib
-from typing import Any
 
 import numpy as np
 
 from vision_jax.config import UserError
+from vision_jax.data.geometry import with_extent
+from vision_jax.data.loading import Transform
+from vision_jax.data.sources import Example, Wrapped
 
 
 @dataclasses.dataclass(frozen=True)
-class WithProposals:
+class WithProposals(Wrapped):
     """A source with the proposals of a file, such as `tasks.WriteProposals` writes.
 
     The file is an npz: `counts` (n,) proposals per image; `boxes` (Σ counts, 4) xyxy in pixels of
-    the original images, image after image, the best first; and `ids` (n,), what the source calls
-    its images (`image_id`), or without `ids` its examples in order.
+    the original images, image after image, the best first; and `ids` (n,), the images' identifiers
+    in the source (`image_id`), or without `ids` its examples in order.
 
     Attributes:
-      source: whose images they are of.
-      file: may be an earlier stage's, 'stage:NAME/proposals.npz'.
-      most: per image; further ones are left out.
+      source: the source of the images.
+      file: the npz; may be an earlier stage's, 'stage:NAME/proposals.npz'.
+      max_proposals: proposals per image; further ones are left out.
 
     Raises:
       UserError: no such file, or one that does not fit the source.
     """
 
-    source: Any
     file: str
-    most: int = 2000
+    max_proposals: int = 2000
 
     def __post_init__(self):
-        _ = self._places  # a wrong file is reported now, not when training starts
+        _ = self._ranges  # a wrong file is reported now, not when training starts
 
-    @property
-    def classes(self) -> tuple[str, ...]:
-        return self.source.classes
-
-    @property
-    def category_ids(self) -> tuple[int, ...]:
-        return getattr(self.source, "category_ids", ())
-
-    def __len__(self) -> int:
-        return len(self.source)
-
-    def __getitem__(self, i: int) -> dict:
-        start, end = self._places[i]
-        return {**self.source[i], **padded(self._content["boxes"][start:end], self.most)}
-
-    def describe(self, i: int) -> str:
-        return self.source.describe(i)
-
-    def image_id(self, i: int) -> int | str:
-        return self.source.image_id(i) if hasattr(self.source, "image_id") else i
-
-    def __getstate__(self) -> dict:
-        return {"source": self.source, "file": self.file, "most": self.most}
+    def __getitem__(self, i: int) -> Example:
+        start, end = self._ranges[i]
+        boxes = self._content["boxes"][start:end]
+        return {**self.source[i], **pad(boxes, self.max_proposals)}
 
     @functools.cached_property
     def _content(self) -> dict[str, np.ndarray]:
+        """The file's arrays, of fitting shapes."""
         path = pathlib.Path(self.file).expanduser()
         try:
             with open(path, "rb") as raw, np.load(raw, allow_pickle=False) as file:
@@ -83,18 +66,18 @@ class WithProposals:
         return content
 
     @functools.cached_property
-    def _places(self) -> np.ndarray:
-        """(n, 2) where each example's boxes begin and end in the file."""
+    def _ranges(self) -> np.ndarray:
+        """(n, 2): where each example's boxes begin and end in the file."""
         counts = self._content["counts"].astype(np.int64)
         ends = np.cumsum(counts)
-        places = np.stack([ends - counts, ends], 1)
+        ranges = np.stack([ends - counts, ends], 1)
         if "ids" not in self._content:
-            if len(places) != len(self.source):
+            if len(ranges) != len(self.source):
                 raise UserError(
-                    f"proposals {self.file!r} are of {len(places)} images, the source has "
+                    f"proposals {self.file!r} are of {len(ranges)} images, the source has "
                     f"{len(self.source)}"
                 )
-            return places
+            return ranges
         rows = {str(name): row for row, name in enumerate(self._content["ids"].tolist())}
         names = [str(self.image_id(i)) for i in range(len(self.source))]
         absent = [name for name in names if name not in rows]
@@ -103,18 +86,19 @@ class WithProposals:
                 f"proposals {self.file!r} lack {len(absent)} images of the source, {absent[0]} "
                 "first"
             )
-        return places[[rows[name] for name in names]]
+        return ranges[[rows[name] for name in names]]
 
 
 @dataclasses.dataclass(frozen=True)
-class JitteredTruth:
+class JitteredTruth(Transform):
     """A transform that proposes the objects' own boxes, moved and resized at random, and others.
 
     For tests and first steps: no network proposes so well.
 
     Attributes:
       count: proposals per image.
-      spread: of the centre's shift as a share of the sides, and of the logarithm of the sides.
+      spread: standard deviation of the centre's shift as a share of the sides, and of the
+        logarithm of the sides.
       background: share of proposals that lie anywhere; all of them in images without objects.
     """
 
@@ -122,11 +106,11 @@ class JitteredTruth:
     spread: float = 0.2
     background: float = 0.5
 
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         height, width = example["image"].shape[:2]
         limit = np.asarray([width, height, width, height], np.float64)
         low, high = np.sort(rng.uniform(0, 1, (2, self.count, 2)), axis=0)
-        anywhere = np.concatenate([low, high], 1) * limit
+        proposals = np.concatenate([low, high], 1) * limit
         boxes = example["boxes"].astype(np.float64)
         if len(boxes):
             chosen = boxes[rng.integers(len(boxes), size=self.count)]
@@ -135,19 +119,17 @@ class JitteredTruth:
             middle += rng.normal(0, self.spread, middle.shape) * sides
             sides *= np.exp(rng.normal(0, self.spread, sides.shape))
             near = np.concatenate([middle - sides / 2, middle + sides / 2], 1).clip(0, limit)
-            far = rng.random(self.count) < self.background
-            anywhere = np.where(far[:, None], anywhere, near)
-        return {**example, **padded(anywhere, self.count)}
+            anywhere = rng.random(self.count) < self.background
+            proposals = np.where(anywhere[:, None], proposals, near)
+        return {**example, **pad(proposals, self.count)}
 
 
-def padded(boxes: np.ndarray, most: int) -> dict[str, np.ndarray]:
-    """`proposals` and `proposal_valid` with so many rows; boxes without extent are not valid."""
-    boxes = np.asarray(boxes[:most], np.float32)
-    found = np.zeros((most, 4), np.float32)
-    found[: len(boxes)] = boxes
-    return {"proposals": found, "proposal_valid": with_extent(found)}
+def pad(boxes: np.ndarray, rows: int) -> dict[str, np.ndarray]:
+    """Returns `proposals` and `proposal_valid` of the first boxes, in so many rows.
 
-
-def with_extent(boxes: np.ndarray) -> np.ndarray:
-    """(n,) bool: longer than nothing on both sides."""
-    return (boxes[:, 2:] > boxes[:, :2]).all(1)
+    Rows beyond the boxes are zeros; boxes without extent are not valid.
+    """
+    boxes = np.asarray(boxes[:rows], np.float32)
+    proposals = np.zeros((rows, 4), np.float32)
+    proposals[: len(boxes)] = boxes
+    return {"proposals": proposals, "proposal_valid": with_extent(proposals)}

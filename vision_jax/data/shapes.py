@@ -24,7 +24,7 @@ _SPLITS = {"train": 0, "validation": 1}
 
 @dataclasses.dataclass(kw_only=True)
 class ShapesConfig(tfds.core.BuilderConfig):
-    """A named difficulty and size."""
+    """A named difficulty and size of the data set."""
 
     look: Look = Look()
     train: int = 4000  # examples
@@ -83,7 +83,7 @@ CONFIGS = (
 
 
 class Shapes(tfds.core.GeneratorBasedBuilder):
-    """Eight flat shapes on textured backgrounds; see `shapes_draw` for what is drawn."""
+    """Eight flat shapes on textured backgrounds; `shapes_draw` draws them."""
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = list(CONFIGS)
@@ -124,13 +124,18 @@ class Shapes(tfds.core.GeneratorBasedBuilder):
         return {split: self._generate_examples(split) for split in _SPLITS}
 
     def _generate_examples(self, split: str) -> Iterator[tuple[int, dict]]:
-        for i in range(getattr(self.builder_config, split)):
-            yield i, example(self.builder_config, split, i)
+        config = self.builder_config
+        count = {"train": config.train, "validation": config.validation}[split]
+        for i in range(count):
+            yield i, example(config, split, i)
 
 
 def scene(config: ShapesConfig, split: str, i: int) -> shapes_draw.Scene:
-    """Scene i of a split. The classes of the first-drawn shapes are balanced: each block of eight
-    consecutive scenes has every class once, in an order of its own."""
+    """Draws scene i of a split.
+
+    The classes of the first-drawn shapes are balanced: each block of eight consecutive scenes has
+    every class once, in an order of its own.
+    """
     stream = [config.seed, _SPLITS[split]]
     block, place = divmod(i, len(CLASSES))
     order = np.random.Generator(np.random.PCG64([*stream, 0, block])).permutation(len(CLASSES))
@@ -140,7 +145,7 @@ def scene(config: ShapesConfig, split: str, i: int) -> shapes_draw.Scene:
 
 
 def example(config: ShapesConfig, split: str, i: int) -> dict:
-    """Scene i in the form that the builder's features encode; images are encoded bytes already."""
+    """Returns scene i in the form that the builder's features encode, images as encoded bytes."""
     drawn, size = scene(config, split, i), config.look.size
     rles = coco_mask.encode(np.asfortranarray(drawn.masks.transpose(1, 2, 0), np.uint8))
     boxes = coco_mask.toBbox(rles)  # x, y, width, height
@@ -179,6 +184,6 @@ def example(config: ShapesConfig, split: str, i: int) -> dict:
 
 
 def _encoded(image: np.ndarray, image_format: str) -> io.BytesIO:
-    """A file object: TFDS writes its bytes as they are, where an array would need TensorFlow."""
+    """Encodes an image as a file object: TFDS would need TensorFlow to encode an array."""
     options = [cv2.IMWRITE_JPEG_QUALITY, 92] if image_format == "jpeg" else []
     return io.BytesIO(cv2.imencode(f".{image_format}", image, options)[1].tobytes())

@@ -1,4 +1,4 @@
-"""Draws the scenes of the embedded `shapes` data set: numpy and OpenCV, no TFDS.
+"""Draws the scenes of the embedded `shapes` data set with numpy and OpenCV, without TFDS.
 
 A scene is a textured background, clutter strokes, and flat shapes painted one over the other, under
 uneven light and with noise. Colour, texture, size, place and pose are drawn independently of the
@@ -33,7 +33,7 @@ _HIDDEN = 0.3  # a shape of which less than this is visible is difficult
 
 @dataclasses.dataclass(frozen=True)
 class Look:
-    """How hard the scenes are. Lengths are fractions of the image's side."""
+    """The difficulty of scenes. Lengths are fractions of the image's side."""
 
     size: int = 64  # side of the square image, pixels
     shapes: tuple[int, int] = (1, 3)  # how many shapes, inclusive
@@ -65,7 +65,7 @@ class Shape:
 
 @dataclasses.dataclass(frozen=True)
 class Scene:
-    """An image and everything known about it; shapes that are hidden altogether are left out."""
+    """An image and everything known about it, without the shapes that are hidden altogether."""
 
     image: np.ndarray  # (h, w, 3) uint8 RGB
     shapes: tuple[Shape, ...]  # in painter's order
@@ -82,7 +82,7 @@ class Scene:
 
 
 def draw(look: Look, rng: np.random.Generator, label: int) -> Scene:
-    """A scene whose first-drawn shape has the class `label`; all else comes from `rng`."""
+    """Draws a scene whose first-drawn shape has the class `label`; all else comes from `rng`."""
     backdrop, pattern = str(rng.choice(list(COLOURS))), rng.random()
     canvas = _fill(look, rng, backdrop, pattern)
     for _ in range(rng.integers(look.strokes[0], look.strokes[1] + 1)):
@@ -100,7 +100,7 @@ def draw(look: Look, rng: np.random.Generator, label: int) -> Scene:
 
 
 def _contours(label: int) -> list[np.ndarray]:
-    """The outline of a class in the unit circle, filled by the even-odd rule."""
+    """Returns a class's outline in the unit circle, to be filled by the even-odd rule."""
     name = CLASSES[label]
     if name == "circle":
         return [_polygon(40)]
@@ -124,11 +124,13 @@ def _contours(label: int) -> list[np.ndarray]:
 
 
 def _polygon(corners: int) -> np.ndarray:
+    """Returns the corners (n, 2) of a regular polygon in the unit circle, the first on top."""
     angle = 2 * np.pi * np.arange(corners) / corners - np.pi / 2
     return np.stack([np.cos(angle), np.sin(angle)], -1)
 
 
 def _shape(look: Look, rng: np.random.Generator, label: int, backdrop: str) -> Shape:
+    """Draws size, place, pose and colour of a shape."""
     low, high = np.log(look.radius)
     radius = float(np.exp(rng.uniform(low, high)))
     centre = look.size * (0.5 + rng.uniform(-look.spread, look.spread, 2))
@@ -140,25 +142,28 @@ def _shape(look: Look, rng: np.random.Generator, label: int, backdrop: str) -> S
 
 
 def _crowd(look: Look, rng: np.random.Generator, backdrop: str) -> Shape:
-    """Six to ten tiny shapes of one class and colour in a touching row."""
+    """Draws six to ten tiny shapes of one class and colour in a touching row."""
     label, colour = int(rng.integers(len(CLASSES))), _contrasting(look, rng, backdrop)
     radius = look.radius[0] * 0.7
-    at = look.size * (0.5 + rng.uniform(-look.spread, look.spread, 2))
+    centre = look.size * (0.5 + rng.uniform(-look.spread, look.spread, 2))
     heading = rng.uniform(0, 2 * np.pi)
     contours = []
     for _ in range(rng.integers(6, 11)):
-        contours.append(_place(look, rng, label, radius, at))
+        contours.append(_place(look, rng, label, radius, centre))
         heading += rng.uniform(-0.8, 0.8)
         step = 1.6 * radius * look.size * np.array([np.cos(heading), np.sin(heading)])
-        if np.any(np.abs(at + step - look.size / 2) > look.size * 0.45):
+        if np.any(np.abs(centre + step - look.size / 2) > look.size * 0.45):
             heading, step = heading + np.pi / 2, np.array([-step[1], step[0]])
-        at = at + step
+        centre = centre + step
     alpha = np.max([_coverage(member, look.size) for member in contours], axis=0)
     outline = np.concatenate([c for member in contours for c in member])
     return Shape(label, colour, radius, outline.mean(0), outline, alpha, crowd=True)
 
 
-def _place(look: Look, rng: np.random.Generator, label: int, radius: float, centre: np.ndarray):
+def _place(
+    look: Look, rng: np.random.Generator, label: int, radius: float, centre: np.ndarray
+) -> list[np.ndarray]:
+    """Returns the class's contours in pixels, stretched and turned at random."""
     angle = np.deg2rad(rng.uniform(-look.turn, look.turn))
     ratio = np.exp(rng.uniform(-1, 1) * np.log(look.stretch) / 2)
     turn = np.array([[np.cos(angle), np.sin(angle)], [-np.sin(angle), np.cos(angle)]])
@@ -167,7 +172,7 @@ def _place(look: Look, rng: np.random.Generator, label: int, radius: float, cent
 
 
 def _coverage(contours: list[np.ndarray], size: int) -> np.ndarray:
-    """(size, size) float32: the covered part of each pixel; pixel (x, y) spans [x, x + 1)."""
+    """Returns (size, size) float32: each pixel's covered part; pixel x spans [x, x + 1)."""
     fine = np.zeros((size * _SUPERSAMPLE, size * _SUPERSAMPLE), np.uint8)
     points = [np.round((c * _SUPERSAMPLE - 0.5) * 16).astype(np.int32) for c in contours]
     cv2.fillPoly(fine, points, 255, shift=4)
@@ -175,13 +180,14 @@ def _coverage(contours: list[np.ndarray], size: int) -> np.ndarray:
 
 
 def _contrasting(look: Look, rng: np.random.Generator, backdrop: str) -> str:
+    """Draws a colour that differs enough from the background's."""
     base = np.array(COLOURS[backdrop], float)
     far = [n for n, c in COLOURS.items() if np.linalg.norm(base - c) >= look.contrast]
     return str(rng.choice(far))
 
 
 def _fill(look: Look, rng: np.random.Generator, colour: str, pattern: float) -> np.ndarray:
-    """(h, w, 3) float32: the colour, a little off, under cloudy noise and perhaps stripes."""
+    """Returns (h, w, 3) float32: the colour, a little off, with clouds and perhaps stripes."""
     base = np.array(COLOURS[colour], np.float32) + rng.uniform(-12, 12, 3).astype(np.float32)
     grain = np.zeros((look.size, look.size), np.float32)
     for cells, weight in ((3, 1.0), (6, 0.6), (12, 0.4)):
@@ -195,14 +201,16 @@ def _fill(look: Look, rng: np.random.Generator, colour: str, pattern: float) -> 
 
 
 def _stroke(canvas: np.ndarray, look: Look, rng: np.random.Generator, backdrop: str) -> None:
+    """Draws one line of clutter onto the canvas."""
     colour = np.array(COLOURS[_contrasting(look, rng, backdrop)], float)
     start, end = rng.uniform(-0.1, 1.1, (2, 2)) * look.size * 16
     width = max(1, round(look.size * rng.uniform(0.015, 0.05)))
-    ends = [tuple(int(v) for v in p) for p in (start, end)]
-    cv2.line(canvas, *ends, colour.tolist(), width, cv2.LINE_AA, shift=4)
+    x0, y0, x1, y1 = (int(v) for v in (*start, *end))
+    cv2.line(canvas, (x0, y0), (x1, y1), colour.tolist(), width, cv2.LINE_AA, shift=4)
 
 
 def _photograph(canvas: np.ndarray, look: Look, rng: np.random.Generator) -> np.ndarray:
+    """Adds uneven light and noise, and rounds to uint8."""
     angle = rng.uniform(0, 2 * np.pi)
     ramp = np.arange(look.size, dtype=np.float32) / look.size - 0.5
     light = 1 + look.light * (ramp * np.cos(angle) + (ramp * np.sin(angle))[:, None])
@@ -211,6 +219,7 @@ def _photograph(canvas: np.ndarray, look: Look, rng: np.random.Generator) -> np.
 
 
 def _annotate(look: Look, shapes: list[Shape], backdrop: str) -> Scene:
+    """Works out all that is known of a scene from its shapes; the image is left empty."""
     full = np.stack([s.alpha > 0.5 for s in shapes])
     # later[k]: pixels that shapes painted after k cover.
     later = np.logical_or.accumulate(np.concatenate([full[1:], np.zeros_like(full[:1])])[::-1])
@@ -237,7 +246,7 @@ def _annotate(look: Look, shapes: list[Shape], backdrop: str) -> Scene:
 
 
 def _keypoints(shape: Shape, covered: np.ndarray) -> np.ndarray:
-    """(5, 3) x, y, visibility; all zeros for a crowd and, as in COCO, for points outside."""
+    """Returns (5, 3): x, y, visibility; zeros for a crowd and, as in COCO, for points outside."""
     points = np.zeros((len(KEYPOINTS), 3), np.float32)
     if shape.crowd:
         return points
@@ -256,7 +265,7 @@ def _keypoints(shape: Shape, covered: np.ndarray) -> np.ndarray:
 
 
 def _captions(shapes: list[Shape], backdrop: str) -> tuple[str, ...]:
-    """What is there, largest first; how many on what; and how the two largest lie."""
+    """Describes a scene: its shapes, largest first; their number; how the two largest lie."""
     single = sorted((s for s in shapes if not s.crowd), key=lambda s: -s.radius)
     names = [_name(s) for s in single[:3]]
     if len(single) > 3:
@@ -277,5 +286,6 @@ def _captions(shapes: list[Shape], backdrop: str) -> tuple[str, ...]:
 
 
 def _name(shape: Shape) -> str:
+    """Names a shape by size, colour and class."""
     size = "small" if shape.radius < 0.14 else "large" if shape.radius > 0.24 else "medium"
     return f"a {size} {shape.colour} {CLASSES[shape.label]}"

@@ -1,4 +1,4 @@
-"""Step → this process's share of the global batch: order, decoding, transforms, stacking.
+"""Makes this process's share of the global batch of a step: order, decoding, transforms, stacking.
 
 Everything is a pure function of the step, so a run resumes by seeking. Global stream position
 g = step · batch_size + row; process p of P holds the contiguous rows
@@ -17,7 +17,10 @@ from absl import logging
 from vision_jax.config import UserError
 from vision_jax.data import padding
 from vision_jax.data.decode import RecordError
-from vision_jax.data.loading import Loader
+from vision_jax.data.loading import AnyTransform, Loader
+from vision_jax.data.sources import Example, Source
+
+Element = dict[str, Any]  # one process's share of a batch: arrays by name, and counts
 
 _ENDLESS = 2**40  # batches: the library below wants a length
 _TRIES = 16  # records tried in the place of one that cannot be read
@@ -27,7 +30,7 @@ _order_lock = threading.Lock()
 
 
 def order(data_seed: int, epoch: int, count: int) -> np.ndarray:
-    """The records 0..count-1 in the order of an epoch, (count,) int64.
+    """Returns the records 0..count-1 in the order of an epoch, (count,) int64.
 
     The stable argsort of raw draws: numpy promises these, but not its shuffle, for all versions.
     """
@@ -43,24 +46,27 @@ def _order(data_seed: int, epoch: int, count: int) -> np.ndarray:
 
 @dataclasses.dataclass(frozen=True)
 class Stream:
-    """`stream[step]` is a dict of this process's rows: what `padding.stack` gives, valid, index,
+    """The elements of all steps, made when they are asked for. Picklable, and safe in threads.
+
+    `stream[step]` is a dict of this process's rows: what `padding.stack` returns, valid, index,
     id, and the number of records `skipped` and of objects `dropped` (degenerate) and `cut` (beyond
-    max_boxes). Picklable, and safe in threads.
+    max_boxes).
 
     Attributes:
-      source, transforms: see `pipeline.Train`.
-      batch_size: of the global batch.
-      process_index, process_count: which share.
-      data_seed: of order and transforms; None is evaluation: in order, once.
+      source, transforms: see `pipeline.Pipeline`.
+      batch_size: rows of the global batch.
+      process_index, process_count: which process's share it is, of how many.
+      data_seed: the seed of order and transforms; None is evaluation: in order, once.
       skip: leave out records that cannot be read, instead of raising RecordError.
       arrays: the whole source in memory, or None to read and decode.
-      max_boxes, degenerate, repeats: see `pipeline.Train`.
+      max_boxes, degenerate: see `pipeline.Pipeline`.
+      repeats: see `pipeline.Train`.
       steps: see `loading.Loader`.
       pixels: False leaves out all but the records' numbers, and reads nothing.
     """
 
-    source: Any
-    transforms: tuple
+    source: Source
+    transforms: tuple[AnyTransform, ...]
     batch_size: int
     process_index: int = 0
     process_count: int = 1
@@ -78,17 +84,18 @@ class Stream:
             return -(-len(self.source) // self.batch_size)
         return _ENDLESS
 
-    def __getitem__(self, step: int) -> dict[str, np.ndarray]:
+    def __getitem__(self, step: int) -> Element:
         rows = self.batch_size // self.process_count
         index = np.arange(rows, dtype=np.int32) + np.int32(self.process_index * rows)
         positions = index.astype(np.int64) + step * self.batch_size
         if not self.pixels:
             return {"index": index, **self._numbers(positions)}
-        read = self._decode if self.arrays is None else self._gather
-        return {"index": index, **read(positions)}
+        if self.arrays is not None:
+            return {"index": index, **self._gather(self.arrays, positions)}
+        return {"index": index, **self._decode(positions)}
 
     def _records(self, positions: np.ndarray) -> np.ndarray:
-        """The record at each stream position; -1 beyond the end of an evaluation."""
+        """Returns the record at each stream position; -1 beyond the end of an evaluation."""
         count = len(self.source)
         if self.data_seed is None:
             return np.where(positions < count, positions, -1)
@@ -104,45 +111,48 @@ class Stream:
             records[here] = order(self.data_seed, int(epoch), count)[places[here]]
         return records
 
-    def _numbers(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+    def _numbers(self, positions: np.ndarray) -> Element:
+        """Returns what is known of rows without reading them."""
         records = self._records(positions)
         counts = {"skipped": np.int32(0), "dropped": np.int32(0), "cut": np.int32(0)}
         return {"valid": records >= 0, "id": records.astype(np.int32), **counts}
 
-    def _gather(self, positions: np.ndarray) -> dict[str, np.ndarray]:
+    def _gather(self, arrays: dict[str, np.ndarray], positions: np.ndarray) -> Element:
+        """Takes rows from the source in memory."""
         numbers = self._numbers(positions)
         valid = numbers["valid"]
-        image = np.take(self.arrays["image"], numbers["id"], axis=0)
-        label = np.take(self.arrays["label"], numbers["id"], axis=0)
+        image = np.take(arrays["image"], numbers["id"], axis=0)
+        label = np.take(arrays["label"], numbers["id"], axis=0)
         if not valid.all():
             image[~valid], label[~valid] = 0, -1
         return {"image": image, "label": label, **numbers}
 
-    def _decode(self, positions: np.ndarray) -> dict[str, np.ndarray]:
-        records = self._records(positions)
-        examples, skipped = [], 0
+    def _decode(self, positions: np.ndarray) -> Element:
+        """Reads and stacks rows."""
+        records, skipped = self._records(positions), 0
+        examples: list[Example | None] = []
         for row, position in enumerate(positions):
             example = None
             if records[row] >= 0:
-                example, records[row], bad = self._read(int(position))
-                skipped += bad
+                example, records[row], unreadable = self._read(int(position))
+                skipped += unreadable
             examples.append(example)
         present = [example for example in examples if example is not None]
         # Where there is nothing but padding, the shapes come from elsewhere.
         model = present[0] if present else self._read_any()
         self._check_shapes(examples, records, model)
-        beyond = [max(0, len(e.get("boxes", ())) - self.max_boxes) for e in present]
+        cut = [max(0, len(e.get("boxes", ())) - self.max_boxes) for e in present]
         return {
             **padding.stack(examples, model, self.max_boxes),
             "valid": np.asarray([example is not None for example in examples]),
             "id": records.astype(np.int32),
             "skipped": np.int32(skipped),
             "dropped": np.int32(sum(e.get("dropped", 0) for e in present)),
-            "cut": np.int32(sum(beyond)),
+            "cut": np.int32(sum(cut)),
         }
 
-    def _read(self, position: int) -> tuple[dict | None, int, int]:
-        """The example at a position, its record, and how many were skipped for it.
+    def _read(self, position: int) -> tuple[Example | None, int, int]:
+        """Returns the example at a position, its record, and how many were skipped for it.
 
         In training the next records of the stream stand in for one that cannot be read, with the
         draws of its position; in evaluation there is then no example.
@@ -153,11 +163,11 @@ class Stream:
         seed = self.data_seed or 0
         loader = Loader(self.source, self.transforms, self.degenerate, seed, self.steps)
         step = position // self.batch_size
-        for bad, record in enumerate(records):
-            seed = [self.data_seed, _TRAIN] if training else [0, _EVAL]
-            rng = np.random.Generator(np.random.PCG64([*seed, position]))
+        words = [seed, _TRAIN if training else _EVAL, position]
+        for unreadable, record in enumerate(records):
+            rng = np.random.Generator(np.random.PCG64(words))
             try:
-                return loader(int(record), rng, step), int(record), bad
+                return loader(int(record), rng, step), int(record), unreadable
             except RecordError as error:
                 if not self.skip:
                     raise
@@ -169,14 +179,18 @@ class Stream:
             )
         return None, int(records[0]), 1
 
-    def _read_any(self) -> dict:
+    def _read_any(self) -> Example:
+        """Returns the first example that can be read, whose fields and shapes the others have."""
         for position in range(min(_TRIES, len(self.source))):
             example = self._read(position)[0]
             if example is not None:
                 return example
         raise UserError(f"none of the first records can be read, e.g. {self.source.describe(0)}")
 
-    def _check_shapes(self, examples: list, records: np.ndarray, model: dict) -> None:
+    def _check_shapes(
+        self, examples: list[Example | None], records: np.ndarray, model: Example
+    ) -> None:
+        """Raises UserError, naming the record, where images differ in shape."""
         shape = model["image"].shape
         for example, record in zip(examples, records, strict=True):
             if example is not None and example["image"].shape != shape:

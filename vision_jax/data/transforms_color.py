@@ -5,30 +5,33 @@ import dataclasses
 import cv2
 import numpy as np
 
+from vision_jax.data.loading import Transform
+from vision_jax.data.sources import Example
+
 
 @dataclasses.dataclass(frozen=True)
-class PhotometricDistortion:
-    """SSD's colour jitter (Liu et al. 2016, section 2.2, after Howard 2013), in Caffe SSD's order.
+class PhotometricDistortion(Transform):
+    """SSD's jitter of colours (Liu et al. 2016, section 2.2, after Howard 2013).
 
-    Brightness; contrast, before or after the two that follow, as a coin says; saturation; hue;
-    then perhaps the channels in another order. Each happens with a probability of its own.
+    The order is Caffe SSD's: brightness; contrast, before or after the two that follow, as a coin
+    says; saturation; hue; then perhaps the channels in another order. Each happens independently.
 
     Attributes:
-      brightness: largest change, of 255.
+      brightness: largest change, in units of 1/255.
       contrast, saturation: ranges of the factors, uniform.
       hue: largest turn, degrees.
-      probability: of each of the four.
+      probability: probability of each of the four, 0..1.
       shuffle: probability that the channels are reordered.
     """
 
     brightness: float = 32.0
-    contrast: tuple = (0.5, 1.5)
-    saturation: tuple = (0.5, 1.5)
+    contrast: tuple[float, float] = (0.5, 1.5)
+    saturation: tuple[float, float] = (0.5, 1.5)
     hue: float = 18.0
     probability: float = 0.5
     shuffle: float = 0.0
 
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         # All draws come first, so that each is the same whatever the others are.
         does = rng.random(4) < self.probability
         shift = rng.uniform(-self.brightness, self.brightness)
@@ -53,8 +56,8 @@ class PhotometricDistortion:
 
 
 @dataclasses.dataclass(frozen=True)
-class HsvJitter:
-    """Darknet's colours: another hue, saturation and value (Redmon et al. 2015, section 2.2).
+class HsvJitter(Transform):
+    """Darknet's jitter of hue, saturation and value (Redmon et al. 2015, section 2.2).
 
     Attributes:
       hue: largest turn, degrees; uniform both ways.
@@ -65,7 +68,7 @@ class HsvJitter:
     saturation: float = 1.5
     value: float = 1.5
 
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         turn = rng.uniform(-self.hue, self.hue)
         factors = rng.uniform(1, (self.saturation, self.value))
         factors = np.where(rng.random(2) < 0.5, factors, 1 / factors)
@@ -79,7 +82,7 @@ class HsvJitter:
 
 
 def _in_hsv(pixels: np.ndarray, factor: float, turn: float) -> np.ndarray:
-    """(h, w, 3) float32 RGB with another saturation (a factor) and hue (turned, degrees)."""
+    """Multiplies saturation by `factor` and turns the hue (degrees) of float32 RGB (h, w, 3)."""
     hsv = cv2.cvtColor(pixels.clip(0, 255) / np.float32(255), cv2.COLOR_RGB2HSV)
     hsv[..., 0] = (hsv[..., 0] + np.float32(turn)) % 360
     hsv[..., 1] = (hsv[..., 1] * np.float32(factor)).clip(0, 1)

@@ -1,54 +1,53 @@
 """Host transforms that need more than their example: other examples, or what the batch shares.
 
-Their class says `in_context = True`, and they take a third argument, a `loading.Context`. They
-remain pure functions of the data seed and the position in the stream.
+They are `loading.ContextTransform`s, and take a third argument, a `loading.Context`. They remain
+pure functions of the data seed and the position in the stream.
 """
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Any, ClassVar
 
 import numpy as np
 
 from vision_jax.config import UserError
 from vision_jax.data import geometry
-from vision_jax.data.loading import Context, apply
+from vision_jax.data.loading import AnyTransform, Context, ContextTransform, apply
+from vision_jax.data.sources import Example
 from vision_jax.data.transforms_objects import fitting
 
 GRAY = (114, 114, 114)
 
 
 @dataclasses.dataclass(frozen=True)
-class Mosaic:
-    """Four examples around a random point of a square (Bochkovskiy et al. 2020, section 3.3).
+class Mosaic(ContextTransform):
+    """Puts four examples around a point of a square (Bochkovskiy et al. 2020, section 3.3).
 
     Each keeps its proportions, with its long side at a random length, and touches the point with
-    the corner that is next to it. What exceeds its quarter is cut, what is missing is filled.
-    What a mosaic mixes has been through the transforms before it. `size` and `scale` become those
-    of the square; labels of the whole image are those of the first example.
+    the corner that is next to it. Parts beyond its quarter are cut, the rest of it is filled. All
+    four have been through the transforms before the mosaic. `size` and `scale` become those of the
+    square; labels of the whole image are those of the first example.
 
     Attributes:
       size: side of the square, pixels.
       centre: range of the point's coordinates, as shares of the side.
       side: range of each long side, as shares of the square's, uniform.
-      probability: 0..1.
-      visible: objects go of whose box less than this share is left.
-      least: objects go with a side of at most so many pixels left.
-      fill: of what is missing.
-      antialias: see `geometry.resize`.
+      probability: probability of a mosaic, 0..1.
+      min_visibility: objects go of whose box less than this share is left.
+      min_size: objects go with a side of at most so many pixels left.
+      fill: the colour where there is no image.
+      antialias: see `geometry.resize_image`.
     """
 
     size: int = 640
-    centre: tuple = (0.25, 0.75)
-    side: tuple = (0.5, 1.0)
+    centre: tuple[float, float] = (0.25, 0.75)
+    side: tuple[float, float] = (0.5, 1.0)
     probability: float = 1.0
-    visible: float = 0.1
-    least: float = 2.0
-    fill: tuple = GRAY
+    min_visibility: float = 0.1
+    min_size: float = 2.0
+    fill: tuple[int, ...] = GRAY
     antialias: bool = True
-    in_context: ClassVar[bool] = True
 
-    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator, context: Context) -> Example:
         if rng.random() >= self.probability:
             return example
         x, y = (int(v) for v in np.rint(rng.uniform(*self.centre, 2) * self.size))
@@ -60,43 +59,46 @@ class Mosaic:
             self._part(each, quarter, number, rng)
             for number, (each, quarter) in enumerate(zip(examples, quarters, strict=True))
         ]
-        return {**_combined(example, parts, self.size), "dropped": _dropped(examples)}
+        return {**_combine(example, parts, self.size), "dropped": _dropped(examples)}
 
-    def _part(self, example: dict, quarter: tuple, number: int, rng: np.random.Generator) -> dict:
-        """What a quarter shows, on a canvas of the whole square."""
+    def _part(
+        self,
+        example: Example,
+        quarter: tuple[int, int, int, int],
+        number: int,
+        rng: np.random.Generator,
+    ) -> Example:
+        """Puts an example into its quarter of a canvas of the whole square."""
         top, left, height, width = quarter
-        longest = max(1, round(rng.uniform(*self.side) * self.size))
-        scaled = geometry.resized(
-            example, *fitting(example["image"].shape[:2], longest), self.antialias
-        )
-        h, w = scaled["image"].shape[:2]
+        long = max(1, round(rng.uniform(*self.side) * self.size))
+        h, w = fitting(example["image"].shape[:2], long)
+        scaled = geometry.resize(example, h, w, self.antialias)
         # Upper quarters show the lower end of their images, left ones the right end.
-        window = (h - height if number < 2 else 0, w - width if number % 2 == 0 else 0)
-        seen = geometry.placed(scaled, *window, height, width, self.fill)
-        seen = geometry.clipped(seen, self.visible, self.least)
-        return geometry.placed(seen, -top, -left, self.size, self.size, (0,) * len(self.fill))
+        y, x = (h - height if number < 2 else 0), (w - width if number % 2 == 0 else 0)
+        part = geometry.crop(scaled, y, x, height, width, self.fill)
+        part = geometry.clip(part, self.min_visibility, self.min_size)
+        return geometry.crop(part, -top, -left, self.size, self.size, (0,) * len(self.fill))
 
 
 @dataclasses.dataclass(frozen=True)
-class BoxMixUp:
-    """Two examples blended, with the objects of both (Zhang et al. 2019, section 3.1).
+class BoxMixUp(ContextTransform):
+    """Blends two examples, and keeps the objects of both (Zhang et al. 2019, section 3.1).
 
     Neither is resized: the canvas holds both, each at its top left. The images are weighed by
     λ ~ Beta(alpha, alpha).
 
     Attributes:
-      alpha: 1.5 in the paper.
-      probability: 0..1.
+      alpha: parameter of λ's distribution; 1.5 in the paper.
+      probability: probability of a blend, 0..1.
 
-    Raises:
+    Raises (when called):
       ValueError: examples with semantic labels, which cannot be blended.
     """
 
     alpha: float = 1.5
     probability: float = 0.5
-    in_context: ClassVar[bool] = True
 
-    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator, context: Context) -> Example:
         if "segmentation" in example:
             raise ValueError("BoxMixUp: semantic labels cannot be blended")
         if rng.random() >= self.probability:
@@ -105,7 +107,7 @@ class BoxMixUp:
         other = context.more(rng)
         height, width = np.maximum(example["image"].shape[:2], other["image"].shape[:2])
         a, b = (
-            geometry.placed(each, 0, 0, int(height), int(width), (0, 0, 0))
+            geometry.crop(each, 0, 0, int(height), int(width), geometry.BLACK)
             for each in (example, other)
         )
         mixed = {**example}
@@ -118,8 +120,8 @@ class BoxMixUp:
 
 
 @dataclasses.dataclass(frozen=True)
-class PerBatch:
-    """One of several transforms, the same for a whole batch: random batch shapes.
+class PerBatch(ContextTransform):
+    """Applies one of several transforms, the same for a whole batch: random batch shapes.
 
     Redmon & Farhadi 2017, section 2 ("multi-scale training"): every 10 batches another of ten
     sizes. The choice is a function of the data seed and the step, alike in all processes; each
@@ -130,48 +132,49 @@ class PerBatch:
       every: batches between draws.
     """
 
-    choices: tuple
+    choices: tuple[AnyTransform, ...]
     every: int = 10
-    in_context: ClassVar[bool] = True
 
-    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator, context: Context) -> Example:
         number = int(context.generator(self.every).integers(len(self.choices)))
         return apply(self.choices[number], example, rng, lambda: context)
 
 
 @dataclasses.dataclass(frozen=True)
-class Until:
-    """A transform in the first part of the training, which sees plain examples in the end.
+class Until(ContextTransform):
+    """Applies a transform in the first part of the training, which ends with plain examples.
 
     Mixup in the bag of freebies and mosaics are stopped so. A training of several stages counts
-    each by itself. Raises UserError for a share outside of 0..1.
+    each by itself.
 
     Attributes:
       transform: it must leave shapes to later ones, so that nothing is compiled again.
-      share: of all steps, 0..1.
+      share: share of all steps in which it is applied, 0..1.
+
+    Raises:
+      UserError: a share outside of 0..1.
     """
 
-    transform: Any
+    transform: AnyTransform
     share: float = 0.9
-    in_context: ClassVar[bool] = True
 
     def __post_init__(self):
         if not 0 <= self.share <= 1:
             raise UserError(f"Until: share={self.share} is not within 0..1")
 
-    def __call__(self, example: dict, rng: np.random.Generator, context: Context) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator, context: Context) -> Example:
         if context.progress >= self.share:
             return example
         return apply(self.transform, example, rng, lambda: context)
 
 
-def _dropped(examples: Iterable[dict]) -> int:
-    """Degenerate objects left out of any of them."""
+def _dropped(examples: Iterable[Example]) -> int:
+    """Counts the degenerate objects that were left out of the examples."""
     return sum(example.get("dropped", 0) for example in examples)
 
 
-def _combined(first: dict, parts: list[dict], size: int) -> dict:
-    """One example of canvases that do not overlap."""
+def _combine(first: Example, parts: list[Example], size: int) -> Example:
+    """Makes one example of canvases that do not overlap."""
     if "proposals" in first:
         raise ValueError("Mosaic: proposals of one image do not fit four")
     combined = {**first, "image": np.zeros_like(parts[0]["image"])}

@@ -1,8 +1,8 @@
 """Host transforms that distort an image, with its boxes, masks, keypoints and semantic labels.
 
-For training: a distorted image has no one scale, so `scale`, by which answers are led back to the
-original, is left as it is. Places are continuous (x, y), as in `geometry`; the device forms for
-images alone are in `tasks.augment`.
+They are for training: a distorted image has no one scale, so `scale`, by which answers are led back
+to the original, is left as it is. Places are continuous (x, y), as in `geometry`; the device forms
+for images alone are in `tasks.augment`.
 """
 
 import dataclasses
@@ -13,15 +13,17 @@ import numpy as np
 
 from vision_jax.config import UserError
 from vision_jax.data import geometry
+from vision_jax.data.loading import Transform
+from vision_jax.data.sources import Example
+from vision_jax.data.transforms_objects import MEAN
 
-MEAN = (124, 116, 104)
 _PER_EDGE = 8  # points of a box's edge that are followed
 _RADII = 2048  # of the table by which a lens is inverted
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomAffine:
-    """Translation, rotation, stretch and shear about the centre; 0 switches each off.
+class RandomAffine(Transform):
+    """Translates, rotates, stretches and shears an image about its centre; 0 switches each off.
 
     Boxes become the boxes around their masks, or where there are none around their own turned
     corners, which is wider than need be.
@@ -31,22 +33,25 @@ class RandomAffine:
       rotate: at most so many degrees, both ways.
       stretch: each side times a factor between 1 / (1 + stretch) and 1 + stretch, log-uniform.
       shear: at most so many pixels per pixel, both ways, each axis by itself; below 1.
-      visible: objects go of whose box less than this share (0..1) is left in the image.
-      fill: colour of what lies outside of the image; semantic labels are void there.
+      min_visibility: objects go of whose box less than this share (0..1) is left in the image.
+      fill: the colour outside of the image; semantic labels are void there.
+
+    Raises:
+      UserError: a shear of 1 or more.
     """
 
     translate: float = 0.1
     rotate: float = 10.0
     stretch: float = 0.1
     shear: float = 0.1
-    visible: float = 0.25
-    fill: tuple = MEAN
+    min_visibility: float = 0.25
+    fill: tuple[int, ...] = MEAN
 
     def __post_init__(self):
         if not abs(self.shear) < 1:
             raise UserError(f"RandomAffine: shear={self.shear} would fold the image; below 1")
 
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         height, width = example["image"].shape[:2]
         draws = rng.uniform(-1, 1, 7)
         angle = np.deg2rad(draws[2] * self.rotate)
@@ -56,33 +61,38 @@ class RandomAffine:
         back = np.linalg.inv(forth)
         centre = np.array([width, height]) / 2
         moved = centre + draws[:2] * self.translate * (width, height)
-        return warped(
+        return warp(
             example,
             lambda places: (places - moved) @ back.T + centre,
             lambda places: (places - centre) @ forth.T + moved,
-            self.visible,
+            self.min_visibility,
             self.fill,
         )
 
 
 @dataclasses.dataclass(frozen=True)
-class RandomLens:
-    """A barrel or a pincushion, as `ops.warp.lens`, of a strength uniform in [-strength, strength].
+class LensDistortion(Transform):
+    """Distorts an image as a lens does, to a barrel or a pincushion; see `ops.warp.lens`.
 
     Attributes:
-      strength: below 1/3, beyond which the image would fold.
-      visible, fill: as of `RandomAffine`.
+      strength: largest strength, uniform both ways; below 1/3, beyond which the image would fold.
+      min_visibility, fill: see `RandomAffine`.
+
+    Raises:
+      UserError: a strength of 1/3 or more.
     """
 
     strength: float = 0.2
-    visible: float = 0.25
-    fill: tuple = MEAN
+    min_visibility: float = 0.25
+    fill: tuple[int, ...] = MEAN
 
     def __post_init__(self):
         if not abs(self.strength) < 1 / 3:
-            raise UserError(f"RandomLens: strength={self.strength} would fold the image; below 1/3")
+            raise UserError(
+                f"LensDistortion: strength={self.strength} would fold the image; below 1/3"
+            )
 
-    def __call__(self, example: dict, rng: np.random.Generator) -> dict:
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         height, width = example["image"].shape[:2]
         k = rng.uniform(-self.strength, self.strength)
         centre, unit = np.array([width, height]) / 2, np.hypot(width, height) / 2
@@ -102,34 +112,36 @@ class RandomLens:
             bend = np.interp(source, sources, radii) / np.maximum(source, 1e-12)
             return centre + offset * np.where(source > 0, bend, 1)
 
-        return warped(example, back, forth, self.visible, self.fill)
+        return warp(example, back, forth, self.min_visibility, self.fill)
 
 
 Move = Callable[[np.ndarray], np.ndarray]
 
 
-def warped(example: dict, back: Move, forth: Move, visible: float, fill: tuple) -> dict:
-    """The example through a map of places (…, 2), in an image of the same size.
+def warp(
+    example: Example, back: Move, forth: Move, min_visibility: float, fill: tuple[int, ...]
+) -> Example:
+    """Moves an example through a map of places (…, 2), to an image of the same size.
 
     Args:
       example: decoded.
-      back: the place of the image that each place of the result shows.
-      forth: the place of the result where each place of the image is shown.
-      visible: share of an object's box that must be left.
-      fill: colour outside of the image.
+      back: returns the place of the image that each place of the result shows.
+      forth: returns the place of the result where each place of the image is shown.
+      min_visibility: share of an object's box that must be left, or the object goes.
+      fill: the colour outside of the image.
     """
     image = example["image"]
-    height, width, channels = image.shape
+    height, width = image.shape[:2]
     grid = np.stack(np.meshgrid(np.arange(width) + 0.5, np.arange(height) + 0.5), -1)
     # OpenCV counts from the first pixel's centre.
     across, down = np.moveaxis(back(grid) - 0.5, -1, 0).astype(np.float32)
 
-    def remap(pixels: np.ndarray, how: int, outside: tuple | int) -> np.ndarray:
+    def remap(pixels: np.ndarray, how: int, outside: tuple[int, ...] | int) -> np.ndarray:
         return cv2.remap(
             pixels, across, down, how, borderMode=cv2.BORDER_CONSTANT, borderValue=outside
         )
 
-    color = fill if channels == len(fill) else round(sum(fill) / len(fill))
+    color = geometry.fill_color(image, fill)
     moved = {"image": remap(image, cv2.INTER_LINEAR, color).reshape(image.shape)}
     if "masks" in example:
         masks = [remap(m * np.uint8(254), cv2.INTER_LINEAR, 0) >= 127 for m in example["masks"]]
@@ -142,12 +154,12 @@ def warped(example: dict, back: Move, forth: Move, visible: float, fill: tuple) 
         points[points[..., 2] == 0] = 0
         moved["keypoints"] = points
     if "boxes" in example:
-        moved["boxes"] = _around(example["boxes"], moved.get("masks"), forth)
-    return geometry.clipped({**example, **moved}, visible)
+        moved["boxes"] = _boxes_around(example["boxes"], moved.get("masks"), forth)
+    return geometry.clip({**example, **moved}, min_visibility)
 
 
-def _around(boxes: np.ndarray, masks: np.ndarray | None, forth: Move) -> np.ndarray:
-    """(n, 4) boxes around what the objects' edges became, within it around their masks."""
+def _boxes_around(boxes: np.ndarray, masks: np.ndarray | None, forth: Move) -> np.ndarray:
+    """Returns boxes (n, 4) around the moved masks, or without any around the boxes' moved edges."""
     share = np.linspace(0, 1, _PER_EDGE + 1)
     x, y = (boxes[:, [i]] + share * (boxes[:, [i + 2]] - boxes[:, [i]]) for i in (0, 1))
     left, top, right, bottom = (np.broadcast_to(boxes[:, [i]], x.shape) for i in range(4))

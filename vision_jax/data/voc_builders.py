@@ -1,8 +1,8 @@
 """PASCAL VOC as TFDS builders of our own, prepared without TensorFlow from the official archives.
 
-Against TFDS's `voc`: boxes are the annotations' numbers, not quotients that multiply back to almost
-the same; records keep the order of VOC's lists; and there is semantic segmentation, with SBD's
-(Hariharan et al. 2011) larger training set.
+They differ from TFDS's `voc`: boxes are the annotations' numbers, not quotients that multiply back
+to almost the same; records keep the order of VOC's lists; and there is semantic segmentation, with
+SBD's (Hariharan et al. 2011) larger training set.
 """
 
 import contextlib
@@ -27,8 +27,11 @@ _BY_HAND = "Put the official archives into manual_dir."
 
 
 class VocObjects(tfds.core.GeneratorBasedBuilder):
-    """Detection, 20 classes; splits train, validation and test (2012: without objects, and only
-    where its archive is there). An image's id is its file name's stem, such as 000005."""
+    """VOC's boxes of 20 classes; splits train, validation and test.
+
+    2012's test split has no objects, and is there only where its archive is. An image's id is its
+    file name's stem, such as 000005.
+    """
 
     VERSION = tfds.core.Version("1.0.0")
     BUILDER_CONFIGS = [tfds.core.BuilderConfig(name=year) for year in ("2007", "2012")]
@@ -70,7 +73,7 @@ class VocObjects(tfds.core.GeneratorBasedBuilder):
 
 
 class VocSegmentation(tfds.core.GeneratorBasedBuilder):
-    """Semantic segmentation of 2012, 21 labels with 0 the background, 255 void.
+    """VOC 2012's semantic segmentation: 21 labels, 0 being the background, and 255 for void.
 
     Config `2012`: train (1464 images) and validation (1449). Config `2012_aug` adds SBD:
     train is what is called train_aug, SBD's images and VOC's train less VOC's validation (10582),
@@ -97,8 +100,7 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
         masks: dict[str, bytes] = {}
         if self.builder_config.name == "2012_aug":
             masks, lists = _read_sbd(folder / SBD)
-            wanted = {*train, *lists["train"], *lists["val"]} - set(validation)
-            splits["train"] = sorted(wanted)
+            splits["train"] = sorted({*train, *lists["train"], *lists["val"]} - {*validation})
             splits["validation_less_sbd"] = [s for s in validation if s not in set(lists["train"])]
             splits["sbd_train"] = lists["train"]
         archive, by_voc = folder / TRAINVAL["2012"], {*train, *validation}
@@ -131,7 +133,7 @@ class VocSegmentation(tfds.core.GeneratorBasedBuilder):
 
 
 class Year:
-    """One year's folder in an archive of VOC's; files are read at random, nothing is unpacked."""
+    """One year's folder in an archive of VOC's; files are read in any order, none is unpacked."""
 
     def __init__(self, tar: tarfile.TarFile, name: str, year: str):
         self._tar, self._archive = tar, name
@@ -146,23 +148,33 @@ class Year:
         return name in self._members
 
     def read(self, name: str) -> bytes:
-        """A file's bytes; raises ValueError where the archive has no such file."""
+        """Returns a file's bytes; raises ValueError where the archive has no such file."""
         if name not in self._members:
             raise ValueError(f"{self._archive} has no {name}")
-        return self._tar.extractfile(self._members[name]).read()
+        return _content(self._tar, self._members[name])
 
     def lines(self, name: str) -> list[str]:
-        """The first word of each line."""
+        """Returns the first word of each line of a file."""
         return [line.split()[0] for line in self.read(name).decode().splitlines() if line.split()]
 
 
 @contextlib.contextmanager
 def open_year(archive: Path, year: str) -> Iterator[Year]:
+    """Opens an archive of VOC's for reading one year's files."""
     with tarfile.open(archive, "r:") as tar:
         yield Year(tar, archive.name, year)
 
 
+def _content(tar: tarfile.TarFile, member: tarfile.TarInfo) -> bytes:
+    """Returns a regular file's bytes."""
+    file = tar.extractfile(member)
+    if file is None:
+        raise ValueError(f"{member.name} is no file")
+    return file.read()
+
+
 def _info(builder: tfds.core.DatasetBuilder, features: dict) -> tfds.core.DatasetInfo:
+    """Describes a data set of images with these features."""
     image = tfds.features.Image(shape=(None, None, 3), encoding_format="jpeg")
     named = {"image": image, "image/filename": tfds.features.Text()}
     return tfds.core.DatasetInfo(
@@ -175,6 +187,7 @@ def _info(builder: tfds.core.DatasetBuilder, features: dict) -> tfds.core.Datase
 
 
 def _objects(year: Year, stem: str) -> list[dict]:
+    """Returns an image's objects in the form that the builder's features encode."""
     if f"Annotations/{stem}.xml" not in year:
         return []  # the annotations of the 2012 test set are not public
     try:
@@ -194,22 +207,23 @@ def _objects(year: Year, stem: str) -> list[dict]:
 
 
 def _read_sbd(archive: Path) -> tuple[dict[str, bytes], dict[str, list[str]]]:
-    """SBD's .mat files by stem, and its lists. The archive is compressed, so one pass reads it."""
-    masks, lists = {}, {}
+    """Returns SBD's .mat files by stem, and its lists; one pass, as the archive is compressed."""
+    masks: dict[str, bytes] = {}
+    lists: dict[str, list[str]] = {}
     with tarfile.open(archive, "r|gz") as tar:
         for member in tar:
             path = Path(member.name)
             if member.isfile() and path.parent.name == "cls" and path.suffix == ".mat":
-                masks[path.stem] = tar.extractfile(member).read()
+                masks[path.stem] = _content(tar, member)
             elif member.isfile() and path.parent.name == "dataset" and path.suffix == ".txt":
-                lists[path.stem] = tar.extractfile(member).read().decode().split()
+                lists[path.stem] = _content(tar, member).decode().split()
     if not {"train", "val"} <= {*lists}:
         raise ValueError(f"{archive.name} has no dataset/train.txt and dataset/val.txt")
     return masks, lists
 
 
 def _png(labels: np.ndarray) -> io.BytesIO:
-    """Gray PNG of the label numbers (VOC's own has a palette, which OpenCV turns into colours)."""
+    """Encodes label numbers as a gray PNG; VOC's palette would become colours in OpenCV."""
     buffer = io.BytesIO()
     Image.fromarray(np.asarray(labels, np.uint8)).save(buffer, "PNG")
     buffer.seek(0)

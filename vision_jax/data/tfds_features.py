@@ -1,4 +1,4 @@
-"""What TFDS's features hold → the fields of an example."""
+"""Turns the features of TFDS's data sets into the fields of an example."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +16,7 @@ _PARTS = {
 
 
 def feature(field: str, label_key: str, objects: Sequence[str]) -> str:
-    """The feature without which a data set cannot give that field, such as 'objects/rle'."""
+    """Returns the feature without which a data set cannot give a field, such as 'objects/rle'."""
     if field == "objects":  # boxes in pixels, or TFDS's over the image's size
         return "objects/box" if "box" in objects else "objects/bbox"
     if field in _PARTS:
@@ -25,13 +25,13 @@ def feature(field: str, label_key: str, objects: Sequence[str]) -> str:
 
 
 def parts(fields: Sequence[str], objects: Sequence[str]) -> list[str]:
-    """Which of the features `objects` has are needed; parsing the others takes time."""
+    """Returns those features in `objects` that the fields need; parsing others takes time."""
     needed = {part for field in fields for part in _PARTS.get(field, ())}
     return [name for name in objects if name in needed]
 
 
-def boxes_and_labels(objects: dict, size: tuple[int, int]) -> dict:
-    """`boxes`, `labels` and what else is known of each object.
+def boxes_and_labels(objects: dict[str, Any], size: tuple[int, int]) -> dict[str, np.ndarray]:
+    """Returns `boxes`, `labels` and what else is known of each object.
 
     Args:
       objects: as TFDS gives them, with `box` (xyxy in pixels) or `bbox` (ymin, xmin, ymax, xmax
@@ -57,8 +57,8 @@ def boxes_and_labels(objects: dict, size: tuple[int, int]) -> dict:
     return example
 
 
-def multi_hot(objects: dict, classes: int) -> np.ndarray:
-    """(classes,) float32: 1 for each class that has an object which is not difficult."""
+def multi_hot(objects: dict[str, Any], classes: int) -> np.ndarray:
+    """Returns (classes,) float32: 1 for each class with an object that is not difficult."""
     labels = np.asarray(objects["label"], np.int32)
     if "is_difficult" in objects:
         labels = labels[~np.asarray(objects["is_difficult"], bool)]
@@ -68,4 +68,5 @@ def multi_hot(objects: dict, classes: int) -> np.ndarray:
 
 
 def text(value: Any) -> str:
+    """Returns a text feature, bytes or a number, as a string."""
     return value.decode() if isinstance(value, bytes) else str(value)
