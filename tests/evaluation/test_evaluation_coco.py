@@ -38,7 +38,7 @@ def box_mask(box):
     return mask
 
 
-@pytest.mark.parametrize("kind", coco.KINDS)
+@pytest.mark.parametrize("kind", coco.IOU_TYPES)
 def test_perfect_detections_score_one_and_shaken_ones_less(kind):
     dataset, detections = coco.to_coco([scene(0), scene(1)], 3)
     assert coco.evaluate(dataset, detections, kind).stats[0] == pytest.approx(1.0)
@@ -49,7 +49,7 @@ def test_perfect_detections_score_one_and_shaken_ones_less(kind):
 
 
 def test_metric_names_its_numbers_and_leaves_out_what_is_not_there():
-    metric = coco.COCO(num_classes=3, kinds=coco.KINDS)
+    metric = coco.COCO(num_classes=3, iou_types=coco.IOU_TYPES)
     results = metric.result([scene(0), scene(1)])
     assert results["ap"] == results["mask_ap"] == results["keypoint_ap"] == pytest.approx(1.0)
     assert {"ap50", "ap75", "ar1", "ar10", "ar100", "mask_ap_medium", "keypoint_ar75"} <= set(
@@ -67,7 +67,7 @@ def test_metric_names_its_numbers_and_leaves_out_what_is_not_there():
 def test_no_detections_and_no_objects():
     empty = Record(0, 50, 50, Objects(), Objects(scores=np.zeros(0)))
     missed = scene(1)
-    missed.found = Objects(scores=np.zeros(0))
+    missed.detections = Objects(scores=np.zeros(0))
     metric = coco.COCO(num_classes=2)
     assert metric.result([empty, missed])["ap"] == 0
     assert "ap" not in metric.result([empty])
@@ -79,8 +79,8 @@ def test_crowds_are_ignored():
     assert metric.result([scene(0, crowd=True), scene(1)])["ap"] == pytest.approx(1.0)
 
 
-def test_an_unknown_kind_is_the_users_mistake():
-    with pytest.raises(UserError, match="COCO kind 'boxes'"):
+def test_an_unknown_iou_type_is_the_users_mistake():
+    with pytest.raises(UserError, match="COCO iou_type 'boxes'"):
         coco.COCO(2, ("boxes",))
 
 
@@ -108,10 +108,10 @@ def test_batches_with_masks_and_keypoints_come_back_in_original_pixels():
     assert (row.height, row.width) == (40, 48)
     assert row.truth.boxes.tolist() == [[4, 4, 28, 12]]
     assert row.truth.keypoints[0, 0].tolist() == [2, 1, 2]
-    pasted = rle.decode(row.found.masks[0], row.height, row.width)
+    pasted = rle.decode(row.detections.masks[0], row.height, row.width)
     overlap = (pasted & truth[0, 0]).sum() / (pasted | truth[0, 0]).sum()
     assert overlap > 0.85  # pasting covers whole pixels, ends included
-    results = coco.COCO(2, coco.KINDS).result([row])
+    results = coco.COCO(2, coco.IOU_TYPES).result([row])
     assert results["ap"] == pytest.approx(1.0) and results["mask_ap50"] == pytest.approx(1.0)
 
 
@@ -148,10 +148,10 @@ def test_annotations_from_the_source_are_compared_at_the_originals_resolution():
         id=np.zeros(1, np.int32),
     )
     found = Detections(boxes, valid * np.float32(0.9), labels, valid, masks)
-    metric = coco.COCO(2, ("bbox", "segm"), truth=OneObject())
+    metric = coco.COCO(2, ("bbox", "segm"), source=OneObject())
     (row,) = state = metric.collect([], {"detections": found}, batch)
     assert (row.height, row.width) == (20, 48)
-    pasted, truth = (rle.decode(x.masks[0], 20, 48) for x in (row.found, row.truth))
+    pasted, truth = (rle.decode(x.masks[0], 20, 48) for x in (row.detections, row.truth))
     assert (pasted & truth).sum() / (pasted | truth).sum() > 0.8
     results = metric.result(state)
     assert results["ap"] == pytest.approx(1.0) and results["mask_ap75"] == pytest.approx(1.0)

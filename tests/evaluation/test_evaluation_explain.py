@@ -152,7 +152,7 @@ def test_reasons_are_counted():
 def test_the_table_adds_up_and_names_every_class():
     two = image([A, C], [(A, 0.9), (C, 0.8)])
     two.truth.labels = np.array([0, 1])
-    two.found.labels = np.array([0, 0])
+    two.detections.labels = np.array([0, 0])
     text = explain_text.tables(explain([two], 2), ["cat", "a|b"])
     lines = [line.split(" | ") for line in text.splitlines()]
     (switch,) = [line for line in lines if line[0].startswith("| COCO AP ")]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from vision_jax.config import UserError
-from vision_jax.evaluation import Joints, LocalizationError, Overlap
+from vision_jax.evaluation import BoxIoU, Joints, LocalizationError
 from vision_jax.structs import Batch, Targets
 
 B, M, CLASSES = 24, 3, 6
@@ -71,7 +71,7 @@ def test_overlap_is_the_loops(order):
             objects = sorted(objects, key=lambda box: box[0])
         pairs = list(zip(outputs["boxes"][b], objects, strict=False))
         found += [iou(box, truth) for box, truth in pairs]
-    results = measured(Overlap(0.6, order), outputs, batch)
+    results = measured(BoxIoU(0.6, order), outputs, batch)
     assert results.keys() == {"iou", "iou0.6"}
     np.testing.assert_allclose(results["iou"], np.mean(found), rtol=1e-5)
     np.testing.assert_allclose(results["iou0.6"], np.mean(np.array(found) >= 0.6), rtol=1e-6)
@@ -124,10 +124,10 @@ def test_joints_are_the_loops():
 def test_nothing_to_measure_is_no_number():
     outputs, batch = made()
     batch = batch.replace(valid=np.zeros(B, bool))
-    for metric in (Overlap(), LocalizationError(), Joints()):
+    for metric in (BoxIoU(), LocalizationError(), Joints()):
         assert measured(metric, outputs, batch) == {}
 
 
 def test_an_unknown_order_is_one_line():
     with pytest.raises(UserError, match="use given or left"):
-        Overlap(order="right")
+        BoxIoU(order="right")

@@ -83,9 +83,11 @@ def test_detections_lie_on_the_original_image():
 
 
 def test_detections_below_the_least_score_are_left_out():
-    got = visualize.draw_detections(BLACK, found(), 0, SCALE, least=0.7)
+    got = visualize.draw_detections(BLACK, found(), 0, SCALE, score_threshold=0.7)
     assert has(got, colors.of_class(1)) and not has(got, colors.of_class(2))
-    none = visualize.draw_detections(BLACK, found(masks=np.ones((1, 3, 4, 4))), 0, least=0.95)
+    none = visualize.draw_detections(
+        BLACK, found(masks=np.ones((1, 3, 4, 4))), 0, score_threshold=0.95
+    )
     assert none.max() == 0
 
 
@@ -140,7 +142,7 @@ def test_anchors_have_the_colour_of_their_object():
     np.testing.assert_array_equal(got[20, 70], matches.IGNORED_COLOR)
     np.testing.assert_array_equal(got[7, 5], colors.of_class(1))
     np.testing.assert_array_equal(got[57, 70], colors.of_class(1))
-    hidden = visualize.draw_matches(BLACK, anchors, match, truth, most=0)
+    hidden = visualize.draw_matches(BLACK, anchors, match, truth, max_others=0)
     assert hidden[39, 50].max() == 0 and has(hidden, colors.of_class(0))
 
 
@@ -156,6 +158,6 @@ def test_matches_are_drawn_on_the_original_and_checked():
 def test_at_most_so_many_background_anchors_are_drawn():
     anchors = np.array([[x, 2, x + 3, 5] for x in range(0, 80, 4)])
     match = np.full(20, BACKGROUND)
-    got = visualize.draw_matches(BLACK, anchors, match, np.zeros((0, 4)), most=5)
+    got = visualize.draw_matches(BLACK, anchors, match, np.zeros((0, 4)), max_others=5)
     drawn = (got[2, 0:80:4] == matches.BACKGROUND_COLOR).all(-1)
     np.testing.assert_array_equal(np.flatnonzero(drawn), [0, 4, 8, 12, 16])

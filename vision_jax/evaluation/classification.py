@@ -1,11 +1,11 @@
-"""Classification of whole images: top-k accuracy, mean loss, confusion matrix, average precision.
+"""Metrics of classified images: top-k accuracy, mean loss, confusion matrix, average precision.
 
 Each reads `outputs["logits"]` (b, c) and `batch.targets.label`. Views of one image (10 crops,
 several scales) are averaged by the task before; a metric sees one row of logits per image.
 """
 
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -13,23 +13,26 @@ import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
 from vision_jax.config import UserError
+from vision_jax.evaluation.metric import GatheredMetric, RatioMetric, Results, SummedMetric
 from vision_jax.structs import Batch
 
 
 @dataclass(frozen=True)
-class TopK:
-    """Share of images whose class is among the k highest logits: `top1`, `top5`.
+class TopK(RatioMetric):
+    """The share of images whose class is among the k highest logits: `top1`, `top5`.
 
     Among equal logits the lower class number ranks first, as in `lax.top_k`. A row that holds a
     NaN is wrong, and so is a label outside 0..c-1. A k that is no smaller than the number of
     classes says nothing and is left out of the result.
+
+    Attributes:
+      ks: the values of k.
     """
 
     ks: tuple[int, ...] = (1, 5)
-    gathers: ClassVar[bool] = False
 
-    def empty(self) -> dict[str, tuple]:
-        return {f"top{k}": (np.float64(0), np.int64(0)) for k in self.ks}
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"top{k}" for k in self.ks)
 
     def update(self, outputs: dict, batch: Batch) -> dict[str, tuple]:
         logits, label = outputs["logits"], _class_labels(batch, "TopK")
@@ -41,45 +44,38 @@ class TopK:
             counts[f"top{k}"] = (right.sum(dtype=jnp.float32), counted.sum(dtype=jnp.int32))
         return counts
 
-    def result(self, state: dict[str, tuple]) -> dict[str, float]:
-        return {name: float(total / count) for name, (total, count) in state.items() if count}
-
 
 @dataclass(frozen=True)
-class Loss:
-    """Mean cross entropy in nats (natural logarithm), without label smoothing: `loss`.
+class Loss(RatioMetric):
+    """The mean cross entropy in nats (natural logarithm), without label smoothing: `loss`.
 
     A row that holds a NaN makes it NaN, a label outside 0..c-1 likewise.
     """
 
-    gathers: ClassVar[bool] = False
+    def names(self) -> tuple[str, ...]:
+        return ("loss",)
 
-    def empty(self) -> tuple:
-        return (np.float64(0), np.int64(0))
-
-    def update(self, outputs: dict, batch: Batch) -> tuple:
+    def update(self, outputs: dict, batch: Batch) -> dict[str, tuple]:
         label = _class_labels(batch, "Loss")
         losses = _cross_entropy(outputs["logits"], label)
         total = jnp.where(batch.valid, losses, 0).sum(dtype=jnp.float32)
-        return total, batch.valid.sum(dtype=jnp.int32)
-
-    def result(self, state: tuple) -> dict[str, float]:
-        total, count = state
-        return {"loss": float(total / count)} if count else {}
+        return {"loss": (total, batch.valid.sum(dtype=jnp.int32))}
 
 
 @dataclass(frozen=True)
-class Confusion:
-    """Which class is taken for which.
+class Confusion(SummedMetric):
+    """The confusion matrix, and each class's accuracy.
 
     `confusion` (c, c) int64 counts images by true class (row) and predicted class (column);
     `per_class_accuracy` (c,) float64 is NaN for a class without images, and
     `mean_class_accuracy` is its mean over the others. A row that holds a NaN has no predicted
     class: it is in no column, and counts as wrong.
+
+    Attributes:
+      num_classes: c.
     """
 
     num_classes: int
-    gathers: ClassVar[bool] = False
 
     def empty(self) -> dict[str, np.ndarray]:
         c = self.num_classes
@@ -99,26 +95,26 @@ class Confusion:
             "support": jnp.zeros((c,), jnp.int32).at[row].add(1, mode="drop"),
         }
 
-    def result(self, state: dict[str, np.ndarray]) -> dict[str, Any]:
+    def result(self, state: dict[str, np.ndarray]) -> Results:
         matrix, support = state["matrix"], state["support"]
         present = support > 0
         accuracy = np.full(self.num_classes, np.nan)
         accuracy[present] = np.diag(matrix)[present] / support[present]
-        results = {"confusion": matrix, "per_class_accuracy": accuracy}
+        results: Results = {"confusion": matrix, "per_class_accuracy": accuracy}
         if present.any():
             results["mean_class_accuracy"] = float(accuracy[present].mean())
         return results
 
 
 @dataclass(frozen=True)
-class MultiLabel:
-    """Any number of classes per image: mean sigmoid loss, average precision per class, their mean.
+class MultiLabel(GatheredMetric):
+    """The mean sigmoid loss and average precisions, for any number of classes per image.
 
     Labels are (b, c) in [0, 1]; above one half is a positive. `loss` is the mean over images of
     the sum over classes, in nats. `ap` (c,) float64 is NaN for a class without positives, which
     `map`, the mean, leaves out. NaN logits rank last.
 
-    Fields:
+    Attributes:
       num_classes: c.
       interpolation: 'none' sums precision over steps of recall, equal logits being one step;
         '11-point' is the mean over recalls 0, 0.1 … 1 of the best precision at or above that recall
@@ -127,15 +123,11 @@ class MultiLabel:
 
     num_classes: int
     interpolation: str = "none"
-    gathers: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __post_init__(self):
         if self.interpolation not in ("none", "11-point"):
             raise UserError(f"interpolation {self.interpolation!r}: use 'none' or '11-point'")
-
-    def empty(self) -> list:
-        return []
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
         logits, label = np.asarray(outputs["logits"]), np.asarray(batch.targets.label)
@@ -147,7 +139,7 @@ class MultiLabel:
         valid = np.asarray(batch.valid)
         return [*state, (logits[valid].astype(np.float64), label[valid].astype(np.float64))]
 
-    def result(self, state: list) -> dict[str, Any]:
+    def result(self, state: list) -> Results:
         if not state:
             return {}
         logits, label = (np.concatenate(parts) for parts in zip(*state, strict=True))
@@ -157,36 +149,36 @@ class MultiLabel:
             losses = np.logaddexp(0, logits) - logits * label  # log(1 + e^x) - x y
         pairs = zip(logits.T, label.T > 0.5, strict=True)
         ap = np.array([average_precision(x, y, self.interpolation) for x, y in pairs])
-        results = {"loss": float(losses.sum(axis=1).mean()), "ap": ap}
+        results: Results = {"loss": float(losses.sum(axis=1).mean()), "ap": ap}
         if not np.isnan(ap).all():
             results["map"] = float(np.nanmean(ap))
         return results
 
 
 def rank_of_label(logits: Float[Array, "b c"], label: Int[Array, "b"]) -> Int[Array, "b"]:
-    """How many classes are ranked before the true one, 0..c-1; c where there is a NaN or no label.
+    """Counts the classes ranked before the true one, 0..c-1; c where there is a NaN or no label.
 
     Equal logits are ranked by class number, the lower first, as in `lax.top_k` (which, though,
     puts 0 before -0; here they are equal).
     """
     c = logits.shape[1]
     known = (label >= 0) & (label < c) & ~jnp.isnan(logits).any(axis=1)
-    own = jnp.take_along_axis(logits, jnp.clip(label, 0, c - 1)[:, None], axis=1)
+    true_logit = jnp.take_along_axis(logits, jnp.clip(label, 0, c - 1)[:, None], axis=1)
     before = jnp.arange(c)[None, :] < label[:, None]
-    rank = ((logits > own) | ((logits == own) & before)).sum(axis=1, dtype=jnp.int32)
+    rank = ((logits > true_logit) | ((logits == true_logit) & before)).sum(axis=1, dtype=jnp.int32)
     return jnp.where(known, rank, c)
 
 
 def average_precision(
     scores: Float[np.ndarray, "n"], positive: Bool[np.ndarray, "n"], interpolation: str = "none"
 ) -> float:
-    """Average precision of a ranking by score, highest first; NaN without positives.
+    """Computes the average precision of a ranking by score, highest first; NaN without positives.
 
     Args:
       scores: any order; NaN ranks last. Equal scores are taken together, so that the order of the
         examples does not matter.
-      positive: which are relevant.
-      interpolation: as in `MultiLabel`.
+      positive: which examples are relevant.
+      interpolation: see `MultiLabel`.
     """
     total = int(positive.sum())
     if not total:
@@ -205,14 +197,16 @@ def average_precision(
 
 
 def _cross_entropy(logits: Float[Array, "b c"], label: Int[Array, "b"]) -> Float[Array, "b"]:
+    """Computes each row's cross entropy in nats; NaN for a label outside 0..c-1."""
     c = logits.shape[1]
     logits = logits.astype(jnp.promote_types(logits.dtype, jnp.float32))
-    own = jnp.take_along_axis(logits, jnp.clip(label, 0, c - 1)[:, None], axis=1)[:, 0]
-    losses = jax.nn.logsumexp(logits, axis=1) - own
+    true_logit = jnp.take_along_axis(logits, jnp.clip(label, 0, c - 1)[:, None], axis=1)[:, 0]
+    losses = jax.nn.logsumexp(logits, axis=1) - true_logit
     return jnp.where((label >= 0) & (label < c), losses, jnp.nan)
 
 
 def _class_labels(batch: Batch, metric: str) -> Int[Array, "b"]:
+    """Returns the images' labels; raises ValueError where there is not one class per image."""
     label = batch.targets.label
     if label is None or label.ndim != 1:
         shape = None if label is None else label.shape

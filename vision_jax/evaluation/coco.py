@@ -3,17 +3,25 @@
 import contextlib
 import copy
 import io
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
 from vision_jax.config import UserError
-from vision_jax.evaluation.records import Record, annotated, records
+from vision_jax.evaluation.metric import Results
+from vision_jax.evaluation.records import (
+    Annotated,
+    DetectionMetric,
+    Objects,
+    Record,
+    annotated,
+    records,
+)
 from vision_jax.structs import Batch
 
-KINDS = ("bbox", "segm", "keypoints")
+IOU_TYPES = ("bbox", "segm", "keypoints")
 # The names of COCOeval's numbers, in its order.
 STATS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
@@ -24,8 +32,7 @@ KEYPOINT_STATS = (
     *("ar", "ar50", "ar75", "ar_medium", "ar_large"),
 )
 _PREFIX = {"bbox": "", "segm": "mask_", "keypoints": "keypoint_"}
-_OWN_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
-_AREAS = {"bbox": 4, "segm": 4, "keypoints": 3}  # all, small, medium, large; or all, medium, large
+_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 
 class Scores(NamedTuple):
@@ -38,83 +45,82 @@ class Scores(NamedTuple):
 
 
 @dataclass(frozen=True)
-class COCO:
-    """COCO's numbers from `outputs["detections"]`, for each kind.
+class COCO(DetectionMetric):
+    """COCO's average precision and recall, from `outputs["detections"]`, for each type of IoU.
 
     Result: `ap`, `ap50`, `ap75`, `ap_small` ... `ar_large` (masks with the prefix `mask_`,
     keypoints `keypoint_`; a number with nothing to measure is left out), and arrays `per_class_ap`
     (C,), `per_size_ap` (C, sizes: all, small, medium, large) and `precision_at_recall` (C, 101) at
     IoU 0.5, NaN where there is nothing to measure.
 
-    Fields:
+    Attributes:
       num_classes: C.
-      kinds: of bbox, segm, keypoints.
-      truth: the evaluation set's source, with 'rle' among its fields for masks. Annotations are
+      iou_types: some of 'bbox', 'segm', 'keypoints'.
+      source: the evaluation set's source, with 'rle' among its fields for masks. Annotations are
         then taken from there, all of them, and masks are compared at the original's resolution, as
         COCO does. None: the batch's, no more than `max_boxes` and masks as the network saw them.
+
+    Raises:
+      UserError: another type.
     """
 
     num_classes: int
-    kinds: tuple[str, ...] = ("bbox",)
-    truth: Any = None
-    gathers: ClassVar[bool] = True
-    outputs: ClassVar[tuple[str, ...]] = ("detections",)
+    iou_types: tuple[str, ...] = ("bbox",)
+    source: Annotated | None = None
 
     def __post_init__(self):
-        for kind in self.kinds:
-            if kind not in KINDS:
-                raise UserError(f"COCO kind {kind!r}: use some of {', '.join(KINDS)}")
+        for iou_type in self.iou_types:
+            if iou_type not in IOU_TYPES:
+                raise UserError(f"COCO iou_type {iou_type!r}: use some of {', '.join(IOU_TYPES)}")
 
-    def empty(self) -> list:
-        return []
-
-    def collect(self, state: list, outputs: dict, batch: Batch) -> list:
-        rows = records(batch, outputs["detections"], original=self.truth is not None)
-        for row in rows if self.truth is not None else ():
-            row.truth = annotated(self.truth, row.id)
+    def collect(self, state: list[Any], outputs: dict[str, Any], batch: Batch) -> list[Any]:
+        rows = records(batch, outputs["detections"], original=self.source is not None)
+        if self.source is not None:
+            for row in rows:
+                row.truth = annotated(self.source, row.id)
         return [*state, *rows]
 
-    def result(self, state: list) -> dict[str, float | np.ndarray]:
+    def result(self, state: list[Record]) -> Results:
         if not state:
             return {}
-        results = {}
+        results: Results = {}
         dataset, detections = to_coco(state, self.num_classes)
-        for kind in self.kinds:
-            scores = evaluate(dataset, detections, kind)
-            names = KEYPOINT_STATS if kind == "keypoints" else STATS
+        for iou_type in self.iou_types:
+            scores = evaluate(dataset, detections, iou_type)
+            names = KEYPOINT_STATS if iou_type == "keypoints" else STATS
             measured = zip(names, scores.stats, strict=True)
-            found = {name: float(value) for name, value in measured if value > -1}
-            found |= tables(scores)
-            results |= {_PREFIX[kind] + name: value for name, value in found.items()}
+            numbers = {name: float(value) for name, value in measured if value > -1}
+            named: Results = {**numbers, **tables(scores)}
+            results |= {_PREFIX[iou_type] + name: value for name, value in named.items()}
         return results
 
 
 def evaluate(
-    dataset: dict[str, Any], detections: Sequence[dict[str, Any]], kind: str = "bbox"
+    dataset: dict[str, Any], detections: Sequence[dict[str, Any]], iou_type: str = "bbox"
 ) -> Scores:
-    """COCOeval on a data set and detections in COCO's own format (boxes x, y, w, h).
+    """Runs COCOeval on a data set and detections in COCO's own format (boxes x, y, w, h).
 
-    As with files of results, only the kind's own field of a detection counts: areas are those of
-    its boxes, masks or keypoints.
+    It treats detections as a file of results: only the type's own field counts, so areas are those
+    of boxes, masks or keypoints.
     """
-    from pycocotools.coco import COCO as Truth
+    from pycocotools.coco import COCO as DataSet
     from pycocotools.cocoeval import COCOeval
 
-    own = ("image_id", "category_id", "score", _OWN_FIELD[kind])
-    given = [copy.deepcopy({key: one[key] for key in own}) for one in detections]
+    keys = ("image_id", "category_id", "score", _FIELD[iou_type])
+    rows = [copy.deepcopy({key: one[key] for key in keys}) for one in detections]
     with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        truth = Truth()
+        truth = DataSet()
         truth.dataset = copy.deepcopy(dataset)
         truth.createIndex()
-        if given:
-            found = truth.loadRes(given)
+        if rows:
+            results = truth.loadRes(rows)
         else:  # loadRes needs at least one
-            found = Truth()
-            found.dataset = {**copy.deepcopy(dataset), "annotations": []}
-            found.createIndex()
-        run = COCOeval(truth, found, kind)
-        if kind == "keypoints" and given:
-            run.params.kpt_oks_sigmas = _sigmas(len(given[0]["keypoints"]) // 3)
+            results = DataSet()
+            results.dataset = {**copy.deepcopy(dataset), "annotations": []}
+            results.createIndex()
+        run = COCOeval(truth, results, iou_type)
+        if iou_type == "keypoints" and rows:
+            run.params.kpt_oks_sigmas = _sigmas(len(rows[0]["keypoints"]) // 3)
         run.evaluate()
         run.accumulate()
         run.summarize()
@@ -122,7 +128,7 @@ def evaluate(
 
 
 def tables(scores: Scores) -> dict[str, np.ndarray]:
-    """Per class and per size, at the largest number of detections; NaN: nothing to measure."""
+    """Tabulates precision at the largest number of detections; NaN where nothing is measured."""
     precision = np.where(scores.precision[..., -1] < 0, np.nan, scores.precision[..., -1])
     per_size = precision.mean((0, 1))  # a class is measured at all recalls and IoUs, or at none
     return {
@@ -135,51 +141,52 @@ def tables(scores: Scores) -> dict[str, np.ndarray]:
 def to_coco(
     images: Sequence[Record], num_classes: int
 ) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """(data set, detections) in COCO's format; class c is category c + 1, ids count from 1.
+    """Returns (data set, detections) in COCO's format; class c is category c + 1.
 
-    Images keep their order, and get numbers of their own: `Record.id` may repeat.
+    Images keep their order, and get numbers of their own from 1: `Record.id` may repeat.
     """
-    infos, annotations, detections = [], [], []
+    infos = []
+    annotations: list[dict[str, Any]] = []
+    detections: list[dict[str, Any]] = []
     for number, image in enumerate(images, 1):
         infos.append({"id": number, "height": image.height, "width": image.width})
-        truth, found = image.truth, image.found
-        for i, (box, label) in enumerate(zip(truth.boxes, truth.labels.tolist(), strict=True)):
-            one = _annotation(number, box, label) | {"id": len(annotations) + 1}
+        truth = image.truth
+        for i, one in enumerate(_entries(number, image, truth)):
+            one["id"] = len(annotations) + 1
             one["iscrowd"] = int(truth.crowd is not None and bool(truth.crowd[i]))
-            one["area"] = float(truth.area[i]) if truth.area is not None else _area(box)
-            if truth.masks is not None:
-                one["segmentation"] = _segmentation(truth.masks[i], image)
+            one["area"] = float(truth.area[i]) if truth.area is not None else _area(truth.boxes[i])
             if truth.keypoints is not None:
-                one["keypoints"] = truth.keypoints[i].reshape(-1).tolist()
                 one["num_keypoints"] = int((truth.keypoints[i][:, 2] > 0).sum())
             annotations.append(one)
-        for i, (box, label) in enumerate(zip(found.boxes, found.labels.tolist(), strict=True)):
-            one = _annotation(number, box, label) | {"score": float(found.scores[i])}
-            if found.masks is not None:
-                one["segmentation"] = _segmentation(found.masks[i], image)
-            if found.keypoints is not None:
-                one["keypoints"] = found.keypoints[i].reshape(-1).tolist()
+        for i, one in enumerate(_entries(number, image, image.detections)):
+            one["score"] = float(image.detections.scores[i])
             detections.append(one)
     categories = [{"id": c + 1, "name": str(c)} for c in range(num_classes)]
     dataset = {"info": {}, "images": infos, "annotations": annotations, "categories": categories}
     return dataset, detections
 
 
-def _annotation(image: int, box: np.ndarray, label: int) -> dict[str, Any]:
-    x0, y0, x1, y1 = (float(v) for v in box)
-    return {"image_id": image, "category_id": label + 1, "bbox": [x0, y0, x1 - x0, y1 - y0]}
+def _entries(number: int, image: Record, objects: Objects) -> Iterator[dict[str, Any]]:
+    """Yields the entry of each annotated or detected object, in the fields that both have."""
+    for i, (box, label) in enumerate(zip(objects.boxes, objects.labels.tolist(), strict=True)):
+        x0, y0, x1, y1 = (float(v) for v in box)
+        bbox = [x0, y0, x1 - x0, y1 - y0]
+        entry: dict[str, Any] = {"image_id": number, "category_id": label + 1, "bbox": bbox}
+        if objects.masks is not None:
+            counts = objects.masks[i].decode()
+            entry["segmentation"] = {"size": [image.height, image.width], "counts": counts}
+        if objects.keypoints is not None:
+            entry["keypoints"] = objects.keypoints[i].reshape(-1).tolist()
+        yield entry
 
 
 def _area(box: np.ndarray) -> float:
+    """Returns the area of an xyxy box."""
     return float((box[2] - box[0]) * (box[3] - box[1]))
 
 
-def _segmentation(text: bytes, image: Record) -> dict[str, Any]:
-    return {"size": [image.height, image.width], "counts": text.decode()}
-
-
 def _sigmas(count: int) -> np.ndarray:
-    """COCO's spreads for its 17 body points; for other sets of points their mean."""
+    """Returns COCO's spreads for its 17 body points; for other sets of points their mean."""
     body = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
     sigmas = np.array(body) / 1000
     return sigmas if count == len(body) else np.full(count, sigmas.mean())

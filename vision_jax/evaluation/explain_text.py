@@ -1,4 +1,4 @@
-"""The comparison of `explain` in words and tables."""
+"""Writes the comparison of `explain` in words and tables."""
 
 from collections.abc import Sequence
 
@@ -8,7 +8,7 @@ from vision_jax.evaluation.explain import Counts, Score, Step
 
 
 def reason(step: Step) -> str:
-    """What a switch did to the judgements, from the counts before and after it."""
+    """Says how a switch changed the judgements, from the counts before and after it."""
     before, after = step.before, step.after
     if len(after.per_threshold) > len(before.per_threshold):
         first, middle, last = after.per_threshold[[0, 5, -1]]
@@ -25,7 +25,7 @@ def reason(step: Step) -> str:
 
 
 def tables(steps: Sequence[Step], classes: Sequence[str]) -> str:
-    """Markdown that is also readable as it is: the totals, the switches, and every class.
+    """Formats the totals, the switches and every class as Markdown, readable as it is.
 
     All numbers are average precisions in percent, changes in points; '-' is a class without
     objects to be found.
@@ -48,6 +48,7 @@ def tables(steps: Sequence[Step], classes: Sequence[str]) -> str:
 
 
 def _switches(steps: Sequence[Step]) -> list[list[str]]:
+    """Returns the table of switches."""
     start = steps[0].before
     rows = [["rule", "change", "alone", "AP then", "from here on", "what it did"]]
     rows.append(["VOC07", "", "", _percent(start.mean), "", _counts(start)])
@@ -55,13 +56,14 @@ def _switches(steps: Sequence[Step]) -> list[list[str]]:
         row = [step.switch.title, _points(step.after.mean - step.before.mean)]
         row += [_points(step.alone.mean - start.mean), _percent(step.after.mean)]
         rows.append([*row, step.switch.rule, reason(step)])
-    whole = _points(steps[-1].after.mean - start.mean)
-    return [*rows, ["COCO AP", whole, "", _percent(steps[-1].after.mean), "", ""]]
+    total = _points(steps[-1].after.mean - start.mean)
+    return [*rows, ["COCO AP", total, "", _percent(steps[-1].after.mean), "", ""]]
 
 
 def _per_class(
     steps: Sequence[Step], classes: Sequence[str], named: dict[str, Score]
 ) -> list[list[str]]:
+    """Returns the table of classes."""
     rows = [["class", *named, *(step.switch.title for step in steps)]]
     for label, name in enumerate(classes):
         row = [name, *(_percent(one.ap[label]) for one in named.values())]
@@ -71,6 +73,7 @@ def _per_class(
 
 
 def _counts(score: Score) -> str:
+    """Lists a score's counts, without most that are 0."""
     return ", ".join(
         f"{name} {count}"
         for name, count in zip(Counts._fields, score.counts, strict=True)
@@ -79,7 +82,7 @@ def _counts(score: Score) -> str:
 
 
 def _table(rows: list[list[str]]) -> str:
-    """Padded Markdown; the first row is the header."""
+    """Formats rows as padded Markdown; the first is the header."""
     rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
@@ -91,10 +94,12 @@ def _table(rows: list[list[str]]) -> str:
 
 
 def _percent(value: float) -> str:
+    """Formats an average precision in percent; '-' for NaN."""
     return "-" if np.isnan(value) else f"{100 * value:.2f}"
 
 
 def _points(value: float) -> str:
+    """Formats a change in percentage points; '-' for NaN."""
     if np.isnan(value):
         return "-"
     text = f"{100 * value:+.2f}"

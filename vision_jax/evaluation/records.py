@@ -1,13 +1,15 @@
-"""What was there and what was found, image by image, in pixels of the original image."""
+"""Annotated and detected objects, image by image, in pixels of the original image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 
 from vision_jax.config import UserError
+from vision_jax.evaluation.metric import GatheredMetric
 from vision_jax.ops import rle
-from vision_jax.structs import Batch, Detections
+from vision_jax.structs import Array, Batch, Detections
 
 CANVAS = 128  # pixels; sides of what masks are pasted onto are multiples of it
 
@@ -22,7 +24,7 @@ def _no_numbers() -> np.ndarray:
 
 @dataclass
 class Objects:
-    """Objects of one image, annotated or found; all lists are of one length n."""
+    """Objects of one image, annotated or detected; all lists are of one length n."""
 
     boxes: np.ndarray = field(default_factory=_no_boxes)  # (n, 4) float64 xyxy
     labels: np.ndarray = field(default_factory=_no_numbers)  # (n,) int64, 0..C-1
@@ -42,11 +44,30 @@ class Record:
     height: int
     width: int
     truth: Objects
-    found: Objects
+    detections: Objects
 
 
-def annotated(source: Any, i: int) -> Objects:
-    """The objects of a source's example, in pixels of the original; its image is not decoded.
+@runtime_checkable
+class Annotated(Protocol):
+    """A data set from which annotations can be read, such as a `data.Source`."""
+
+    def __getitem__(self, i: int) -> Mapping[str, Any]:
+        """Returns example i."""
+
+
+class DetectionMetric(GatheredMetric):
+    """A metric of `outputs["detections"]`; its state is a list of `Record`s."""
+
+    outputs: ClassVar[tuple[str, ...] | None] = ("detections",)
+
+    def collect(self, state: list[Any], outputs: dict[str, Any], batch: Batch) -> list[Any]:
+        return [*state, *records(batch, outputs["detections"])]
+
+
+def annotated(source: Annotated, i: int) -> Objects:
+    """Returns the objects of a source's example, in pixels of the original.
+
+    Its image is not decoded.
 
     Raises:
       UserError: an example without boxes.
@@ -70,13 +91,15 @@ def annotated(source: Any, i: int) -> Objects:
 
 
 def records(
-    batch: Batch, found: Detections, mask_threshold: float = 0.5, original: bool = False
+    batch: Batch, detections: Detections, mask_threshold: float = 0.5, original: bool = False
 ) -> list[Record]:
-    """The valid rows of a batch (NumPy arrays) with their detections.
+    """Returns the valid rows of a batch (NumPy arrays) with their detections.
 
     Boxes and keypoints are divided by `batch.scale`.
 
     Args:
+      batch: with boxes, labels and valid among its targets.
+      detections: in pixels of the network's input.
       mask_threshold: probability that a predicted mask's pixels exceed.
       original: paste predicted masks at the original's resolution, for annotated ones that come
         from elsewhere. Else they are pasted where the batch's annotated masks are, at the
@@ -90,54 +113,73 @@ def records(
         raise ValueError("detection metrics need targets.boxes, targets.labels and targets.valid")
     if original and batch.size is None:
         raise ValueError("masks at the original's resolution need batch.size")
-    truth_too = found.masks is not None and targets.masks is not None and not original
+    gt_masks = None if original or detections.masks is None else targets.masks
     rows = []
     for i in np.flatnonzero(batch.valid).tolist():
         scale = np.ones(2) if batch.scale is None else np.asarray(batch.scale[i], np.float64)
-        here, there = np.asarray(targets.valid[i]), np.asarray(found.valid[i])
-        truth = Objects(
-            boxes=_original(targets.boxes[i][here], scale),
-            labels=np.asarray(targets.labels[i][here], np.int64),
-            difficult=_rows(targets.difficult, i, here, bool),
-            crowd=_rows(targets.crowd, i, here, bool),
-            area=_rows(targets.area, i, here, np.float64),
-            keypoints=_points(targets.keypoints, i, here, scale),
-        )
-        answer = Objects(
-            boxes=_original(found.boxes[i][there], scale),
-            labels=np.asarray(found.labels[i][there], np.int64),
-            scores=np.asarray(found.scores[i][there], np.float64),
-            keypoints=_points(found.keypoints, i, there, scale),
-        )
+        truth, detected = _truth(batch, i, scale), _detected(detections, i, scale)
         size = batch.image.shape[1:3] if batch.size is None else batch.size[i].astype(int)
-        if truth_too:
-            size = targets.masks.shape[2:]
-            truth.masks = [rle.encode(np.asarray(m, bool)) for m in targets.masks[i][here]]
-        if truth_too or (original and found.masks is not None):
-            boxes = answer.boxes if original else found.boxes[i][there]
-            answer.masks = _pasted(found.masks[i][there], boxes, *map(int, size), mask_threshold)
+        valid = np.asarray(detections.valid[i])
+        if gt_masks is not None:
+            size = gt_masks.shape[2:]
+            gt_valid = np.asarray(targets.valid[i])
+            truth.masks = [rle.encode(np.asarray(m, bool)) for m in gt_masks[i][gt_valid]]
+        height, width = int(size[0]), int(size[1])
+        if gt_masks is not None or (original and detections.masks is not None):
+            boxes = detected.boxes if original else detections.boxes[i][valid]
+            masks = detections.masks[i][valid]
+            detected.masks = _pasted(masks, boxes, height, width, mask_threshold)
         number = len(rows) if batch.id is None else int(batch.id[i])
-        rows.append(Record(number, int(size[0]), int(size[1]), truth, answer))
+        rows.append(Record(number, height, width, truth, detected))
     return rows
 
 
+def _truth(batch: Batch, row: int, scale: np.ndarray) -> Objects:
+    """Returns a row's annotated objects, without masks."""
+    targets, valid = batch.targets, np.asarray(batch.targets.valid[row])
+    return Objects(
+        boxes=_original(targets.boxes[row][valid], scale),
+        labels=np.asarray(targets.labels[row][valid], np.int64),
+        difficult=_chosen(targets.difficult, row, valid, bool),
+        crowd=_chosen(targets.crowd, row, valid, bool),
+        area=_chosen(targets.area, row, valid, np.float64),
+        keypoints=_points(targets.keypoints, row, valid, scale),
+    )
+
+
+def _detected(detections: Detections, row: int, scale: np.ndarray) -> Objects:
+    """Returns a row's detected objects, without masks."""
+    valid = np.asarray(detections.valid[row])
+    return Objects(
+        boxes=_original(detections.boxes[row][valid], scale),
+        labels=np.asarray(detections.labels[row][valid], np.int64),
+        scores=np.asarray(detections.scores[row][valid], np.float64),
+        keypoints=_points(detections.keypoints, row, valid, scale),
+    )
+
+
 def _original(boxes: np.ndarray, scale: np.ndarray) -> np.ndarray:
+    """Converts boxes to pixels of the original, in float64."""
     return np.asarray(boxes, np.float64) / np.array([scale[1], scale[0], scale[1], scale[0]])
 
 
-def _rows(values: np.ndarray | None, row: int, chosen: np.ndarray, kind: type):
+def _chosen(values: Array | None, row: int, chosen: np.ndarray, kind: type) -> np.ndarray | None:
+    """Returns a row's values of the chosen objects; None where there are no values."""
     return None if values is None else np.asarray(values[row][chosen], kind)
 
 
-def _points(values: np.ndarray | None, row: int, chosen: np.ndarray, scale: np.ndarray):
-    points = _rows(values, row, chosen, np.float64)
+def _points(
+    values: Array | None, row: int, chosen: np.ndarray, scale: np.ndarray
+) -> np.ndarray | None:
+    """Returns a row's keypoints of the chosen objects in pixels of the original, in float64."""
+    points = _chosen(values, row, chosen, np.float64)
     return None if points is None else points / np.array([scale[1], scale[0], 1.0])
 
 
 def _pasted(
     masks: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float
 ) -> list[bytes]:
-    """Run lengths of predicted masks at their place; one at a time, on the host.
+    """Returns predicted masks as run lengths at their place; one at a time, on the host.
 
     Images of many sizes share few programs: masks are pasted onto a larger canvas and cut.
     """
@@ -150,6 +192,6 @@ def _pasted(
     rows, columns = (-(-side // CANVAS) * CANVAS for side in (height, width))
     texts = []
     for mask, box in zip(masks, np.asarray(boxes, np.float32), strict=True):
-        whole = np.asarray(paste(jnp.asarray(mask[None]), jnp.asarray(box[None]), rows, columns))
-        texts.append(rle.encode(whole[0, :height, :width] > threshold))
+        canvas = np.asarray(paste(jnp.asarray(mask[None]), jnp.asarray(box[None]), rows, columns))
+        texts.append(rle.encode(canvas[0, :height, :width] > threshold))
     return texts

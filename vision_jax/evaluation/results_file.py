@@ -1,8 +1,9 @@
-"""Detections from a file of results in COCO's format."""
+"""Reads detections from a file of results in COCO's format."""
 
 import json
 import pathlib
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,15 +13,23 @@ from vision_jax.evaluation.records import Objects
 _NEEDED = ("image_id", "category_id", "bbox", "score")
 
 
+class _Detection(NamedTuple):
+    """One row of the file."""
+
+    label: int
+    score: float
+    box: list[float]  # xyxy
+
+
 def read_results(
     file: str, image_ids: Sequence[int | str], category_ids: Sequence[int]
 ) -> list[Objects]:
-    """The boxes of a results file, for each image in the order given.
+    """Returns the detections of a results file, for each image in the order of `image_ids`.
 
     Args:
       file: JSON, a list of {"image_id", "category_id", "bbox": [x, y, width, height], "score"}.
-      image_ids: of the data set's images; 7 and "7" are the same.
-      category_ids: the number of class 0, 1 ... in the file.
+      image_ids: the data set's images; 7 and "7" are the same.
+      category_ids: the numbers of class 0, 1 ... in the file.
 
     Raises:
       UserError: no such file, no JSON list, or a row that lacks a field, names an unknown image or
@@ -34,25 +43,27 @@ def read_results(
         raise UserError(f"--input {file!r} is no JSON: {error}") from error
     if not isinstance(rows, list):
         raise UserError(f"--input {file!r}: not a list of detections, as COCO's result files are")
-    places = {str(number): i for i, number in enumerate(image_ids)}
+    images = {str(number): i for i, number in enumerate(image_ids)}
     labels = {number: i for i, number in enumerate(category_ids)}
-    found: list[list[tuple]] = [[] for _ in image_ids]
+    detections: list[list[_Detection]] = [[] for _ in image_ids]
     for number, row in enumerate(rows):
         try:
-            place, detection = _row(row, places, labels)
+            image, detection = _read(row, images, labels)
         except ValueError as error:
             raise UserError(f"--input {file!r}, detection {number}: {error}") from error
-        found[place].append(detection)
-    return [_objects(detections) for detections in found]
+        detections[image].append(detection)
+    return [_objects(of_image) for of_image in detections]
 
 
-def _row(row: object, places: dict[str, int], labels: dict[int, int]) -> tuple[int, tuple]:
-    """Place of the image; label, score, box as xyxy."""
-    missing = [key for key in _NEEDED if not isinstance(row, dict) or key not in row]
+def _read(row: object, images: dict[str, int], labels: dict[int, int]) -> tuple[int, _Detection]:
+    """Returns the number of a row's image, and the detection."""
+    if not isinstance(row, dict):
+        raise ValueError(f"no {_NEEDED[0]!r}")
+    missing = [key for key in _NEEDED if key not in row]
     if missing:
         raise ValueError(f"no {missing[0]!r}")
-    if str(row["image_id"]) not in places:
-        example = next(iter(places), "none")
+    if str(row["image_id"]) not in images:
+        example = next(iter(images), "none")
         raise ValueError(f"image {row['image_id']!r} is not in the data set (one is {example})")
     category = row["category_id"]
     if not isinstance(category, int) or category not in labels:
@@ -60,15 +71,16 @@ def _row(row: object, places: dict[str, int], labels: dict[int, int]) -> tuple[i
         raise ValueError(f"category {category!r} is not in the data set ({known} …)")
     try:
         x, y, width, height = (float(side) for side in row["bbox"])
-        numbers = [x, y, x + width, y + height, float(row["score"])]
+        box, score = [x, y, x + width, y + height], float(row["score"])
     except (TypeError, ValueError):
         raise ValueError("bbox must be 4 numbers and score one") from None
-    if not np.isfinite(numbers).all():
+    if not np.isfinite([*box, score]).all():
         raise ValueError("its box and score are not all finite")
-    return places[str(row["image_id"])], (labels[category], numbers[4], numbers[:4])
+    return images[str(row["image_id"])], _Detection(labels[category], score, box)
 
 
-def _objects(detections: list[tuple]) -> Objects:
+def _objects(detections: list[_Detection]) -> Objects:
+    """Returns one image's detections as arrays."""
     labels, scores, boxes = zip(*detections, strict=True) if detections else ((), (), ())
     return Objects(
         boxes=np.array(boxes, np.float64).reshape(-1, 4),

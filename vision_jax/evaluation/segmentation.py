@@ -1,18 +1,18 @@
-"""Semantic segmentation: accuracy and intersection over union from one confusion matrix."""
+"""Accuracy and intersection over union of semantic segmentation, from one confusion matrix."""
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
+from vision_jax.evaluation.metric import Results, SummedMetric
 from vision_jax.structs import Batch
 
 
 @dataclass(frozen=True)
-class Segmentation:
-    """Pixel counts by true and predicted class (Long 2015, section 5), void left out.
+class Segmentation(SummedMetric):
+    """Shares of pixels by true and predicted class (Long 2015, section 5), void left out.
 
     Reads `outputs["logits"]` (b, h, w, c) and `batch.targets.segmentation` (b, h, w), whose values
     outside 0..c-1 (255) are void.
@@ -22,12 +22,11 @@ class Segmentation:
     predicted (nor counted in the means), and `confusion` (c, c), true class by row. As the
     references do, the means leave out classes without a pixel in either.
 
-    Fields:
+    Attributes:
       num_classes: c.
     """
 
     num_classes: int
-    gathers: ClassVar[bool] = False
 
     def empty(self) -> np.ndarray:
         return np.zeros((self.num_classes, self.num_classes), np.int64)
@@ -43,28 +42,28 @@ class Segmentation:
             )
         return confusion(logits, jnp.where(batch.valid[:, None, None], truth, -1))
 
-    def result(self, state: np.ndarray) -> dict[str, float | np.ndarray]:
+    def result(self, state: np.ndarray) -> Results:
         return scores(state)
 
 
 def confusion(logits: Float[Array, "b h w c"], truth: Int[Array, "b h w"]) -> Int[Array, "c c"]:
-    """Pixels by true class (row) and greatest logit (column); other labels do not count."""
+    """Counts pixels by true class (row) and greatest logit (column); other labels do not count."""
     classes = logits.shape[-1]
-    guess = jnp.argmax(logits, -1).astype(jnp.int32)
+    predicted = jnp.argmax(logits, -1).astype(jnp.int32)
     known = (truth >= 0) & (truth < classes)
-    place = jnp.where(known, truth.astype(jnp.int32) * classes + guess, classes**2)
-    counts = jnp.zeros(classes**2 + 1, jnp.int32).at[place.reshape(-1)].add(1)
+    cell = jnp.where(known, truth.astype(jnp.int32) * classes + predicted, classes**2)
+    counts = jnp.zeros(classes**2 + 1, jnp.int32).at[cell.reshape(-1)].add(1)
     return counts[:-1].reshape(classes, classes)
 
 
-def scores(matrix: np.ndarray) -> dict[str, float | np.ndarray]:
-    """The result of `Segmentation` from its confusion matrix."""
+def scores(matrix: np.ndarray) -> Results:
+    """Computes the results of `Segmentation` from its confusion matrix."""
     matrix = np.asarray(matrix, np.int64)
-    right, true, guessed = np.diag(matrix), matrix.sum(1), matrix.sum(0)
-    union = true + guessed - right
+    right, true, predicted = np.diag(matrix), matrix.sum(1), matrix.sum(0)
+    union = true + predicted - right
     iou = np.divide(right, union, out=np.full(len(right), np.nan), where=union > 0)
     accuracy = np.divide(right, true, out=np.full(len(right), np.nan), where=true > 0)
-    results = {"per_class_iou": iou, "per_class_accuracy": accuracy, "confusion": matrix}
+    results: Results = {"per_class_iou": iou, "per_class_accuracy": accuracy, "confusion": matrix}
     total = int(matrix.sum())
     if total:
         results["miou"] = float(np.nanmean(iou))

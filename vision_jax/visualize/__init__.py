@@ -1,4 +1,4 @@
-"""Pictures: pure functions from arrays to RGB images, uint8 (h, w, 3).
+"""Draws pictures: pure functions from arrays to RGB images, uint8 (h, w, 3).
 
 Nothing here writes a file. Matplotlib is imported where a curve is drawn, not before.
 """

@@ -1,4 +1,4 @@
-"""Boxes drawn over an image."""
+"""Draws boxes over an image."""
 
 from collections.abc import Sequence
 
@@ -12,17 +12,17 @@ from vision_jax.visualize.panels import LINE_HEIGHT, font_for_labels, to_rgb
 def draw_boxes(
     image: np.ndarray,
     boxes: np.ndarray,
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     names: Sequence[str] = (),
-    scores: Sequence[float] | None = None,
+    scores: Sequence[float] | np.ndarray | None = None,
 ) -> np.ndarray:
-    """The image with each box outlined in its class's colour and captioned.
+    """Outlines each box in its class's colour, and captions it.
 
     Args:
-      image: as `to_rgb` takes it.
+      image: in a form that `to_rgb` takes.
       boxes: (n, 4) xyxy, in pixels of this image; parts outside are cut.
       labels: (n,) class numbers; a negative one is padding and is left out.
-      names: of the classes; numbers where it is empty.
+      names: the classes' names; numbers where it is empty.
       scores: (n,) in 0..1, added to the captions. The last box is drawn on top.
 
     Returns:

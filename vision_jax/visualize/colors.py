@@ -19,10 +19,11 @@ SERIES = (
 
 
 def of_class(label: int) -> tuple[int, int, int]:
-    """A colour for a class number, the same in every picture; they repeat after seven."""
+    """Returns a class number's colour, the same in every picture; they repeat after seven."""
     return SERIES[label % len(SERIES)]
 
 
 def fraction(color: tuple[int, int, int]) -> tuple[float, float, float]:
-    """The same colour as matplotlib wants it, in 0..1."""
-    return tuple(channel / 255 for channel in color)
+    """Converts a colour to matplotlib's range 0..1."""
+    red, green, blue = color
+    return red / 255, green / 255, blue / 255

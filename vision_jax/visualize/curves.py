@@ -1,6 +1,7 @@
-"""Curves, bars and the confusion matrix, drawn by matplotlib without a window system."""
+"""Draws curves, bars and the confusion matrix, by matplotlib without a window system."""
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,14 +20,14 @@ def curves(
     log_y: bool = False,
     size: tuple[float, float] = (5.2, 3.2),
 ) -> np.ndarray:
-    """Lines over one axis.
+    """Draws lines over one axis.
 
     Args:
       series: name → (x, y). Points that are not finite are gaps; a short series shows its points.
-      title: above the axes.
-      x_label: below them.
+      title: the text above the axes.
+      x_label: the text below them.
       target: a height with its name, drawn as a dashed line.
-      log_y: logarithmic, where every value is above 0.
+      log_y: draw a logarithmic axis; every value is then above 0.
       size: inches at 110 pixels each.
 
     Returns:
@@ -55,23 +56,21 @@ def bars(
     title: str,
     size: tuple[float, float] | None = None,
 ) -> np.ndarray:
-    """A dot with a ± whisker per name, one below the other; uint8 (h, w, 3).
+    """Draws a dot with a ± whisker per name, one below the other; uint8 (h, w, 3).
 
     Args:
-      names: what stands left of each.
+      names: the texts left of them.
       means, spreads: (n,); a spread that is not finite draws no whisker.
-      title: above the axes.
+      title: the text above the axes.
       size: inches; default grows with n.
     """
     figure, axes = _axes(size or (6.4, 1.2 + 0.32 * len(names)), title)
-    means, spreads = np.asarray(means, np.float64), np.asarray(spreads, np.float64)
+    x, whiskers = np.asarray(means, np.float64), np.asarray(spreads, np.float64)
     rows = np.arange(len(names))[::-1]
     color = colors.fraction(colors.SERIES[0])
-    axes.plot(means, rows, "o", ms=5, color=color)
-    known = np.isfinite(spreads)
-    axes.errorbar(
-        means[known], rows[known], xerr=spreads[known], fmt="none", capsize=3, color=color
-    )
+    axes.plot(x, rows, "o", ms=5, color=color)
+    known = np.isfinite(whiskers)
+    axes.errorbar(x[known], rows[known], xerr=whiskers[known], fmt="none", capsize=3, color=color)
     axes.set_yticks(rows, names)
     axes.set_ylim(-0.6, len(names) - 0.4)
     return _render(figure)
@@ -85,20 +84,20 @@ def bubbles(
     labels: tuple[str, str, str],
     size: tuple[float, float] = (7.2, 4.8),
 ) -> np.ndarray:
-    """Named circles at (across, up), the first on a logarithmic scale; uint8 (h, w, 3).
+    """Draws named circles at (across, up), across on a logarithmic scale; uint8 (h, w, 3).
 
     Args:
-      names: beside the circles.
+      names: the texts in the circles.
       across: (n,) above 0.
       up: (n,).
-      area: (n,) of the circles, in proportion.
-      labels: what the three are.
+      area: (n,), in proportion to which the circles' areas are.
+      labels: the names of the three quantities.
       size: inches.
     """
     figure, axes = _axes(size, f"{labels[1]} against {labels[0]}; area: {labels[2]}")
-    area = np.asarray(area, np.float64)
+    sizes = 1200 * np.asarray(area, np.float64) / np.max(area)
     color = colors.fraction(colors.SERIES[0])
-    axes.scatter(across, up, s=1200 * area / area.max(), color=color, alpha=0.4, lw=0.8)
+    axes.scatter(across, up, s=sizes, color=color, alpha=0.4, lw=0.8)
     for name, x, y in zip(names, across, up, strict=True):
         axes.annotate(name, (x, y), ha="center", va="center", fontsize=7)
     _log_with_numbers(axes, max(across) / min(across))
@@ -109,11 +108,11 @@ def bubbles(
 
 
 def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
-    """A confusion matrix, each row shaded by its share; uint8 (h, w, 3).
+    """Draws a confusion matrix, each row shaded by its share; uint8 (h, w, 3).
 
     Args:
       matrix: (c, c) counts; rows are true classes, columns predicted ones.
-      names: of the classes. Names are written up to 30 classes, counts up to 15.
+      names: the classes' names. They are written up to 30 classes, counts up to 15.
     """
     matrix = np.asarray(matrix)
     c = len(matrix)
@@ -134,8 +133,8 @@ def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     return _render(figure)
 
 
-def _log_with_numbers(axes, ratio: float) -> None:
-    """A logarithmic x axis whose ticks are written out, fewer of them if its ends' ratio is large.
+def _log_with_numbers(axes: Any, ratio: float) -> None:
+    """Makes the x axis logarithmic, its ticks written out, fewer if its ends' ratio is large.
 
     They are at 1, 2, 3, …, at 1, 2, 5, 10, … or at 1, 10, ….
     """
@@ -149,14 +148,15 @@ def _log_with_numbers(axes, ratio: float) -> None:
 
 
 def written_out(value: float) -> str:
-    """For an axis: 0.5, 20, 1,000, 300,000, 2 M, 5 G."""
+    """Formats a number for an axis: 0.5, 20, 1,000, 300,000, 2 M, 5 G."""
     for unit, name in ((1e9, " G"), (1e6, " M")):
         if value >= unit:
             return f"{value / unit:,g}{name}"
     return f"{value:,g}"
 
 
-def _axes(size: tuple[float, float], title: str):
+def _axes(size: tuple[float, float], title: str) -> tuple[Any, Any]:
+    """Returns an empty figure, and its axes."""
     # The object interface and not pyplot: no global state, no window system, any thread.
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -173,6 +173,7 @@ def _axes(size: tuple[float, float], title: str):
     return figure, axes
 
 
-def _render(figure) -> np.ndarray:
+def _render(figure: Any) -> np.ndarray:
+    """Returns the figure's pixels, uint8 (h, w, 3)."""
     figure.canvas.draw()
     return np.asarray(figure.canvas.buffer_rgba())[..., :3].copy()

@@ -1,4 +1,4 @@
-"""What a detector found, on the original image: masks under boxes under keypoints."""
+"""Draws detections on the original image: masks under boxes under keypoints."""
 
 from collections.abc import Sequence
 
@@ -21,53 +21,54 @@ COCO_SKELETON = (
 
 def draw_detections(
     image: np.ndarray,
-    found: Detections,
+    detections: Detections,
     row: int,
     scale: np.ndarray | None = None,
     names: Sequence[str] = (),
     skeleton: Sequence[tuple[int, int]] = (),
-    least: float = 0.5,
+    score_threshold: float = 0.5,
     mask_threshold: float = 0.5,
 ) -> np.ndarray:
-    """One image's detections on the original image: boxes, scores, masks, keypoints.
+    """Draws one image's detections on the original image: boxes, scores, masks, keypoints.
 
     Args:
-      image: the original, as `to_rgb` takes it.
-      found: of a batch, in pixels of the network's input.
-      row: which image of the batch this is.
+      image: the original, in a form that `to_rgb` takes.
+      detections: a batch's, in pixels of the network's input.
+      row: the image's number in the batch.
       scale: (2,) network pixels per original pixel (y, x), as `Batch.scale`; None is 1.
-      names: of the classes.
+      names: the classes' names.
       skeleton: pairs of keypoints to join, such as `COCO_SKELETON`.
-      least: score below which a detection is left out. The best lies on top.
+      score_threshold: score below which a detection is left out. The best lies on top.
       mask_threshold: probability from which a pixel belongs to the object, exclusive.
 
     Returns:
       uint8 (h, w, 3), a copy.
     """
     picture = to_rgb(image)
-    scores = np.asarray(found.scores[row])
-    shown = np.flatnonzero(np.asarray(found.valid[row]) & (scores >= least))
+    scores = np.asarray(detections.scores[row])
+    shown = np.flatnonzero(np.asarray(detections.valid[row]) & (scores >= score_threshold))
     shown = shown[np.argsort(scores[shown], kind="stable")]
-    boxes = original_boxes(np.asarray(found.boxes[row])[shown], scale)
-    labels = np.asarray(found.labels[row])[shown]
-    if found.masks is not None and len(shown):
-        masks = jnp.asarray(np.asarray(found.masks[row])[shown], jnp.float32)
-        whole = paste_masks(masks, jnp.asarray(boxes, jnp.float32), *picture.shape[:2])
-        picture = draw_masks(picture, np.asarray(whole) > mask_threshold, labels)
+    boxes = original_boxes(np.asarray(detections.boxes[row])[shown], scale)
+    labels = np.asarray(detections.labels[row])[shown]
+    if detections.masks is not None and len(shown):
+        masks = jnp.asarray(np.asarray(detections.masks[row])[shown], jnp.float32)
+        height, width = picture.shape[:2]
+        pasted = paste_masks(masks, jnp.asarray(boxes, jnp.float32), height, width)
+        picture = draw_masks(picture, np.asarray(pasted) > mask_threshold, labels)
     picture = draw_boxes(picture, boxes, labels, names, scores[shown])
-    if found.keypoints is not None:
-        points = original_points(np.asarray(found.keypoints[row])[shown], scale)
+    if detections.keypoints is not None:
+        points = original_points(np.asarray(detections.keypoints[row])[shown], scale)
         picture = draw_keypoints(picture, points, labels, skeleton)
     return picture
 
 
 def draw_masks(
-    image: np.ndarray, masks: np.ndarray, labels: Sequence[int], tint: float = 0.45
+    image: np.ndarray, masks: np.ndarray, labels: Sequence[int] | np.ndarray, tint: float = 0.45
 ) -> np.ndarray:
-    """The image with each object tinted in its class's colour, and its contour.
+    """Tints each object in its class's colour, and draws its contour.
 
     Args:
-      image: as `to_rgb` takes it, (h, w).
+      image: (h, w), in a form that `to_rgb` takes.
       masks: (n, h, w) bool; the last lies on top.
       labels: (n,) class numbers; a negative one is padding and is left out.
       tint: share of the colour, 0..1. The contour, the mask's pixels with a neighbour outside,
@@ -93,7 +94,7 @@ def draw_masks(
 
 
 def contour(mask: np.ndarray) -> np.ndarray:
-    """(h, w) bool: the mask's pixels with one of 4 neighbours outside it, or outside the image."""
+    """Returns the mask's pixels, (h, w) bool, with a neighbour outside it or outside the image."""
     padded = np.pad(np.asarray(mask, bool), 1)
     inner = padded[:-2, 1:-1] & padded[2:, 1:-1] & padded[1:-1, :-2] & padded[1:-1, 2:]
     return padded[1:-1, 1:-1] & ~inner
@@ -102,18 +103,18 @@ def contour(mask: np.ndarray) -> np.ndarray:
 def draw_keypoints(
     image: np.ndarray,
     keypoints: np.ndarray,
-    labels: Sequence[int],
+    labels: Sequence[int] | np.ndarray,
     skeleton: Sequence[tuple[int, int]] = (),
-    least: float = 0.0,
+    threshold: float = 0.0,
 ) -> np.ndarray:
-    """The image with a dot per visible keypoint, joined along the skeleton.
+    """Draws a dot per visible keypoint, and joins them along the skeleton.
 
     Args:
-      image: as `to_rgb` takes it.
+      image: in a form that `to_rgb` takes.
       keypoints: (n, k, 3): x, y in pixels of this image, and visibility or score.
       labels: (n,) class numbers, for the colour of the lines; a negative one is left out.
       skeleton: pairs of keypoint numbers; a line is drawn where both ends are visible.
-      least: a keypoint is visible if its third number exceeds this.
+      threshold: a keypoint is visible if its third number exceeds this.
 
     Returns:
       uint8 (h, w, 3), a copy.
@@ -124,7 +125,7 @@ def draw_keypoints(
     for points, label in zip(np.asarray(keypoints, np.float64), labels, strict=True):
         if label < 0:
             continue
-        visible = (points[:, 2] > least) & np.isfinite(points).all(1)
+        visible = (points[:, 2] > threshold) & np.isfinite(points).all(1)
         for a, b in skeleton:
             if visible[a] and visible[b]:
                 ends = [*points[a, :2], *points[b, :2]]
@@ -136,14 +137,14 @@ def draw_keypoints(
 
 
 def original_boxes(boxes: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
-    """(n, 4) xyxy boxes in pixels of the original image; `scale` (2,) as `Batch.scale`."""
+    """Converts xyxy boxes (n, 4) to pixels of the original image; `scale` is as in `Batch`."""
     if scale is None:
         return np.asarray(boxes)
     return np.asarray(boxes) / np.asarray(scale)[[1, 0, 1, 0]]
 
 
 def original_points(points: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
-    """(n, k, 3) keypoints likewise; their third number stays."""
+    """Converts keypoints (n, k, 3) as `original_boxes` does boxes; their third number stays."""
     if scale is None:
         return np.asarray(points)
     y, x = np.asarray(scale)

@@ -1,4 +1,4 @@
-"""Small arrays as squares with their numbers in them, side by side, as lectures draw them."""
+"""Draws small arrays as squares with their numbers in them, side by side, as lectures do."""
 
 from collections.abc import Sequence
 
@@ -14,13 +14,13 @@ _TINT = 0.32  # of a group's colour on white
 
 
 def grid(values: np.ndarray, groups: np.ndarray | None = None, title: str = "") -> np.ndarray:
-    """A matrix as squares.
+    """Draws a matrix as squares.
 
     Args:
       values: (h, w) numbers, at most two decimals of which are shown.
       groups: (h, w) integers; squares of one group have one colour, those below 0 are white with
         a faint number.
-      title: below the squares, in lines split at a newline.
+      title: the text below the squares, in lines split at a newline.
 
     Returns:
       uint8 (h', w', 3).
@@ -46,19 +46,19 @@ def grid(values: np.ndarray, groups: np.ndarray | None = None, title: str = "") 
         ink = colors.INK if group >= 0 else colors.FAINT
         middle = (x + CELL / 2, y + CELL / 2)
         draw.text(middle, number(value), ink, font, anchor="mm")
-    for place, line in enumerate(lines):
-        middle = (size[0] / 2, height + 4 + place * LINE_HEIGHT)
+    for i, line in enumerate(lines):
+        middle = (size[0] / 2, height + 4 + i * LINE_HEIGHT)
         draw.text(middle, line, colors.INK, font, anchor="ma")
     return np.asarray(canvas)
 
 
 def beside(pictures: Sequence[np.ndarray], signs: Sequence[str], title: str = "") -> np.ndarray:
-    """Pictures in a row, with a sign such as '→' between neighbours and a title above them.
+    """Puts pictures in a row, with a sign such as '→' between neighbours and a title above.
 
     Args:
       pictures: uint8 (h, w, 3), at least one.
-      signs: one less than pictures.
-      title: one line.
+      signs: the signs, one less than pictures.
+      title: one line of text.
 
     Returns:
       uint8 (h, w, 3).
@@ -81,7 +81,7 @@ def beside(pictures: Sequence[np.ndarray], signs: Sequence[str], title: str = ""
 
 
 def below(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Pictures one below the other on white, flush left; uint8 (h, w, 3)."""
+    """Puts pictures one below the other on white, flush left; uint8 (h, w, 3)."""
     width = max(picture.shape[1] for picture in pictures)
     rows = [
         np.pad(p, ((0, 0), (0, width - p.shape[1]), (0, 0)), constant_values=255) for p in pictures
@@ -90,10 +90,12 @@ def below(pictures: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def number(value: float) -> str:
-    """At most two decimals, without zeros at the end: '3', '0.5', '-1.25'."""
+    """Formats at most two decimals, without zeros at the end: '3', '0.5', '-1.25'."""
     text = f"{float(value):.2f}".rstrip("0").rstrip(".")
     return "0" if text == "-0" else text
 
 
 def _pale(color: tuple[int, int, int]) -> tuple[int, int, int]:
-    return tuple(round(255 - _TINT * (255 - channel)) for channel in color)
+    """Mixes a colour with white."""
+    red, green, blue = (round(255 - _TINT * (255 - channel)) for channel in color)
+    return red, green, blue

@@ -1,4 +1,4 @@
-"""Which anchor answers for which object."""
+"""Draws the anchors that are matched to each object."""
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -15,24 +15,24 @@ IGNORED_COLOR = (250, 204, 21)
 def draw_matches(
     image: np.ndarray,
     anchors: np.ndarray,
-    match: np.ndarray,
-    truth: np.ndarray,
+    matched_idxs: np.ndarray,
+    gt_boxes: np.ndarray,
     scale: np.ndarray | None = None,
-    most: int = 100,
+    max_others: int = 100,
 ) -> np.ndarray:
-    """Objects in thick lines, and the anchors that answer for them in the same colour.
+    """Draws objects in thick lines, and the anchors matched to them in the same colour.
 
     Object i has the i-th colour (they repeat after seven) and the caption '#i: n', n being the
     number of its anchors. Background anchors are light gray, ignored ones yellow.
 
     Args:
-      image: as `to_rgb` takes it.
+      image: in a form that `to_rgb` takes.
       anchors: (a, 4) xyxy, in pixels of the network's input.
-      match: (a,) the number of each anchor's object, or `BACKGROUND` or `IGNORED`, as the matchers
-        of `ops.assign` return them.
-      truth: (g, 4) xyxy likewise; padding after the last object is left to the caller.
+      matched_idxs: (a,) the number of each anchor's object, or `BACKGROUND` or `IGNORED`, as the
+        matchers of `ops.assign` return them.
+      gt_boxes: (g, 4) xyxy, in the same pixels, without padding.
       scale: (2,) network pixels per pixel of `image` (y, x); None is 1.
-      most: background and ignored anchors shown, of each so many, evenly chosen by number.
+      max_others: background and ignored anchors shown, of each so many, evenly chosen by number.
 
     Returns:
       uint8 (h, w, 3), a copy.
@@ -40,22 +40,22 @@ def draw_matches(
     Raises:
       ValueError: a match that names no object.
     """
-    anchors, match, truth = np.asarray(anchors), np.asarray(match), np.asarray(truth)
-    if len(match) and not IGNORED <= match.min() <= match.max() < len(truth):
-        raise ValueError(f"matches are {match.min()}..{match.max()} for {len(truth)} objects")
+    idxs = np.asarray(matched_idxs)
+    if len(idxs) and not IGNORED <= idxs.min() <= idxs.max() < len(gt_boxes):
+        raise ValueError(f"matches are {idxs.min()}..{idxs.max()} for {len(gt_boxes)} objects")
     canvas = Image.fromarray(to_rgb(image))
     draw, font = ImageDraw.Draw(canvas), font_for_labels()
     thin = max(1, round(max(canvas.size) / 500))
-    anchors, truth = original_boxes(anchors, scale), original_boxes(truth, scale)
+    anchors, gt_boxes = original_boxes(anchors, scale), original_boxes(gt_boxes, scale)
     for kind, color in ((BACKGROUND, BACKGROUND_COLOR), (IGNORED, IGNORED_COLOR)):
-        for number in _spread(np.flatnonzero(match == kind), most):
+        for number in _spread(np.flatnonzero(idxs == kind), max_others):
             _outline(draw, anchors[number], color, thin)
-    for number in np.flatnonzero(match >= 0):
-        _outline(draw, anchors[number], colors.of_class(int(match[number])), thin)
-    for i, box in enumerate(truth):
+    for number in np.flatnonzero(idxs >= 0):
+        _outline(draw, anchors[number], colors.of_class(int(idxs[number])), thin)
+    for i, box in enumerate(gt_boxes):
         color = colors.of_class(i)
         _outline(draw, box, color, 3 * thin)
-        caption = f"#{i}: {int((match == i).sum())}"
+        caption = f"#{i}: {int((idxs == i).sum())}"
         left, top = float(box[0]), max(0.0, float(box[1]) - LINE_HEIGHT)
         right = left + font.getlength(caption) + 4
         draw.rectangle([left, top, right, top + LINE_HEIGHT - 1], fill=color)
@@ -63,14 +63,15 @@ def draw_matches(
     return np.asarray(canvas)
 
 
-def _spread(numbers: np.ndarray, most: int) -> np.ndarray:
-    """At most so many of the numbers, evenly chosen."""
-    if len(numbers) <= most:
+def _spread(numbers: np.ndarray, count: int) -> np.ndarray:
+    """Chooses at most so many of the numbers, evenly."""
+    if len(numbers) <= count:
         return numbers
-    return numbers[np.arange(most) * len(numbers) // most]
+    return numbers[np.arange(count) * len(numbers) // count]
 
 
 def _outline(draw: ImageDraw.ImageDraw, box: np.ndarray, color: tuple, width: int) -> None:
+    """Draws a box's edges."""
     # An edge is at a pixel's border: x2 = 10 outlines up to pixel 9.
     x1, y1, x2, y2 = (float(side) for side in box)
     draw.rectangle([x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)], outline=color, width=width)

@@ -1,4 +1,4 @@
-"""Images side by side with captions, tiny ones enlarged so that they can be seen."""
+"""Puts images side by side with captions, tiny ones enlarged so that they can be seen."""
 
 import functools
 import importlib.util
@@ -11,13 +11,15 @@ from PIL import Image, ImageDraw, ImageFont
 
 from vision_jax.visualize import colors
 
+Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
+
 FONT_SIZE = 13  # pixels
 LINE_HEIGHT = 17  # pixels
 _GAP = 10  # pixels between cells
 
 
 def to_rgb(image: np.ndarray) -> np.ndarray:
-    """Any image as uint8 (h, w, 3).
+    """Converts any image to uint8 (h, w, 3).
 
     Args:
       image: (h, w), (h, w, 1) or (h, w, 3); uint8 in 0..255, or floats in 0..1 (clipped).
@@ -36,7 +38,7 @@ def to_rgb(image: np.ndarray) -> np.ndarray:
 
 
 def enlarge(image: np.ndarray, side: int) -> np.ndarray:
-    """The image with each pixel repeated k × k times, k the largest that keeps it within `side`.
+    """Repeats each pixel k × k times, k the largest that keeps the image within `side`.
 
     Args:
       image: (h, w, c).
@@ -47,10 +49,10 @@ def enlarge(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def fit(image: np.ndarray, side: int) -> np.ndarray:
-    """The image with its long side at most `side` pixels: enlarged by a whole factor, or shrunk.
+    """Fits an image's long side into `side` pixels: enlarged by a whole factor, or shrunk.
 
     Args:
-      image: as `to_rgb` takes it.
+      image: in a form that `to_rgb` takes.
       side: pixels.
 
     Returns:
@@ -66,7 +68,7 @@ def fit(image: np.ndarray, side: int) -> np.ndarray:
 
 
 def text(lines: Sequence[str], width: int, color: tuple[int, int, int] = colors.INK) -> np.ndarray:
-    """Lines of text, each cut with '…' where it would not fit; uint8 (17 n, width, 3)."""
+    """Draws lines of text, each cut with '…' where it would not fit; uint8 (17 n, width, 3)."""
     canvas = Image.new("RGB", (width, LINE_HEIGHT * len(lines)), colors.PAPER)
     draw = ImageDraw.Draw(canvas)
     font = font_for_labels()
@@ -83,10 +85,10 @@ def panel(
     columns: int | None = None,
     side: int = 128,
 ) -> np.ndarray:
-    """A grid of images with captions below them.
+    """Draws a grid of images with captions below them.
 
     Args:
-      images: each as `to_rgb` takes it; sizes may differ.
+      images: each in a form that `to_rgb` takes; sizes may differ.
       captions: one per image; lines are split at a newline.
       caption_colors: one RGB per image; default ink.
       columns: default makes the grid about 3:2, and at most 8 wide.
@@ -127,13 +129,13 @@ def predictions(
     columns: int | None = None,
     side: int = 128,
 ) -> np.ndarray:
-    """A panel of classified images: the answer and its probability, green where it is right.
+    """Draws a panel of classified images: the answer and its probability, green if it is right.
 
     Args:
-      images: as for `panel`.
+      images: see `panel`.
       truth, predicted: class numbers; -1 stands for an unknown truth, captioned in ink.
-      probability: of the predicted class, 0..1.
-      names: of the classes; numbers where it is empty.
+      probability: the predicted class's probability, 0..1.
+      names: the classes' names; numbers where it is empty.
     """
     captions, caption_colors = [], []
     for true, guess, p in zip(truth, predicted, probability, strict=True):
@@ -151,8 +153,8 @@ def predictions(
 
 
 @functools.cache
-def font_for_labels() -> ImageFont.FreeTypeFont:
-    """The font of captions. Matplotlib's, where it lies, since Pillow's own has only ASCII."""
+def font_for_labels() -> Font:
+    """Returns the font of captions: matplotlib's if it is there, as Pillow's own has only ASCII."""
     spec = importlib.util.find_spec("matplotlib")
     folder = pathlib.Path(spec.origin).parent if spec and spec.origin else pathlib.Path()
     path = folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
@@ -162,10 +164,12 @@ def font_for_labels() -> ImageFont.FreeTypeFont:
 
 
 def _name(label: int, names: Sequence[str]) -> str:
+    """Returns a class's name, else its number."""
     return str(names[label]) if 0 <= label < len(names) else str(int(label))
 
 
-def _cut(line: str, width: int, font: ImageFont.FreeTypeFont) -> str:
+def _cut(line: str, width: int, font: Font) -> str:
+    """Shortens a line of text so that it fits."""
     if font.getlength(line) <= width:
         return line
     while line and font.getlength(line + "…") > width:

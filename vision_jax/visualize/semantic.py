@@ -1,4 +1,4 @@
-"""Semantic segmentations in PASCAL VOC's colours."""
+"""Draws semantic segmentations in PASCAL VOC's colours."""
 
 import numpy as np
 from PIL import Image
@@ -9,7 +9,7 @@ VOID = 255
 
 
 def voc_palette() -> np.ndarray:
-    """(256, 3) uint8: VOC's colour of each label, as its development kit makes them.
+    """Returns VOC's colour of each label, (256, 3) uint8, as its development kit makes them.
 
     Bits 0, 3, 6 of a label are the red channel's highest, 1, 4, 7 green's, 2, 5 blue's.
     """
@@ -25,11 +25,11 @@ def voc_palette() -> np.ndarray:
 def draw_semantic(
     labels: np.ndarray, image: np.ndarray | None = None, tint: float = 0.6
 ) -> np.ndarray:
-    """A map of labels in VOC's colours, over the image where one is given.
+    """Draws a map of labels in VOC's colours, over the image if there is one.
 
     Args:
       labels: (h, w) integers 0..255; 0 is the background, 255 void.
-      image: (h, w), as `to_rgb` takes it. The background then shows the image itself.
+      image: (h, w), in a form that `to_rgb` takes. The background then shows the image itself.
       tint: share of the colour over the image, 0..1.
 
     Returns:
@@ -52,7 +52,7 @@ def draw_semantic(
 
 
 def original_labels(labels: np.ndarray, size: np.ndarray, scale: np.ndarray) -> np.ndarray:
-    """A map of labels at the original image's size, by nearest neighbour, without padding.
+    """Resizes a map of labels to the original image, by nearest neighbour, without padding.
 
     Args:
       labels: (h, w) integers 0..255, at the network's input, where the image lies at the top left.

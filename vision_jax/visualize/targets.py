@@ -1,4 +1,4 @@
-"""What is annotated, in the style in which `detection` draws what is found."""
+"""Draws annotated objects, in the style in which `detection` draws detected ones."""
 
 from collections.abc import Sequence
 
@@ -23,14 +23,14 @@ def draw_targets(
     names: Sequence[str] = (),
     skeleton: Sequence[tuple[int, int]] = (),
 ) -> np.ndarray:
-    """One image's objects: masks under boxes under keypoints.
+    """Draws one image's objects: masks under boxes under keypoints.
 
     Args:
-      image: the original or the network's input in any size, as `to_rgb` takes it.
-      targets: of a batch, in pixels of the network's input, with boxes, labels and valid.
-      row: which image of the batch this is.
+      image: the original or the network's input in any size, in a form that `to_rgb` takes.
+      targets: a batch's, in pixels of the network's input, with boxes, labels and valid.
+      row: the image's number in the batch.
       scale: (2,) network pixels per pixel of `image` (y, x); None is 1.
-      names: of the classes.
+      names: the classes' names.
       skeleton: pairs of keypoints to join.
 
     Returns:
@@ -53,7 +53,7 @@ def draw_targets(
 
 
 def placed_mask(mask: np.ndarray, image: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
-    """A mask (h, w) of the network's input in the size of `image`, by nearest neighbour."""
+    """Resizes a mask (h, w) of the network's input to `image`, by nearest neighbour."""
     height, width = image.shape[:2]
     y, x = (1.0, 1.0) if scale is None else np.asarray(scale, np.float64)
     rows = ((np.arange(height) + 0.5) * y).astype(int).clip(0, mask.shape[0] - 1)
