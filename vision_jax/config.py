@@ -82,10 +82,17 @@ def node(cls: Callable, **kwargs: Any) -> ConfigDict:
     return tree
 
 
-def build(tree: Any) -> Any:
-    """Makes the calls that `node` described, innermost first; lists come back as tuples."""
+def build(tree: Any, built: Mapping[str, Any] | None = None) -> Any:
+    """Makes the calls that `node` described, innermost first; lists come back as tuples.
+
+    Args:
+      tree: nodes, and containers of them.
+      built: arguments of the outermost call, by name, that are made already.
+    """
     if isinstance(tree, ConfigDict):
-        arguments = {key: build(tree[key]) for key in tree if key != TARGET}
+        built = built or {}
+        parts = {key: build(tree[key]) for key in tree if key != TARGET and key not in built}
+        arguments = {**parts, **built}
         if TARGET not in tree:
             return arguments
         try:

@@ -15,12 +15,12 @@ import jax
 from ml_collections import ConfigDict
 
 from vision_jax import report
-from vision_jax.config import build
 from vision_jax.training import (
     Checkpoints,
     Experiment,
     Interrupt,
     Parallel,
+    agree,
     baselines,
     failures,
     folder,
@@ -52,8 +52,7 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     if config.stages:
         return [train(*stage) for stage in stages.resolve(config, workdir)][-1]
     initial.check(config.init)
-    config = spread(config)
-    experiment: Experiment = build(config)
+    config, experiment, lines = agree(spread(config))
     parallel = Parallel(experiment.parallel)
     parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
     folder.open_folder(workdir, config)
@@ -61,6 +60,8 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
         print(f"finished already; report: {report.write_report(workdir)}")
         return done["metrics"]
     run = Run(experiment, workdir, parallel)
+    for line in lines:
+        run.log.say(line)
     with jax.debug_nans(experiment.debug_nans), contextlib.closing(run):
         run.loop()
         return run.finish()

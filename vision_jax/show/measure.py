@@ -17,9 +17,9 @@ from vision_jax.tasks import Task
 from vision_jax.training import (
     Evaluator,
     Parallel,
+    agree,
     folder,
     initial,
-    make_experiment,
     scalars,
     spread,
     vmapped,
@@ -35,7 +35,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, user_input: str | None =
     Raises:
       UserError: nothing to evaluate, or no evaluation set.
     """
-    experiment = make_experiment(config)
+    _, experiment, lines = agree(spread(config))
     if experiment.eval is None:
         raise UserError("this experiment has no evaluation set (its `eval` is None)")
     parallel = Parallel(experiment.parallel)
@@ -50,6 +50,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, user_input: str | None =
     if jax.process_index() == 0:
         workdir.mkdir(parents=True, exist_ok=True)
         folder.write_json(workdir / "evaluation.json", {"weights": origin, "metrics": numbers})
+        print("".join(f"{line}\n" for line in lines), end="")
         print(f"evaluated {origin} on {experiment.eval.num_examples} images")
         for name, value in sorted(numbers.items()):
             print(f"{name} {value:.6g}")

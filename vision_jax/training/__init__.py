@@ -4,6 +4,7 @@ The loop itself is `vision_jax.run`.
 """
 
 from vision_jax.training.checkpoint import Checkpoints, Restored, restore_params
+from vision_jax.training.classes import agree
 from vision_jax.training.device_cache import DeviceCache
 from vision_jax.training.evaluate import Evaluator, scalars
 from vision_jax.training.experiment import Expect, Experiment, Init, make_experiment, spread
@@ -51,6 +52,7 @@ __all__ = [
     "TrainState",
     "Update",
     "WarmUp",
+    "agree",
     "create",
     "make_eval_step",
     "make_experiment",
