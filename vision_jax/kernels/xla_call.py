@@ -5,7 +5,9 @@ ctypes. A call costs some 9 µs and holds Python's lock only outside of the libr
 function calls.
 """
 
+import atexit
 import ctypes
+import functools
 from collections.abc import Callable, Sequence
 
 import jax
@@ -119,9 +121,24 @@ def register(target: str, handler: Handler) -> None:
             return frame.interface.contents.create_error(ctypes.byref(arguments))
         return None
 
+    _keep_client()
     callback = _Callback(call)
     _callbacks.append(callback)
     jax.ffi.register_ffi_target(target, jax.ffi.pycapsule(callback), platform="cpu")
+
+
+@functools.cache
+def _keep_client() -> None:
+    """Keeps JAX's client for the CPU beyond the interpreter's end.
+
+    A program that still runs then cannot call Python any more, and the client's destructor would
+    wait for it for ever.
+    """
+
+    def add_reference() -> None:
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(jax.devices("cpu")[0].client))
+
+    atexit.register(add_reference)
 
 
 def _addresses(buffers):
