@@ -13,6 +13,8 @@ import numpy as np
 from benchmarks.work import Work, ours
 from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normalisation
 
+WITH_DROPOUT = ("vgg16", "inception_v3", "fcn8s")  # in their heads
+
 
 def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
     import jax
@@ -67,7 +69,7 @@ def make(network: str, dtype: str = "float32") -> Any:
         "fcn8s": functools.partial(models.fcn, "vgg16", 8, learn="all", layers=NO_NORM),
     }
     model = ours.in_precision(makers[network], dtype)
-    if hasattr(model.head, "dropout"):
+    if network in WITH_DROPOUT:
         model = model.clone(head=model.head.clone(dropout=0.0))
     return model
 

@@ -7,6 +7,7 @@ import pathlib
 import re
 import shlex
 
+import numpy as np
 import pytest
 
 import launch
@@ -102,6 +103,9 @@ def test_links_lead_somewhere(page):
         assert not anchor or anchor in heading_links(target), link
 
 
+FILES = ("csv", "json", "py", "txt", "yaml")  # endings that are no attributes
+
+
 @pages
 def test_paths_are_there(page):
     for code in codes(page.read_text()):
@@ -116,7 +120,8 @@ def test_names_are_there(page):
         if SHORT.match(code):
             names.append(f"vision_jax.{code}")
         for name in names:
-            assert name.split(".")[-1] == "py" or resolves(name), f"{name} in `{code}`"
+            is_file = name.rpartition(".")[2] in FILES
+            assert is_file or resolves(name), f"{name} in `{code}`"
 
 
 @pages
@@ -208,7 +213,8 @@ def test_every_guide_is_in_the_index():
 
 @pytest.mark.slow
 def test_the_readmes_functions_run():
-    for block in re.findall(
-        r"```python\n(import jax.*?)```", (ROOT / "README.md").read_text(), re.S
-    ):
-        exec(compile(block, "README.md", "exec"), {})
+    (block,) = re.findall(r"```python\n(import jax.*?)```", (ROOT / "README.md").read_text(), re.S)
+    names: dict = {}
+    exec(compile(block, "README.md", "exec"), names)
+    valid = np.asarray(names["detections"].valid)
+    assert valid.ndim == 2 and names["outputs"]["anchors"].shape[-1] == 4

@@ -248,7 +248,7 @@ def test_dropout_of_a_head_follows_the_example_keys():
 
 
 def test_too_small_an_image_is_one_line():
-    model = models.InceptionV3()
+    model = models.InceptionV3(dropout=0.0)
     variables = jax.eval_shape(model.init, jax.random.key(0), _image(299))
     for size, train in ((2, False), (20, False), (75, True)):
         with pytest.raises(UserError, match="give a larger image") as error:

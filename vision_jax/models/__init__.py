@@ -1,118 +1,202 @@
-"""TEMPORARY while the refactor runs: lazy, so that one broken module breaks only its own names.
+"""Networks: images in, a dict of named arrays out. One paper, one file."""
 
-Add new public names to the table; the final, eager file is generated from it at the end.
-"""
+from vision_jax.models.classifiers.alexnet import AlexNet, AlexNet2014, AlexNetBackbone, CaffeNet
+from vision_jax.models.classifiers.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
+from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
+from vision_jax.models.classifiers.darknet import (
+    Darknet,
+    Darknet19,
+    Darknet53,
+    Extraction,
+    ResidualDarknet,
+)
+from vision_jax.models.classifiers.googlenet import GoogLeNet, GoogLeNet2014
+from vision_jax.models.classifiers.inception_v3 import InceptionV3
+from vision_jax.models.classifiers.lenet import LeNet5
+from vision_jax.models.classifiers.mobilenet_v1 import MobileNetV1
+from vision_jax.models.classifiers.mobilenet_v2 import MobileNetV2
+from vision_jax.models.classifiers.probe import ProbeHead
+from vision_jax.models.classifiers.resnet import (
+    ResNet,
+    ResNet18,
+    ResNet34,
+    ResNet50,
+    ResNet101,
+    ResNet152,
+    resnet,
+)
+from vision_jax.models.classifiers.resnet_cifar import CifarResNet, ResNetCifar
+from vision_jax.models.classifiers.resnet_v2 import ResNet50V2, ResNetV2, resnet_v2
+from vision_jax.models.classifiers.sliding import SlidingHead, fully_convolutional, over_scales
+from vision_jax.models.classifiers.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
+from vision_jax.models.classifiers.zfnet import ZFNet
+from vision_jax.models.detectors.box_head import BoxHead
+from vision_jax.models.detectors.fast_rcnn import FastRCNN, FastRCNNVGG16
+from vision_jax.models.detectors.faster_rcnn import (
+    FasterRCNN,
+    FasterRCNNResNet50C4,
+    FasterRCNNResNet50FPN,
+    FasterRCNNResNet101C4,
+    FasterRCNNResNet101FPN,
+    FasterRCNNVGG16,
+    faster_rcnn_resnet_c4,
+    faster_rcnn_resnet_fpn,
+)
+from vision_jax.models.detectors.fpn import FPN, OneMap
+from vision_jax.models.detectors.keypoint_rcnn import (
+    KeypointHead,
+    KeypointRCNNResNet50FPN,
+    keypoint_rcnn_resnet_fpn,
+)
+from vision_jax.models.detectors.localizer import Localizer, LocalizerHead
+from vision_jax.models.detectors.mask_rcnn import (
+    MaskHead,
+    MaskRCNNResNet50C4,
+    MaskRCNNResNet50FPN,
+    MaskRCNNResNet101FPN,
+    mask_rcnn_resnet_c4,
+    mask_rcnn_resnet_fpn,
+)
+from vision_jax.models.detectors.proposal_network import ProposalNetwork
+from vision_jax.models.detectors.region_pool import RegionPool, ResNetStage
+from vision_jax.models.detectors.retinanet import RetinaNet, retinanet_resnet_fpn
+from vision_jax.models.detectors.rpn import RPN
+from vision_jax.models.detectors.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
+from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes
+from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
+from vision_jax.models.detectors.yolo_v2 import YOLOv2, YOLOv2Tiny
+from vision_jax.models.detectors.yolo_v3 import YOLOv3, YOLOv3Tiny
+from vision_jax.models.layers import Layers
+from vision_jax.models.segmenters.deconvnet import DeconvNet, DeconvNetHead, deconvnet
+from vision_jax.models.segmenters.deeplab import (
+    DeepLabV3ResNet50,
+    Dilated,
+    FCNResNet50,
+    PyramidHead,
+    ScoreHead,
+)
+from vision_jax.models.segmenters.fcn import FCN, FCN8s, FCN16s, FCN32s, FCNHead, fcn, transplant
+from vision_jax.models.segmenters.pixelwise import (
+    FullResolutionBackbone,
+    PatchSegmenter,
+    PixelHead,
+    full_resolution,
+)
+from vision_jax.models.segmenters.segmenter import Segmenter
+from vision_jax.models.segmenters.segnet import SegNet, SegNetHead, segnet
 
-import importlib
-
-NAMES = {
-    "vision_jax.models.classifiers.alexnet": [
-        "AlexNet",
-        "AlexNet2014",
-        "AlexNetBackbone",
-        "CaffeNet",
-    ],
-    "vision_jax.models.classifiers.bag_of_tricks": [
-        "ResNet50B",
-        "ResNet50C",
-        "ResNet50D",
-        "resnet_d",
-    ],
-    "vision_jax.models.classifiers.classifier": ["Classifier", "FcHead", "PoolHead"],
-    "vision_jax.models.classifiers.darknet": [
-        "Darknet",
-        "Darknet19",
-        "Darknet53",
-        "Extraction",
-        "ResidualDarknet",
-    ],
-    "vision_jax.models.classifiers.googlenet": ["GoogLeNet", "GoogLeNet2014"],
-    "vision_jax.models.classifiers.inception_v3": ["InceptionV3"],
-    "vision_jax.models.classifiers.lenet": ["LeNet5"],
-    "vision_jax.models.classifiers.mobilenet_v1": ["MobileNetV1"],
-    "vision_jax.models.classifiers.mobilenet_v2": ["MobileNetV2"],
-    "vision_jax.models.classifiers.probe": ["ProbeHead"],
-    "vision_jax.models.classifiers.resnet": [
-        "ResNet",
-        "ResNet18",
-        "ResNet34",
-        "ResNet50",
-        "ResNet101",
-        "ResNet152",
-        "resnet",
-    ],
-    "vision_jax.models.classifiers.resnet_cifar": ["CifarResNet", "ResNetCifar"],
-    "vision_jax.models.classifiers.resnet_v2": ["ResNet50V2", "ResNetV2", "resnet_v2"],
-    "vision_jax.models.classifiers.sliding": ["SlidingHead", "fully_convolutional", "over_scales"],
-    "vision_jax.models.classifiers.vgg": ["VGG", "VGG11", "VGG13", "VGG16", "VGG19", "vgg"],
-    "vision_jax.models.classifiers.zfnet": ["ZFNet"],
-    "vision_jax.models.detectors.box_head": ["BoxHead"],
-    "vision_jax.models.detectors.fast_rcnn": ["FastRCNN", "FastRCNNVGG16"],
-    "vision_jax.models.detectors.faster_rcnn": [
-        "FasterRCNN",
-        "FasterRCNNResNet50C4",
-        "FasterRCNNResNet50FPN",
-        "FasterRCNNResNet101C4",
-        "FasterRCNNResNet101FPN",
-        "FasterRCNNVGG16",
-        "faster_rcnn_resnet_c4",
-        "faster_rcnn_resnet_fpn",
-    ],
-    "vision_jax.models.detectors.fpn": ["FPN", "OneMap"],
-    "vision_jax.models.detectors.keypoint_rcnn": [
-        "KeypointHead",
-        "KeypointRCNNResNet50FPN",
-        "keypoint_rcnn_resnet_fpn",
-    ],
-    "vision_jax.models.detectors.localizer": ["Localizer", "LocalizerHead"],
-    "vision_jax.models.detectors.mask_rcnn": [
-        "MaskHead",
-        "MaskRCNNResNet50C4",
-        "MaskRCNNResNet50FPN",
-        "MaskRCNNResNet101FPN",
-        "mask_rcnn_resnet_c4",
-        "mask_rcnn_resnet_fpn",
-    ],
-    "vision_jax.models.detectors.proposal_network": ["ProposalNetwork"],
-    "vision_jax.models.detectors.retinanet": ["RetinaNet", "retinanet_resnet_fpn"],
-    "vision_jax.models.detectors.region_pool": ["RegionPool", "ResNetStage"],
-    "vision_jax.models.detectors.rpn": ["RPN"],
-    "vision_jax.models.detectors.ssd": ["SSD", "SSD300", "SSD512", "SmallSSD", "SSD300ResNet"],
-    "vision_jax.models.detectors.ssd_boxes": ["DefaultBoxes", "LectureBoxes"],
-    "vision_jax.models.detectors.yolo_v1": ["FastYOLO", "YOLOv1", "YOLOv1Shipped"],
-    "vision_jax.models.detectors.yolo_v2": ["YOLOv2", "YOLOv2Tiny"],
-    "vision_jax.models.detectors.yolo_v3": ["YOLOv3", "YOLOv3Tiny"],
-    "vision_jax.models.segmenters.deconvnet": ["DeconvNet", "DeconvNetHead", "deconvnet"],
-    "vision_jax.models.segmenters.deeplab": [
-        "DeepLabV3ResNet50",
-        "Dilated",
-        "FCNResNet50",
-        "PyramidHead",
-        "ScoreHead",
-    ],
-    "vision_jax.models.segmenters.fcn": [
-        "FCN",
-        "FCN8s",
-        "FCN16s",
-        "FCN32s",
-        "FCNHead",
-        "fcn",
-        "transplant",
-    ],
-    "vision_jax.models.segmenters.pixelwise": [
-        "FullResolutionBackbone",
-        "PatchSegmenter",
-        "PixelHead",
-        "full_resolution",
-    ],
-    "vision_jax.models.segmenters.segmenter": ["Segmenter"],
-    "vision_jax.models.segmenters.segnet": ["SegNet", "SegNetHead", "segnet"],
-    "vision_jax.models.layers": ["Layers"],
-}
-
-
-def __getattr__(name):
-    for module, names in NAMES.items():
-        if name in names:
-            return getattr(importlib.import_module(module), name)
-    raise AttributeError(name)
+__all__ = [
+    "FCN",
+    "FPN",
+    "RPN",
+    "SSD",
+    "SSD300",
+    "SSD512",
+    "VGG",
+    "VGG11",
+    "VGG13",
+    "VGG16",
+    "VGG19",
+    "AlexNet",
+    "AlexNet2014",
+    "AlexNetBackbone",
+    "BoxHead",
+    "CaffeNet",
+    "CifarResNet",
+    "Classifier",
+    "Darknet",
+    "Darknet19",
+    "Darknet53",
+    "DeconvNet",
+    "DeconvNetHead",
+    "DeepLabV3ResNet50",
+    "DefaultBoxes",
+    "Dilated",
+    "Extraction",
+    "FCN8s",
+    "FCN16s",
+    "FCN32s",
+    "FCNHead",
+    "FCNResNet50",
+    "FastRCNN",
+    "FastRCNNVGG16",
+    "FastYOLO",
+    "FasterRCNN",
+    "FasterRCNNResNet50C4",
+    "FasterRCNNResNet50FPN",
+    "FasterRCNNResNet101C4",
+    "FasterRCNNResNet101FPN",
+    "FasterRCNNVGG16",
+    "FcHead",
+    "FullResolutionBackbone",
+    "GoogLeNet",
+    "GoogLeNet2014",
+    "InceptionV3",
+    "KeypointHead",
+    "KeypointRCNNResNet50FPN",
+    "Layers",
+    "LeNet5",
+    "LectureBoxes",
+    "Localizer",
+    "LocalizerHead",
+    "MaskHead",
+    "MaskRCNNResNet50C4",
+    "MaskRCNNResNet50FPN",
+    "MaskRCNNResNet101FPN",
+    "MobileNetV1",
+    "MobileNetV2",
+    "OneMap",
+    "PatchSegmenter",
+    "PixelHead",
+    "PoolHead",
+    "ProbeHead",
+    "ProposalNetwork",
+    "PyramidHead",
+    "RegionPool",
+    "ResNet",
+    "ResNet18",
+    "ResNet34",
+    "ResNet50",
+    "ResNet50B",
+    "ResNet50C",
+    "ResNet50D",
+    "ResNet50V2",
+    "ResNet101",
+    "ResNet152",
+    "ResNetCifar",
+    "ResNetStage",
+    "ResNetV2",
+    "ResidualDarknet",
+    "RetinaNet",
+    "SSD300ResNet",
+    "ScoreHead",
+    "SegNet",
+    "SegNetHead",
+    "Segmenter",
+    "SlidingHead",
+    "SmallSSD",
+    "YOLOv1",
+    "YOLOv1Shipped",
+    "YOLOv2",
+    "YOLOv2Tiny",
+    "YOLOv3",
+    "YOLOv3Tiny",
+    "ZFNet",
+    "deconvnet",
+    "faster_rcnn_resnet_c4",
+    "faster_rcnn_resnet_fpn",
+    "fcn",
+    "full_resolution",
+    "fully_convolutional",
+    "keypoint_rcnn_resnet_fpn",
+    "mask_rcnn_resnet_c4",
+    "mask_rcnn_resnet_fpn",
+    "over_scales",
+    "resnet",
+    "resnet_d",
+    "resnet_v2",
+    "retinanet_resnet_fpn",
+    "segnet",
+    "transplant",
+    "vgg",
+]

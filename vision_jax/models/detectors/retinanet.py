@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
 from vision_jax.models.detectors.anchors import AnchorRounding, AnchorStride, level_anchors
-from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.fpn import FPN
 from vision_jax.models.layers import NO_NORM, Conv, ConvNorm, Images, Keys, Layers, small_normal
 from vision_jax.ops import assign, losses
@@ -37,7 +37,7 @@ def octave_sizes(
     )
 
 
-class RetinaNet(DetectorModule):
+class RetinaNet(DenseDetector):
     """A one-stage detector: every anchor of a feature pyramid is classified and refined.
 
     Fields:
@@ -87,23 +87,13 @@ class RetinaNet(DetectorModule):
     layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        images: Images,
-        sizes: Sizes,
-        targets: Targets | None = None,
-        *,
-        train: bool = False,
-        keys: Keys = None,
-    ) -> Outputs:
+    def dense_outputs(self, images: Images, *, train: bool = False, keys: Keys = None) -> Outputs:
         """Finds the backbone's endpoints and the outputs of all levels, the finest first.
 
         pyramid: tuple of maps (b, h, w, c).
         class_logits: (b, a, num_classes) before the sigmoid.
         box_deltas: (b, a, 4), see `ops.boxes.decode`.
         anchors: (a, 4) xyxy in pixels.
-
-        This detector samples nothing: `targets` and `keys` are accepted for the common interface.
         """
         endpoints = self.backbone(images, train=train, keys=keys)
         levels = self.pyramid(endpoints)

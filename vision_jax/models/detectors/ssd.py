@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
 from vision_jax.models.classifiers.vgg import CONFIGURATIONS, VGG
-from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
 from vision_jax.models.detectors.ssd_boxes import (
     COCO_300,
@@ -78,7 +78,7 @@ EXTRAS_RESNET = (
 )
 
 
-class SSD(DetectorModule):
+class SSD(DenseDetector):
     """The detector: every map of a chain classifies and refines its own default boxes.
 
     Fields:
@@ -125,23 +125,13 @@ class SSD(DetectorModule):
     layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        images: Images,
-        sizes: Sizes,
-        targets: Targets | None = None,
-        *,
-        train: bool = False,
-        keys: Keys = None,
-    ) -> Outputs:
+    def dense_outputs(self, images: Images, *, train: bool = False, keys: Keys = None) -> Outputs:
         """Finds the backbone's endpoints and the outputs of all maps, the finest first.
 
         maps: tuple of maps (b, h, w, c) that boxes are predicted from.
         class_logits: (b, a, 1 + num_classes), background first, before the softmax.
         box_deltas: (b, a, 4), see `ops.boxes.decode`.
         anchors: (a, 4) default boxes, xyxy in pixels.
-
-        This detector samples nothing: `targets` and `keys` are accepted for the common interface.
         """
         endpoints = self.backbone(images, train=train, keys=keys)
         maps = self._maps(endpoints, train)

@@ -18,7 +18,7 @@ from jaxtyping import Array, Float, Int
 from vision_jax.config import UserError
 from vision_jax.models.classifiers.darknet import EXTRACTION, FAST, SLOPE, Darknet, conv_leaky
 from vision_jax.models.detectors import yolo, yolo_v1_lecture
-from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
 from vision_jax.models.detectors.yolo import Number, Predictions
 from vision_jax.models.layers import (
@@ -39,7 +39,7 @@ from vision_jax.ops.anchors import grid_anchors
 from vision_jax.structs import Detections, Targets, Terms
 
 
-class YOLOv1(DetectorModule):
+class YOLOv1(DenseDetector):
     """The detector: every cell of a grid gives one class distribution and a few boxes.
 
     Fields:
@@ -87,15 +87,7 @@ class YOLOv1(DetectorModule):
     layers: Layers = NO_NORM
 
     @nn.compact
-    def __call__(
-        self,
-        images: Images,
-        sizes: Sizes,
-        targets: Targets | None = None,
-        *,
-        train: bool = False,
-        keys: Keys = None,
-    ) -> Outputs:
+    def dense_outputs(self, images: Images, *, train: bool = False, keys: Keys = None) -> Outputs:
         """Finds the outputs of the cells, in row-major order; `a` are boxes, a cell's innermost.
 
         class_logits (b, cells, classes): the paper's are taken for probabilities as they are; the

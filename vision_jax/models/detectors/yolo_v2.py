@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.models.classifiers.darknet import TINY, TINY_POOLS, Darknet, conv_leaky
 from vision_jax.models.detectors import yolo
-from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
 from vision_jax.models.detectors.yolo import Priors, Scale
 from vision_jax.models.layers import (
@@ -50,7 +50,7 @@ _PRIOR_WEIGHT = 0.01  # Darknet's, of the loss that draws boxes to their priors
 _UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 
 
-class YOLOv2(DetectorModule):
+class YOLOv2(DenseDetector):
     """The detector: every cell of a grid refines and classifies a few priors.
 
     Fields:
@@ -104,15 +104,7 @@ class YOLOv2(DetectorModule):
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        images: Images,
-        sizes: Sizes,
-        targets: Targets | None = None,
-        *,
-        train: bool = False,
-        keys: Keys = None,
-    ) -> Outputs:
+    def dense_outputs(self, images: Images, *, train: bool = False, keys: Keys = None) -> Outputs:
         """Finds the outputs.
 
         prediction_maps: one map (b, h, w, priors * (5 + classes)), before any activation.
@@ -136,7 +128,7 @@ class YOLOv2(DetectorModule):
         return self.split(*head(endpoints, train=train))
 
     def split(self, prediction_map: Float[Array, "b h w o"], seen: Float[Array, ""]) -> Outputs:
-        """Names the numbers of the head's map; see `__call__`."""
+        """Names the numbers of the head's map; see `dense_outputs`."""
         maps = (prediction_map,)
         return {
             "prediction_maps": maps,

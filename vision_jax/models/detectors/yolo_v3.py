@@ -21,7 +21,7 @@ from vision_jax.models.classifiers.darknet import (
     conv_leaky,
 )
 from vision_jax.models.detectors import yolo
-from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
+from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
 from vision_jax.models.detectors.yolo import Priors, Scale
 from vision_jax.models.layers import Conv, Endpoints, Images, Keys, Layers, small_normal
@@ -37,7 +37,7 @@ COCO_PRIORS_TINY: Priors = (
 )  # fmt: skip
 
 
-class YOLOv3(DetectorModule):
+class YOLOv3(DenseDetector):
     """The detector: every cell of three scales' grids refines and classifies its scale's priors.
 
     Fields:
@@ -80,15 +80,7 @@ class YOLOv3(DetectorModule):
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(
-        self,
-        images: Images,
-        sizes: Sizes,
-        targets: Targets | None = None,
-        *,
-        train: bool = False,
-        keys: Keys = None,
-    ) -> Outputs:
+    def dense_outputs(self, images: Images, *, train: bool = False, keys: Keys = None) -> Outputs:
         """Finds the outputs of all scales, the coarsest first.
 
         prediction_maps: per scale (b, h, w, priors * (5 + classes)), before any activation.
@@ -109,7 +101,7 @@ class YOLOv3(DetectorModule):
         return self.split(head(endpoints, train=train))
 
     def split(self, prediction_maps: tuple[Float[Array, "b _ _ _"], ...]) -> Outputs:
-        """Names the numbers of the scales' maps; see `__call__`."""
+        """Names the numbers of the scales' maps; see `dense_outputs`."""
         scales = self._scales([x.shape[1:3] for x in prediction_maps])
         return {
             "prediction_maps": prediction_maps,
