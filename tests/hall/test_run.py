@@ -149,7 +149,7 @@ def test_foreign_weights_and_a_changed_head(tmp_path, capsys):
         skipped[0]["params"]["backbone"]["conv1"]["conv"]["kernel"],
         variables["params"]["backbone"]["conv1"]["conv"]["kernel"],
     )
-    with pytest.raises(UserError, match=r"init\.skip"):
+    with pytest.raises(UserError, match=r"init\.reinitialize"):
         initial.variables(build(config(init__weights=str(file), init__reinitialize="nothing")))
 
 

@@ -1,4 +1,4 @@
-"""Training data, evaluation data, network and metrics agree on the classes, or one line says why."""
+"""Training data, evaluation data, network and metrics agree on the classes, or a line tells."""
 
 import json
 

@@ -16,7 +16,7 @@ def varint(value):
 
 
 def field(number, data):
-    """A length-delimited field, or a number."""
+    """Writes a length-delimited field, or a number."""
     if isinstance(data, int):
         return varint(number << 3) + varint(data)
     return varint(number << 3 | 2) + varint(len(data)) + data
@@ -38,7 +38,7 @@ def blob(array, old=False, packed=True, double=False):
 
 
 def net(layers, old=False, **options):
-    """Layers are (name, kind, arrays)."""
+    """Writes a network; layers are (name, kind, arrays)."""
     out = field(1, b"a net")
     for name, kind, arrays in layers:
         blobs = [blob(a, old, **options) for a in arrays]

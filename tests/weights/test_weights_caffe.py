@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from tests.weights.caffe_files import blob, field, net
+from tests.weights.variables import assert_same_shapes, detector_shapes, placeholders, shapes
 from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.ops.conv import conv2d
@@ -41,13 +42,14 @@ def written(tmp_path, data):
 def test_both_forms_are_read(tmp_path, options):
     layers = LAYERS[:-1] if options.get("old") else LAYERS
     state = read_caffemodel(written(tmp_path, net(layers, **options)))
-    wanted = {}
+    arrays_by_name = {}
     for name, _, arrays in layers:
         for part, array in zip(("weight", "bias"), arrays, strict=False):
-            wanted[f"{name}.{part}"] = array.astype(np.float32)
-    wanted["conv1.weight"] = wanted["conv1.weight"][:, ::-1]  # B, G, R to R, G, B
-    assert state.keys() == wanted.keys()
-    for name, array in wanted.items():
+            arrays_by_name[f"{name}.{part}"] = array.astype(np.float32)
+    first = arrays_by_name["conv1.weight"]
+    arrays_by_name["conv1.weight"] = first[:, ::-1]  # B, G, R to R, G, B
+    assert state.keys() == arrays_by_name.keys()
+    for name, array in arrays_by_name.items():
         np.testing.assert_array_equal(state[name], array, err_msg=name)
         assert state[name].dtype == np.float32
 
@@ -74,11 +76,12 @@ def test_vgg_reads_bgr_files_on_rgb_images(tmp_path):
     variables = weights.load(written(tmp_path, net([*layers, *last], old=True)), model)
     kernel = variables["params"]["backbone"]["conv1_1"]["conv"]["kernel"]
     image = RNG.uniform(0, 255, (3, 3, 3))  # R, G, B
-    # By Caffe's hand: B, G, R less the mean, correlated.
+    # The sums as Caffe makes them: B, G, R less the mean, correlated.
     bgr = image[..., ::-1] - 255 * VGG_MEAN[::-1]
-    wanted = np.einsum("ocij,ijc->o", layers[0][2][0], bgr)
-    ours = (image / 255 - VGG_MEAN) / np.array((1 / 255,) * 3)
-    np.testing.assert_allclose(np.einsum("ijco,ijc->o", kernel, ours), wanted, rtol=1e-5, atol=1e-2)
+    theirs = np.einsum("ocij,ijc->o", layers[0][2][0], bgr)
+    rgb = (image / 255 - VGG_MEAN) / np.array((1 / 255,) * 3)
+    ours = np.einsum("ijco,ijc->o", kernel, rgb)
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-2)
     outputs = model.apply(jax.tree.map(jnp.asarray, variables), jnp.zeros((1, 32, 32, 3)))
     assert outputs["logits"].shape == (1, 7)
     back = weights.to_reference(variables, model, "caffe")
@@ -93,10 +96,7 @@ def test_caffenets_grouped_form(tmp_path):
                conv(5, 6, name="fc7", kind="InnerProduct"),
                conv(7, 5, name="fc8", kind="InnerProduct")]  # fmt: skip
     variables = weights.load(written(tmp_path, net(layers)), model)
-    wanted = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 227, 227, 3)))
-    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(
-        lambda a: a.shape, wanted["params"]
-    )
+    assert_same_shapes(variables["params"], shapes(model, 227)["params"])
     with pytest.raises(UserError, match="no weights table for this variant"):
         weights.from_reference({}, models.AlexNet())
 
@@ -104,8 +104,8 @@ def test_caffenets_grouped_form(tmp_path):
 @pytest.mark.parametrize("aux", [True, False])
 def test_googlenet_has_a_name_for_every_array(aux):
     model = models.GoogLeNet2014(aux=aux)
-    params = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 224, 224, 3)))["params"]
-    state = weights.to_reference(jax.tree.map(lambda a: np.zeros(a.shape), params), model, "caffe")
+    params = shapes(model, 224)["params"]
+    state = weights.to_reference(placeholders(params), model, "caffe")
     # conv1/7x7_s2 … and 57 convolutions, one classifier, three layers of each auxiliary one.
     assert len(state) == 2 * (57 + 1 + 6 * aux)
     assert state["inception_4e/5x5.weight"].shape == (128, 32, 5, 5)
@@ -116,7 +116,7 @@ def test_googlenet_has_a_name_for_every_array(aux):
 def tiny_ssd():
     backbone = models.VGG(((3,), (3,), (3,), (3, 3, 3), (3, 3, 3)), 2, keep=("conv4_3", "conv5_3"))
     boxes = models.DefaultBoxes((0.2, 0.4, 0.6, 0.8), ((2.0,),) * 3, None)
-    return models.SSD(backbone, 3, boxes, fc=6, extras=((4, 8),), count=5)
+    return models.SSD(backbone, 3, boxes, fc=6, extras=((4, 8),), max_detections=5)
 
 
 def test_ssd_by_the_papers_files(tmp_path):
@@ -130,16 +130,16 @@ def test_ssd_by_the_papers_files(tmp_path):
         layers += [conv(16, channels, 3, f"{name}_mbox_conf")]
     path = written(tmp_path, net(layers))
     variables = weights.load(path, model)
+    assert_same_shapes(variables["params"], detector_shapes(model, 64)["params"])
     image, sizes = jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64.0)
-    outputs, wanted = jax.eval_shape(model.init_with_output, jax.random.key(0), image, sizes)
-    assert jax.tree.map(jnp.shape, variables["params"]) == jax.tree.map(
-        lambda a: a.shape, wanted["params"]
-    )
-    assert outputs["logits"].shape[1] == 4 * (64 + 16 + 4)
+    outputs = jax.eval_shape(model.apply, variables, image, sizes)
+    assert outputs["class_logits"].shape[1] == 4 * (64 + 16 + 4)
     kernel = variables["params"]["conv8_2_class"]["kernel"]
     np.testing.assert_allclose(kernel.transpose(3, 2, 0, 1), layers[-1][2][0], rtol=1e-6)
-    with pytest.raises(UserError, match="weights do not fit SSD as caffe names it"):
-        weights.load(written(tmp_path, net(layers[:-1])), model)
+    with pytest.raises(
+        UserError, match=r"do not fit SSD as caffe names it: missing 2 .conv6_2.bias"
+    ):
+        weights.load(written(tmp_path, net([n for n in layers if n[0] != "conv6_2"])), model)
 
 
 BAD = {
@@ -185,8 +185,8 @@ def test_no_truncation_or_corruption_does_more_than_refuse(tmp_path):
     flips = []
     for _ in range(400):
         broken = bytearray(data)
-        for place in rng.integers(0, len(data), 3):
-            broken[place] = rng.integers(0, 256)
+        for position in rng.integers(0, len(data), 3):
+            broken[position] = rng.integers(0, 256)
         flips.append(bytes(broken))
     start, refused = time.perf_counter(), 0
     for broken in (*cuts, *flips):
@@ -219,5 +219,12 @@ def test_caffenet_normalises_after_the_pooling_and_alexnet_before(norm_first):
         else normalise(np.asarray(max_pool(jnp.asarray(x), 3, 2)))
     )
     layer = variables["params"]["conv2"]
-    wanted = conv2d(jnp.asarray(x, jnp.float32), layer["kernel"], 1, 2, groups=2) + 1.0
-    np.testing.assert_allclose(endpoints["conv2"], np.maximum(wanted, 0), rtol=1e-4, atol=1e-4)
+    conv2 = conv2d(jnp.asarray(x, jnp.float32), layer["kernel"], 1, 2, groups=2) + 1.0
+    np.testing.assert_allclose(endpoints["conv2"], np.maximum(conv2, 0), rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("kind", ["Convoluti\x0fn", "Deconvolution", "Data"])
+def test_no_kind_hides_the_first_convolution(tmp_path, kind):
+    first, *others = LAYERS[1:]
+    with pytest.raises(UserError, match="damaged"):
+        read_caffemodel(written(tmp_path, net([(first[0], kind, first[2]), *others])))

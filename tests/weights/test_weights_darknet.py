@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 
 from tests.models.detectors import tiny_yolo
+from tests.weights.variables import assert_equal, assert_same_shapes
 from vision_jax import models, weights
 from vision_jax.config import UserError
+from vision_jax.models.layers import Layers
 from vision_jax.weights import darknet
 from vision_jax.weights.darknet_sections import sections, shapes
 
@@ -34,8 +36,7 @@ PUBLISHED = {
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_and_bytes_are_the_published_ones(name):
     make, parameters, size = PUBLISHED[name]
-    found = shapes(make())
-    counts = {key: math.prod(shape) for key, shape in found.items()}
+    counts = {key: math.prod(shape) for key, shape in shapes(make()).items()}
     assert sum(n for key, n in counts.items() if "running" not in key) == parameters
     # Headers have 16 bytes, and 20 since version 0.2.
     assert size is None or size - 4 * sum(counts.values()) in (16, 20)
@@ -71,12 +72,10 @@ def test_a_written_file_is_read_back(name, tmp_path):
     sizes = () if name in ("classifier", "residual") else (jnp.full((1, 2), 64.0),)
     ours = jax.eval_shape(model.init, jax.random.key(0), image, *sizes)
     for kind in ("params", "batch_stats"):
-        assert jax.tree.map(np.shape, variables.get(kind, {})) == jax.tree.map(
-            np.shape, ours.get(kind, {})
-        )
+        assert_same_shapes(variables.get(kind, {}), ours.get(kind, {}))
     darknet.write_weights(path, weights.to_reference(variables, model, "darknet"), model, seen=7)
     assert struct.unpack("<3iq", path.read_bytes()[:20]) == (0, 2, 0, 7)
-    jax.tree.map(np.testing.assert_array_equal, weights.load(path, model), variables)
+    assert_equal(weights.load(path, model), variables)
 
 
 @pytest.mark.parametrize(
@@ -99,7 +98,7 @@ def test_headers_of_all_ages(header, tmp_path):
 
 
 def test_the_first_layers_alone_are_a_detectors_backbone(tmp_path):
-    """As in darknet53.conv.74: its 74 sections end before the backbone's last sum."""
+    """A file such as darknet53.conv.74 has 74 sections: they end before the backbone's last sum."""
     assert sum(s.path.startswith("backbone/") for s in sections(models.YOLOv3())[:74]) == 52
     classifier = SMALL["residual"]()
     detector = models.YOLOv3(
@@ -112,15 +111,13 @@ def test_the_first_layers_alone_are_a_detectors_backbone(tmp_path):
     _write(path, first, struct.pack("<3iq", 0, 2, 0, 0))
     loaded = weights.load(path, detector)
     assert list(loaded["params"]) == ["backbone"]
-    wanted = weights.from_reference(state, classifier)
+    whole_file = weights.from_reference(state, classifier)
     for kind in ("params", "batch_stats"):
-        jax.tree.map(
-            np.testing.assert_array_equal, loaded[kind]["backbone"], wanted[kind]["backbone"]
-        )
+        assert_equal(loaded[kind]["backbone"], whole_file[kind]["backbone"])
 
 
 def test_fully_connected_weights_of_old_files_lie_the_other_way_round(tmp_path):
-    model, path = tiny_yolo.v1().clone(side=16, boxes=1), tmp_path / "x.weights"
+    model, path = tiny_yolo.v1().clone(side=16, boxes_per_cell=1), tmp_path / "x.weights"
     state = _state(model)
     turned = {k: v.T if v.ndim == 2 else v for k, v in state.items()}
     _write(path, turned, struct.pack("<4i", 1001, 0, 0, 0))
@@ -224,9 +221,39 @@ def test_what_darknet_has_not_is_one_line():
     for model, text in (
         (tiny_yolo.v2(), "reorg='darknet'"),
         (tiny_yolo.v1_lecture(), "lecture"),
-        (tiny_yolo.v3().clone(backbone=tiny_yolo.darknet("group")), "group"),
+        (tiny_yolo.v3().clone(backbone=tiny_yolo.darknet(layers=Layers(norm="group"))), "group"),
         (models.ResNet18(), "Darknet has no"),
         (tiny_yolo.v3().clone(endpoints=("stage3", "stage2")), "last stage, not from 'stage3'"),
     ):
         with pytest.raises(UserError, match=text):
             sections(model)
+
+
+def test_a_file_of_another_class_count_gives_all_but_the_last_layers(tmp_path, caplog):
+    ours, theirs = tiny_yolo.v3(), tiny_yolo.v3().clone(num_classes=11)
+    path, state = tmp_path / "x.weights", _state(theirs)
+    _write(path, state, struct.pack("<3iq", 0, 2, 0, 0))
+    loaded, whole = weights.load(path, ours), weights.from_reference(state, theirs)
+    assert_equal(loaded["params"]["backbone"], whole["params"]["backbone"])
+    left = whole["params"]["head"].keys() - loaded["params"]["head"].keys()
+    assert left and all(name.endswith("_predict") for name in left)
+    assert "in the file" in caplog.text
+
+
+def test_a_cfg_of_any_bytes_is_one_line(tmp_path):
+    model, path = tiny_yolo.v3(), tmp_path / "x.weights"
+    _write(path, _state(model), struct.pack("<3iq", 0, 2, 0, 0))
+    route = b"[net]\n[convolutional]\nfilters=nan\n[route]\nlayers=inf,-1e999,x\n"
+    for text in (b"\xff\xfe\x00\x1b[2J\n", bytes(range(256)), route):
+        (tmp_path / "x.cfg").write_bytes(text)
+        with pytest.raises(UserError) as error:
+            weights.load(path, model)
+        assert str(error.value).isprintable()
+
+
+def test_the_first_layers_of_a_whole_file(tmp_path):
+    model = tiny_yolo.v3()
+    state = _state(model)
+    path = tmp_path / "x.conv.2"
+    _write(path, state, struct.pack("<3iq", 0, 2, 0, 0))
+    assert list(weights.load(path, model)["params"]) == ["backbone"]

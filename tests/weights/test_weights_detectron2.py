@@ -2,33 +2,40 @@
 
 import pickle
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.weights.variables import (
+    assert_equal,
+    assert_same_shapes,
+    detector_shapes,
+    drawn,
+    shapes,
+)
 from vision_jax import models, weights
 from vision_jax.config import UserError
+from vision_jax.models.layers import Layers
 
 CLASSES, SIDE = 3, 64
 
 
 def fpn():
-    """Mask R-CNN, so that every kind of head is there."""
+    """Makes a Mask R-CNN, so that every kind of head is there."""
     pyramid = models.FPN(("conv2_x", "conv3_x"), 8, "pool")
-    rpn = models.RPN(sizes=((8.0,), (16.0,), (32.0,)), before_nms=8, after_nms=4)
-    pool = models.RegionPool(size=3, levels=2, samples=0, aligned=True)
-    head = models.BoxHead(pool=pool, hidden=(6, 5), detections=2)
+    rpn = models.RPN(anchor_sizes=((8.0,), (16.0,), (32.0,)), pre_nms_top_n=8, post_nms_top_n=4)
+    pool = models.RegionPool(size=3, levels=2, sampling_ratio=0, aligned=True)
+    head = models.BoxHead(pool=pool, hidden=(6, 5), max_detections=2)
     mask = models.MaskHead(pool=pool, widths=(4, 4))
     return models.FasterRCNN(_backbone(2), CLASSES, pyramid, rpn, head, mask)
 
 
 def c4():
-    """Mask R-CNN too, whose masks share the body."""
-    rpn = models.RPN(sizes=((8.0, 16.0),), ratios=(0.5, 1.0, 2.0), before_nms=8, after_nms=4)
-    pool = models.RegionPool(size=4, samples=0, aligned=True)
+    """Makes a Mask R-CNN too, whose masks share the body."""
+    ratios = (0.5, 1.0, 2.0)
+    rpn = models.RPN(((8.0, 16.0),), ratios, pre_nms_top_n=8, post_nms_top_n=4)
+    pool = models.RegionPool(size=4, sampling_ratio=0, aligned=True)
     body = models.ResNetStage(2, 4, stage=4, version="v1")
-    head = models.BoxHead(pool=pool, body=body, hidden=(), detections=2)
+    head = models.BoxHead(pool=pool, body=body, hidden=(), max_detections=2)
     mask = models.MaskHead(None, (), 4)
     return models.FasterRCNN(_backbone(2), CLASSES, models.OneMap("conv3_x"), rpn, head, mask)
 
@@ -36,32 +43,21 @@ def c4():
 def retinanet():
     pyramid = models.FPN(("conv2_x", "conv3_x"), 8, "p6p7", "c5")
     sizes = ((8.0, 10.0), (16.0, 20.0), (32.0, 40.0), (64.0, 80.0))
-    return models.RetinaNet(_backbone(2), pyramid, CLASSES, sizes=sizes, depth=1)
+    return models.RetinaNet(_backbone(2), pyramid, CLASSES, anchor_sizes=sizes, depth=1)
 
 
 def _backbone(stages):
-    return models.ResNet((2, 1)[:stages], "bottleneck", 4, version="v1", norm="frozen")
+    layers = Layers(norm="frozen")
+    return models.ResNet((2, 1)[:stages], "bottleneck", 4, version="v1", layers=layers)
 
 
 NETWORKS = {"fpn": fpn, "c4": c4, "retinanet": retinanet}
 
 
-def shapes(model):
-    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    size = jax.ShapeDtypeStruct((1, 2), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image, size)
-
-
-def numbered(model):
-    """Every value its own number."""
-    rng = np.random.default_rng(0)
-    return jax.tree.map(lambda a: rng.standard_normal(a.shape).astype(np.float32), shapes(model))
-
-
 def theirs(name):
-    """A state in detectron2's names and layouts, as its files have it."""
+    """Returns a state in detectron2's names and layouts, as its files have it."""
     model = NETWORKS[name]()
-    state = weights.to_reference(numbered(model), model, "detectron2")
+    state = weights.to_reference(drawn(detector_shapes(model, SIDE)), model, "detectron2")
     rng = np.random.default_rng(1)
     return {k: rng.standard_normal(v.shape).astype(np.float32) for k, v in state.items()}
 
@@ -81,9 +77,7 @@ def test_files_fill_the_whole_network(tmp_path, name, protocol):
     model, state = NETWORKS[name](), theirs(name)
     write(tmp_path / "model_final.pkl", state, protocol)
     variables = weights.load(tmp_path / "model_final.pkl", model)
-    wanted = shapes(model)
-    assert jax.tree.structure(variables) == jax.tree.structure(wanted)
-    jax.tree.map(lambda a, b: (a.shape == b.shape) or pytest.fail(f"{a.shape}"), variables, wanted)
+    assert_same_shapes(variables, detector_shapes(model, SIDE))
     stem = next(k for k in state if k.endswith("stem.conv1.weight"))
     kernel = variables["params"]["backbone"]["conv1"]["conv"]["kernel"]
     # Blue, green, red become red, green, blue.
@@ -124,8 +118,8 @@ def test_background_is_first_and_has_no_box_or_mask():
     assert np.array_equal(head["head"]["cls_score"]["bias"], [score[3], *score[:3]])
     box = head["head"]["bbox_pred"]["bias"].reshape(CLASSES + 1, 4)
     assert np.all(box[0] == 0)
-    given = state["roi_heads.box_predictor.bbox_pred.bias"]
-    assert np.array_equal(box[1:].reshape(-1), given)
+    theirs_box = state["roi_heads.box_predictor.bbox_pred.bias"]
+    assert np.array_equal(box[1:].reshape(-1), theirs_box)
     mask = head["mask"]["mask_fcn_logits"]["bias"]
     assert np.array_equal(mask, [0, *state["roi_heads.mask_head.predictor.bias"]])
 
@@ -133,13 +127,13 @@ def test_background_is_first_and_has_no_box_or_mask():
 def test_anchors_go_by_ratio_first():
     state = theirs("c4")
     params = weights.from_reference(state, c4())["params"]
-    given = state["proposal_generator.rpn_head.objectness_logits.bias"]  # 2 sizes of 3 ratios
-    assert np.array_equal(params["rpn"]["cls_logits"]["bias"], given.reshape(2, 3).T.reshape(-1))
+    biases = state["proposal_generator.rpn_head.objectness_logits.bias"]  # 2 sizes of 3 ratios
+    assert np.array_equal(params["rpn"]["cls_logits"]["bias"], biases.reshape(2, 3).T.reshape(-1))
     state = theirs("retinanet")
     params = weights.from_reference(state, retinanet())["params"]
-    given = state["head.cls_score.bias"].reshape(2, 3, CLASSES)
+    biases = state["head.cls_score.bias"].reshape(2, 3, CLASSES)
     ours = params["class_subnet"]["out"]["bias"].reshape(3, 2, CLASSES)
-    assert np.array_equal(ours, given.transpose(1, 0, 2))
+    assert np.array_equal(ours, biases.transpose(1, 0, 2))
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -157,7 +151,7 @@ def test_layouts_of_arrays(tmp_path):
     for name, arrays in (("a.pkl", state), ("b.pkl", bent)):
         write(tmp_path / name, arrays)
     one, other = (weights.load(tmp_path / name, retinanet()) for name in ("a.pkl", "b.pkl"))
-    jax.tree.map(np.testing.assert_array_equal, one, other)
+    assert_equal(one, other)
 
 
 class _Evil:
@@ -171,11 +165,12 @@ class _Evil:
         ({"model": {"a": _Evil()}}, "builtins.print"),
         ({"model": {"a": np.array([{}, 1], object)}}, "not numbers"),
         ({"model": {"a": np.array(["text"])}}, "not numbers"),
-        ({"model": {}}, "no arrays by name"),
-        ({"weights": 1}, "not a readable file of detectron2"),
-        ([1, 2], "not a readable file of detectron2"),
+        ({"model": {}}, "no tensors or arrays by name"),
+        ({"weights": 1}, "no tensors or arrays by name"),
+        ([1, 2], "no tensors or arrays by name"),
+        (1, "a int where a state dict should be"),
     ],
-    ids=["call", "objects", "text", "empty", "other", "list"],
+    ids=["call", "objects", "text", "empty", "other", "list", "number"],
 )
 def test_anything_else_is_refused_by_name(tmp_path, capsys, content, text):
     path = tmp_path / "bad.pkl"
@@ -196,8 +191,8 @@ def test_damaged_files_are_one_line(tmp_path):
             weights.load(tmp_path / "cut.pkl", retinanet())
     for _ in range(30):
         bent = bytearray(whole)
-        for place in rng.integers(0, 400, 3):
-            bent[place] = rng.integers(0, 256)
+        for position in rng.integers(0, 400, 3):
+            bent[position] = rng.integers(0, 256)
         (tmp_path / "bent.pkl").write_bytes(bytes(bent))
         try:
             weights.load(tmp_path / "bent.pkl", retinanet())
@@ -208,13 +203,47 @@ def test_damaged_files_are_one_line(tmp_path):
 def test_a_classifiers_file_gives_retinanet_its_backbone():
     model = retinanet()
     classifier = models.Classifier(_backbone(2), models.PoolHead(1000))
-    image = jax.ShapeDtypeStruct((1, SIDE, SIDE, 3), jnp.float32)
-    made = jax.eval_shape(classifier.init, jax.random.key(0), image)
-    rng = np.random.default_rng(0)
-    variables = jax.tree.map(lambda a: rng.standard_normal(a.shape), made)
+    variables = drawn(shapes(classifier, SIDE))
     state = weights.to_reference(variables, classifier, "torchvision")
-    found = weights.from_reference(state, model)
-    for name in ("params", "batch_stats"):
-        jax.tree.map(
-            np.testing.assert_array_equal, found[name]["backbone"], variables[name]["backbone"]
+    read = weights.from_reference(state, model)
+    for kind in ("params", "batch_stats"):
+        assert_equal(read[kind]["backbone"], variables[kind]["backbone"])
+
+
+def caffe2(name):
+    """Turns a name of detectron2's into Caffe2's, which has no statistics."""
+    for ours, theirs in (("stem.conv1.norm.", "res_conv1_bn_"), ("stem.", ""), (".norm.", "_bn_"),
+                         ("shortcut", "branch1"), ("conv1.", "conv1_"), (".", "_")):  # fmt: skip
+        name = name.replace(ours, theirs)
+    if name.startswith("res") and not name.startswith("res_"):
+        for number, letter in zip("123", "abc", strict=True):
+            name = name.replace(f"_conv{number}_", f"_branch2{letter}_")
+    parts = {"_bn_weight": "_bn_s", "_bn_bias": "_bn_b", "_weight": "_w", "_bias": "_b"}
+    ending = next(part for part in parts if name.endswith(part))
+    return name.removesuffix(ending) + parts[ending]
+
+
+@pytest.mark.parametrize("kind", ["Caffe2", "torchvision"])
+def test_backbones_of_imagenet_start_detectors(tmp_path, kind):
+    classifier = models.Classifier(_backbone(2), models.PoolHead(10))
+    variables = drawn(shapes(classifier, SIDE))
+    state = weights.to_reference(variables, classifier, "detectron2-backbone")
+    content = {"model": state, "__author__": "torchvision"}
+    if kind == "Caffe2":
+        content = {caffe2(k): v for k, v in state.items() if "running" not in k}
+        content |= {"conv1_b": np.ones(4, np.float32), "conv1_w_momentum": np.ones(3, np.float32)}
+        assert {"conv1_w", "res_conv1_bn_s", "res2_0_branch2a_w", "res3_0_branch1_bn_b"} <= set(
+            content
         )
+    (tmp_path / "R-50.pkl").write_bytes(pickle.dumps(content, 2))
+    read = weights.load(tmp_path / "R-50.pkl", retinanet())
+    kernel = read["params"]["backbone"]["conv1"]["conv"]["kernel"]
+    expected = variables["params"]["backbone"]["conv1"]["conv"]["kernel"]
+    # Only Caffe2's networks saw blue, green, red.
+    np.testing.assert_array_equal(kernel, expected[:, :, ::-1] if kind == "Caffe2" else expected)
+    norm = read["params"]["backbone"]["conv2_1"]["conv1"]["norm"]
+    assert_equal(norm, variables["params"]["backbone"]["conv2_1"]["conv1"]["norm"])
+    if kind == "Caffe2":
+        statistics = read["batch_stats"]["backbone"]["conv1"]["norm"]
+        assert np.all(statistics["mean"] == 0)
+        np.testing.assert_allclose(np.sqrt(statistics["var"] + 1e-5), 1, rtol=1e-6)

@@ -1,27 +1,21 @@
-import sys
+"""The engine: there and back, files of safetensors, and what `restore` reports."""
+
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from tests.golden.seeded import Golden
+from tests.weights.variables import assert_equal, drawn, shapes
 from vision_jax import models, weights
 from vision_jax.config import UserError
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-from seeded import Golden
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 
 
-def _variables(model, size=32, seed=0):
-    """Every array different, so that a swap shows."""
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    shapes = jax.eval_shape(model.init, jax.random.key(0), image)
-    rng = np.random.default_rng(seed)
-    return jax.tree.map(lambda a: rng.standard_normal(a.shape).astype(np.float32), shapes)
+def _variables(model, seed=0):
+    return drawn(shapes(model, 32), seed)
 
 
 SMALL = {
@@ -35,9 +29,7 @@ def test_to_reference_and_back_is_the_identity(name):
     model = SMALL[name]()
     variables = _variables(model)
     state = weights.to_reference(variables, model)
-    back = weights.from_reference(state, model)
-    assert jax.tree.structure(back) == jax.tree.structure(variables)
-    jax.tree.map(np.testing.assert_array_equal, back, variables)
+    assert_equal(weights.from_reference(state, model), variables)
 
 
 def test_gradients_are_named_without_buffers():
@@ -62,21 +54,22 @@ def test_load_reads_a_safetensors_file(tmp_path):
 def test_unmatched_names_are_one_error_with_both_sides(tmp_path):
     model = models.CifarResNet(8)
     state = weights.to_reference(_variables(model), model)
-    state["fc.weight"] = state.pop("linear.weight")
+    state["layer4.0.conv1.weight"] = state.pop("layer3.0.conv1.weight")
     save_file({k: np.ascontiguousarray(v) for k, v in state.items()}, tmp_path / "w.safetensors")
     with pytest.raises(UserError) as error:
         weights.load(tmp_path / "w.safetensors", model)
     text = str(error.value)
-    assert "missing 1 (linear.weight)" in text and "unknown 1 (fc.weight)" in text
+    assert "missing 1 (layer3.0.conv1.weight)" in text
+    assert "unknown 1 (layer4.0.conv1.weight)" in text
     assert "w.safetensors" in text and "\n" not in text
 
 
 def test_bad_files_are_one_line(tmp_path):
     model = models.CifarResNet(8)
     (tmp_path / "short.safetensors").write_bytes(b"\x10\x00")
-    (tmp_path / "other.bin").write_bytes(b"")
+    (tmp_path / "other.onnx").write_bytes(b"")
     for name, text in (("none.safetensors", "no such"), ("short.safetensors", "not a readable"),
-                       ("other.bin", r"\.bin file")):  # fmt: skip
+                       ("other.onnx", r"\.onnx file - known: \.safetensors")):  # fmt: skip
         with pytest.raises(UserError, match=text) as error:
             weights.load(tmp_path / name, model)
         assert "\n" not in str(error.value)
@@ -85,6 +78,11 @@ def test_bad_files_are_one_line(tmp_path):
 def test_a_network_without_a_table_is_named():
     with pytest.raises(UserError, match="no weights table for LeNetBackbone"):
         weights.from_reference({}, models.LeNet5())
+
+
+def test_a_backbone_alone_has_no_table():
+    with pytest.raises(UserError, match="no weights table for ResNet - known: Alex"):
+        weights.from_reference({}, models.ResNet())
 
 
 def test_unknown_arrays_and_sources_are_errors():
@@ -101,12 +99,13 @@ def test_restore_lists_a_changed_head():
     theirs = {**theirs, "extra": {"a": np.zeros(2)}}
     ours["params"]["more"] = np.ones(1)
     result, report = weights.restore(ours, theirs)
-    assert report.reshaped == ("params/head/fc/bias", "params/head/fc/kernel")
+    assert report.reshaped == {
+        "params/head/fc/bias": ((10,), (5,)),
+        "params/head/fc/kernel": ((64, 10), (64, 5)),
+    }
     assert report.missing == ("params/more",) and report.unused == ("extra/a",)
     np.testing.assert_array_equal(
         result["params"]["head"]["fc"]["kernel"], ours["params"]["head"]["fc"]["kernel"]
     )
-    jax.tree.map(
-        np.testing.assert_array_equal, result["params"]["backbone"], theirs["params"]["backbone"]
-    )
+    assert_equal(result["params"]["backbone"], theirs["params"]["backbone"])
     assert "reshaped: params/head/fc/bias" in str(report)

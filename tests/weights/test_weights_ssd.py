@@ -1,29 +1,21 @@
-"""What an SSD can start from: its own published files' names, and its backbone's classifier."""
+"""The files that an SSD can start from: its own published ones, and its backbone's classifier."""
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.weights.variables import detector_shapes, placeholders, shapes
 from vision_jax import models, weights
 from vision_jax.config import UserError
+from vision_jax.models.layers import Layers
 
 
-def shapes(model, size=300):
-    sizes = jax.ShapeDtypeStruct((1, 2), jnp.float32)
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    if isinstance(model, models.SSD):
-        return jax.eval_shape(model.init, jax.random.key(0), image, sizes)
-    return jax.eval_shape(model.init, jax.random.key(0), image)
-
-
-def zeros(tree):
-    return jax.tree.map(lambda a: np.broadcast_to(np.float32(0), a.shape), tree)
+def ssd_variables(model):
+    return placeholders(detector_shapes(model, 300))
 
 
 def test_a_reduced_vgg_gives_backbone_fc6_and_fc7():
     model = models.SSD300()
-    params = zeros(shapes(model)["params"])
+    params = ssd_variables(model)["params"]
     started = {name: params[name] for name in ("backbone", "fc6", "fc7")}
     state = weights.to_reference(started, model, "amdegroot-vgg")
     assert list(state)[:1] == ["0.weight"] and state["31.weight"].shape == (1024, 512, 3, 3)
@@ -39,9 +31,9 @@ def test_a_reduced_vgg_gives_backbone_fc6_and_fc7():
     ids=["vgg16", "resnet50"],
 )
 def test_a_classifier_gives_its_backbone(model, classifier):
-    given = zeros(shapes(classifier, 224))
-    state = weights.to_reference(given, classifier, "torchvision")
-    _, report = weights.restore(zeros(shapes(model)), weights.from_reference(state, model))
+    variables = placeholders(shapes(classifier, 224))
+    state = weights.to_reference(variables, classifier, "torchvision")
+    _, report = weights.restore(ssd_variables(model), weights.from_reference(state, model))
     backbone = [path for path in report.restored if path.split("/")[1] == "backbone"]
     assert backbone == list(report.restored) and not report.reshaped
     assert not any(path.split("/")[1] == "backbone" for path in report.missing)
@@ -50,15 +42,17 @@ def test_a_classifier_gives_its_backbone(model, classifier):
 
 def test_91_labels_give_80_classes():
     numbers = np.arange(4 * 91, dtype=np.float32)
-    state = weights.to_reference(zeros(shapes(models.SSD300(90))["params"]), models.SSD300(90))
+    published = models.SSD300(90)
+    state = weights.to_reference(ssd_variables(published)["params"], published)
     state["head.classification_head.module_list.0.bias"] = numbers
-    found = weights.from_reference(state, models.SSD300(80))["params"]["conv4_3_class"]["bias"]
+    params = weights.from_reference(state, models.SSD300(80))["params"]
+    biases = params["conv4_3_class"]["bias"].reshape(4, 81)
     # Background, person, …, skipping COCO's missing number 12; then the next shape's.
-    assert found.reshape(4, 81)[0, [0, 1, 11, 12, 80]].tolist() == [0, 1, 11, 13, 90]
-    assert found.reshape(4, 81)[1, 0] == 91
+    assert biases[0, [0, 1, 11, 12, 80]].tolist() == [0, 1, 11, 13, 90]
+    assert biases[1, 0] == 91
 
 
 def test_a_batch_normalised_vgg_has_no_published_ssd():
-    backbone = models.VGG(keep=("conv4_3", "conv5_3"), norm="sync")
+    backbone = models.VGG(keep=("conv4_3", "conv5_3"), layers=Layers(norm="sync"))
     with pytest.raises(UserError, match="weights do not fit SSD as torchvision-classifier"):
         weights.from_reference({}, models.SSD(backbone))

@@ -1,25 +1,22 @@
 """Every table against the reference's own list of names and shapes, and there and back."""
 
 import functools
-import sys
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
-import numpy as np
 import pytest
 
+from tests.golden.seeded import Golden
+from tests.weights.variables import assert_equal, drawn, placeholders, shapes
 from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
+from vision_jax.models.layers import Layers
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "golden"))
-from seeded import Golden
-
+BATCH_NORM = Layers(norm="sync")
 GOLDEN = Path(__file__).parents[1] / "golden"
 REFERENCES = {
     "models/alexnet": (models.AlexNet2014, 224),
-    "models/vgg16_bn": (functools.partial(models.VGG16, norm="sync"), 224),
+    "models/vgg16_bn": (functools.partial(models.VGG16, layers=BATCH_NORM), 224),
     "models/googlenet": (models.GoogLeNet, 224),
     "models/inception_v3": (models.InceptionV3, 299),
     "models/mobilenet_v2": (models.MobileNetV2, 224),
@@ -33,17 +30,11 @@ REFERENCES = {
 }
 
 
-def _shapes(model, size):
-    image = jax.ShapeDtypeStruct((1, size, size, 3), jnp.float32)
-    return jax.eval_shape(model.init, jax.random.key(0), image)
-
-
 @pytest.mark.parametrize("file", REFERENCES)
 def test_names_and_shapes_are_the_references(file):
     network, size = REFERENCES[file]
     model = network()
-    # One byte for each value: only shapes matter here.
-    variables = jax.tree.map(lambda a: np.zeros(a.shape, np.int8), _shapes(model, size))
+    variables = placeholders(shapes(model, size))
     ours = {k: list(v.shape) for k, v in weights.to_reference(variables, model).items()}
     theirs = Golden(GOLDEN / f"{file}.npz").meta["shapes"]
     assert ours == {k: v for k, v in theirs.items() if not k.endswith("num_batches_tracked")}
@@ -55,7 +46,7 @@ def _resnet(**options):
 
 SMALL = {
     "vgg": (lambda: models.vgg("A", 5, width=4, hidden=(6, 7), grid=2), 32),
-    "vgg-bn": (lambda: models.vgg("B", 5, width=4, hidden=(6, 7), grid=1, norm="sync"), 32),
+    "vgg-bn": (lambda: models.vgg("B", 5, width=4, hidden=(6, 7), grid=1, layers=BATCH_NORM), 32),
     "alexnet": (lambda: models.AlexNet2014(5, hidden=(6, 7)), 67),
     "resnet": (_resnet, 32),
     "resnet-d": (lambda: _resnet(stem="deep", shortcut="pool"), 32),
@@ -70,16 +61,14 @@ SMALL = {
 @pytest.mark.parametrize("name", SMALL)
 def test_there_and_back_is_the_identity(name):
     make, size = SMALL[name]
-    model, rng = make(), np.random.default_rng(0)
-    variables = jax.tree.map(lambda a: rng.standard_normal(a.shape), _shapes(model, size))
-    back = weights.from_reference(weights.to_reference(variables, model), model)
-    assert jax.tree.structure(back) == jax.tree.structure(variables)
-    jax.tree.map(np.testing.assert_array_equal, back, variables)
+    model = make()
+    variables = drawn(shapes(model, size))
+    assert_equal(weights.from_reference(weights.to_reference(variables, model), model), variables)
 
 
 def test_a_plain_resnet_reads_both_sources_alike():
-    model, rng = _resnet(), np.random.default_rng(0)
-    variables = jax.tree.map(lambda a: rng.standard_normal(a.shape), _shapes(model, 32))
+    model = _resnet()
+    variables = drawn(shapes(model, 32))
     states = [weights.to_reference(variables, model, source) for source in ("torchvision", "timm")]
     assert states[0].keys() == states[1].keys()
 

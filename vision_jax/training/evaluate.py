@@ -40,8 +40,8 @@ class Evaluate(Protocol):
 class Evaluator:
     """An evaluation over a whole set, compiled once; call it as an `Evaluate`.
 
-    `skipped` in its results counts records that could not be read and so are in no metric; it is
-    absent if there are none.
+    `skipped` in its results counts records that could not be read and so are in no metric, `cut`
+    objects beyond `max_boxes`, which are missing in the truth; they are absent if there are none.
     """
 
     def __init__(self, task: Predictor, pipeline: Any, metrics: dict[str, Any], parallel: Parallel):

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import logging
 import pathlib
 import re
 from collections.abc import Mapping, Sequence, Set
@@ -22,6 +23,8 @@ from vision_jax.training.state import TrainState, create
 
 Tree = Any
 CHECKPOINTS = "checkpoints"  # within a run folder
+_FRESH = "init: fresh: "  # begins the line that lists what weights lack
+_LOG = logging.getLogger(__name__)
 
 
 def check(init: Mapping[str, Any] | Init) -> None:
@@ -88,8 +91,8 @@ def variables(experiment: Experiment) -> tuple[dict[str, Tree], list[str]]:
     theirs = paths.flatten(start.variables)
     start_variables = paths.like(fresh, {p: ours[p] if p in left else theirs[p] for p in names})
     lines = [f"init: {len(names) - len(left)} arrays from {init.weights}"]
-    listed = {"adapted": start.adapted, "fresh": sorted(left), "unused": start.unused}
-    lines += [f"init: {title}: {weights.listed(some)}" for title, some in listed.items() if some]
+    told = {"init: adapted: ": start.adapted, _FRESH: sorted(left), "init: unused: ": start.unused}
+    lines += [title + weights.listed(some) for title, some in told.items() if some]
     return start_variables, lines
 
 
@@ -113,11 +116,11 @@ class _Start(NamedTuple):
 
 def _read(experiment: Experiment, fresh: Tree, heads: weights.Heads) -> _Start:
     """Reads `init.weights`: a run folder's checkpoint, or a file of a reference."""
-    init, channels = experiment.init, experiment.train.element().pixels.shape[-1]
-    source = pathlib.Path(init.weights)
+    init, channels = experiment.init, _channels(experiment)
+    source = pathlib.Path(str(init.weights))
     if not source.is_dir():
         loaded = weights.read(source, experiment.task.model, heads)
-        tree, adapted = loaded.variables, []
+        tree, adapted = loaded.variables, list[str]()
         if init.adapt_input:
             tree, adapted = weights.adapt_input(tree, fresh, channels)
         start, report = weights.restore(fresh, tree)
@@ -139,21 +142,27 @@ def _read(experiment: Experiment, fresh: Tree, heads: weights.Heads) -> _Start:
 
 def _shapes(experiment: Experiment, model: Any) -> Tree:
     """Returns the shapes of a network's variables in place of the experiment's."""
-    task, element = dataclasses.replace(experiment.task, model=model), experiment.train.element()
+    of_another: Any = experiment.task  # a dataclass, as all tasks are
+    task, element = dataclasses.replace(of_another, model=model), experiment.train.element()
     return jax.eval_shape(lambda key: task.init(key, element), jax.random.key(0))
+
+
+def _channels(experiment: Experiment) -> int:
+    """Returns the number of channels of the images."""
+    return experiment.train.element().pixels.shape[-1]
 
 
 def _misfits(experiment: Experiment, start: _Start, wrong: list[str], count: int) -> str:
     """Returns the message for arrays that do not fit outside heads."""
-    first, init = wrong[0], experiment.init
-    shapes = start.left[first]
+    init = experiment.init
+    # A layer is left as a whole, its bias too: what is told is the array that differs.
+    first, shapes = next((p, s) for p in wrong if (s := start.left[p]) is None or s[0] != s[1])
     name = _without_collection(first)
     reason = f"{name} is not in them"
     hint = ""
     if shapes is not None:
         reason = f"{name} has the shape {shapes[0]} there, {shapes[1]} here"
-        channels = experiment.train.element().pixels.shape[-1]
-        if weights.differs_in_input(*shapes, channels):
+        if weights.differs_in_input(*shapes, _channels(experiment)):
             hint = "; --config.init.adapt_input=True adapts it to the images' channels"
     layers = dict.fromkeys(_without_collection(path).rpartition("/")[0] for path in wrong)
     if len(layers) > 3:
@@ -183,7 +192,11 @@ def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tr
             f"no checkpoint in {str(workdir)!r} and no --config.init.weights; train first, or name "
             "the run's --workdir"
         )
-    return variables(experiment)[0], experiment.init.weights
+    start, lines = variables(experiment)
+    for line in lines:
+        if line.startswith(_FRESH):
+            _LOG.warning("%s; it lacks them, so they are not trained", line)
+    return start, experiment.init.weights
 
 
 def read_run(workdir: pathlib.Path, variables: dict[str, Tree]) -> Restored:

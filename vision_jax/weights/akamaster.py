@@ -1,14 +1,14 @@
-"""Names of github.com/akamaster/pytorch_resnet_cifar10, resnet.py."""
+"""The names of github.com/akamaster/pytorch_resnet_cifar10, resnet.py."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from vision_jax.models.classifiers.classifier import Classifier
 from vision_jax.weights.engine import Row
-from vision_jax.weights.torchvision import conv_norm
+from vision_jax.weights.shared_rows import conv_norm
 
 
-def resnet_cifar(model: Any) -> Iterator[Row]:
-    """resnet20 to resnet1202, without the 'module.' that data-parallel training prefixes."""
+def resnet_cifar(model: Classifier) -> Iterator[Row]:
+    """Yields resnet20's to resnet1202's layers, without data-parallel training's 'module.'."""
     yield from conv_norm("conv1", "bn1", "backbone/conv1")
     for stage in (1, 2, 3):
         for i in range(model.backbone.blocks):

@@ -1,4 +1,4 @@
-"""Caffe's `.caffemodel` files: protobuf's wire format, read without Caffe or protobuf.
+"""A reader of Caffe's `.caffemodel` files: protobuf's wire format, without Caffe or protobuf.
 
 Only names, kinds and blobs of layers are read; of caffe.proto, the numbers of these fields. Both
 forms of layers are known: `layer`, whose kind is a word, and the older `layers`, with a number.
@@ -15,23 +15,24 @@ from pathlib import Path
 
 import numpy as np
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, printable
 
 SUFFIX = ".caffemodel"
 Field = tuple[int, int | memoryview]  # number, and a varint or the bytes
 
-_MOST = 1_000_000  # fields; published networks have thousands, and each costs a step here
+_MAX_FIELDS = 1_000_000  # published networks have thousands, and each costs a step here
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
 _SIZES = {_FIXED64: 8, _FIXED32: 4}
 # Numbers of fields in NetParameter, and in a layer of each form: name, kind, blobs.
 _LAYERS = {2: (4, 5, 6), 100: (1, 2, 7)}
 _OLDEST = 1  # in the older form of a layer: the wrapped form before that, of 2013
 _CONVOLUTION, _INNER_PRODUCT = ("Convolution", 4), ("InnerProduct", 14)
+_DECONVOLUTION = ("Deconvolution", 39)
 _PARTS = ("weight", "bias")
 
 
 def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
-    """Arrays by name: '<layer>.weight' and '<layer>.bias', then '<layer>.2', ….
+    """Returns a file's arrays by name: '<layer>.weight', '<layer>.bias', then '<layer>.2', ….
 
     Convolutions are (out, in / groups, h, w), inner products (out, in), all float32.
 
@@ -40,7 +41,7 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
     """
     data, budget = memoryview(path.read_bytes()), _Budget()
     state: dict[str, np.ndarray] = {}
-    is_first = True
+    is_first = True  # no kernel came yet
     for number, layer in _fields(data, budget):
         if number not in _LAYERS:
             continue
@@ -50,11 +51,14 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
             if key in state:
                 raise UserError(f"two layers with weights have the name {name}")
             state[key] = _shaped(blob, kind, i, key)
-        if kind in _CONVOLUTION and blobs and is_first:
-            is_first = False
-            weight = state[f"{name}.weight"]
-            if weight.shape[1] == 3:
-                state[f"{name}.weight"] = weight[:, ::-1]
+        if not blobs or not _is_kernel(kind, state[f"{name}.weight"]):
+            continue
+        weight = state[f"{name}.weight"]
+        if is_first and kind in _CONVOLUTION and weight.shape[1] == 3:
+            state[f"{name}.weight"] = weight[:, ::-1]
+        elif is_first and kind in _DECONVOLUTION:
+            raise UserError(f"{name}: damaged, a deconvolution where the image is read")
+        is_first = False
     if not state:
         raise UserError("no layer with weights in it; is it a .caffemodel?")
     return state
@@ -63,20 +67,27 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
 class _Budget:
     """Counts fields, so that a hostile file is refused in seconds."""
 
-    def __init__(self):
-        self.left = _MOST
+    def __init__(self) -> None:
+        self.left = _MAX_FIELDS
 
     def spend(self) -> None:
+        """Counts one field.
+
+        Raises:
+          UserError: there were too many.
+        """
         self.left -= 1
         if self.left < 0:
-            raise UserError(f"more than {_MOST:,} fields; no .caffemodel has so many")
+            raise UserError(f"more than {_MAX_FIELDS:,} fields; no .caffemodel has so many")
 
 
 def _layer(
     data: memoryview, numbers: tuple[int, int, int], budget: _Budget
 ) -> tuple[str, str | int, list[np.ndarray]]:
-    """Name, kind and blobs."""
-    name, kind, blobs = "", "", []
+    """Reads a layer's name, kind and blobs."""
+    name = ""
+    kind: str | int = ""
+    blobs: list[np.ndarray] = []
     for number, value in _fields(data, budget):
         if number == numbers[0]:
             name = _text(value)
@@ -90,8 +101,10 @@ def _layer(
 
 
 def _blob(data: memoryview, name: str, budget: _Budget) -> np.ndarray:
-    """A BlobProto: numbers, and a shape or the older num, channels, height, width."""
-    old, shape, parts = {}, None, []
+    """Reads a BlobProto: numbers, and a shape or the older num, channels, height, width."""
+    old: dict[int, int] = {}
+    shape: list[int] | None = None
+    parts: list[np.ndarray] = []
     for number, value in _fields(data, budget):
         if number in (1, 2, 3, 4):
             old[number] = _dimension(value)
@@ -101,15 +114,15 @@ def _blob(data: memoryview, name: str, budget: _Budget) -> np.ndarray:
             shape = _shape(_bytes(value), budget)
     if shape is None:
         shape = [old.get(i, 0) for i in (1, 2, 3, 4)]
-    found = sum(part.size for part in parts)
-    if found != math.prod(shape):
-        raise UserError(f"{name}: {found:,} numbers for a blob of shape {tuple(shape)}")
+    count = sum(part.size for part in parts)
+    if count != math.prod(shape):
+        raise UserError(f"{name}: {count:,} numbers for a blob of shape {tuple(shape)}")
     joined = np.concatenate(parts) if parts else np.zeros(0, np.float32)
     return joined.astype(np.float32).reshape(shape)
 
 
 def _shape(data: memoryview, budget: _Budget) -> list[int]:
-    """A BlobShape: sizes one by one, or packed."""
+    """Reads a BlobShape: sizes one by one, or packed."""
     shape: list[int] = []
     for number, value in _fields(data, budget):
         if number != 1:
@@ -117,10 +130,10 @@ def _shape(data: memoryview, budget: _Budget) -> list[int]:
         if isinstance(value, int):
             shape.append(_dimension(value))
             continue
-        place = 0
-        while place < len(value):
+        offset = 0
+        while offset < len(value):
             budget.spend()
-            size, place = _varint(value, place)
+            size, offset = _varint(value, offset)
             shape.append(_dimension(size))
     if len(shape) > 32:
         raise UserError(f"a blob of {len(shape)} dimensions")
@@ -128,7 +141,7 @@ def _shape(data: memoryview, budget: _Budget) -> list[int]:
 
 
 def _shaped(blob: np.ndarray, kind: str | int, number: int, name: str) -> np.ndarray:
-    """The blob without the dimensions of one that the older form fills up with."""
+    """Takes off the dimensions of size 1 with which the older form fills a shape up."""
     if kind in _CONVOLUTION + _INNER_PRODUCT:
         if number == 1:
             return blob.reshape(-1)
@@ -139,45 +152,62 @@ def _shaped(blob: np.ndarray, kind: str | int, number: int, name: str) -> np.nda
     return blob
 
 
+def _is_kernel(kind: str | int, weight: np.ndarray) -> bool:
+    """Returns whether a layer convolves or multiplies.
+
+    The first one reads blue, green, red; so nothing may hide that it is the first.
+
+    Raises:
+      UserError: it has a kernel, but is of a kind that has none.
+    """
+    if kind in _CONVOLUTION + _DECONVOLUTION + _INNER_PRODUCT:
+        return True
+    if weight.ndim == 4 and weight.shape[:2] != (1, 1):
+        raise UserError(
+            f"damaged: a kernel of shape {weight.shape} in a layer of kind {kind!r}, which has none"
+        )
+    return False
+
+
 def _fields(data: memoryview, budget: _Budget) -> Iterator[Field]:
-    """The fields of a message in order; lengths are checked before anything is made of them."""
-    place = 0
-    while place < len(data):
+    """Yields a message's fields in order; lengths are checked before anything is made of them."""
+    offset = 0
+    while offset < len(data):
         budget.spend()
-        key, place = _varint(data, place)
+        key, offset = _varint(data, offset)
         number, wire = key >> 3, key & 7
         if wire == _VARINT:
-            value, place = _varint(data, place)
+            value, offset = _varint(data, offset)
             yield number, value
             continue
         if wire == _BYTES:
-            size, place = _varint(data, place)
+            size, offset = _varint(data, offset)
         elif wire in _SIZES:
             size = _SIZES[wire]
         else:
             raise UserError(f"damaged, or no .caffemodel: wire type {wire}")
-        if size > len(data) - place:
-            left = len(data) - place
+        left = len(data) - offset
+        if size > left:
             raise UserError(f"cut short or damaged: {size:,} bytes are due, {left:,} are left")
-        yield number, data[place : place + size]
-        place += size
+        yield number, data[offset : offset + size]
+        offset += size
 
 
-def _varint(data: memoryview, place: int) -> tuple[int, int]:
-    """A number of up to 64 bits, and where the next thing begins."""
+def _varint(data: memoryview, offset: int) -> tuple[int, int]:
+    """Reads a number of up to 64 bits; also returns where the next field begins."""
     value = 0
     for i in range(10):
-        if place + i >= len(data):
+        if offset + i >= len(data):
             raise UserError("cut short within a number")
-        byte = data[place + i]
+        byte = data[offset + i]
         value |= (byte & 0x7F) << (7 * i)
         if byte < 0x80:
-            return value, place + i + 1
+            return value, offset + i + 1
     raise UserError("damaged, or no .caffemodel: a number of more than ten bytes")
 
 
 def _numbers(value: int | memoryview, kind: str) -> np.ndarray:
-    """One number, or many packed."""
+    """Reads one number, or many packed."""
     value = _bytes(value)
     if len(value) % np.dtype(kind).itemsize:
         raise UserError(f"damaged: {len(value):,} bytes are no whole number of floats")
@@ -185,18 +215,19 @@ def _numbers(value: int | memoryview, kind: str) -> np.ndarray:
 
 
 def _bytes(value: int | memoryview) -> memoryview:
+    """Returns a field's bytes; refuses a number."""
     if isinstance(value, int):
         raise UserError("damaged, or no .caffemodel: a number stands where bytes should")
     return value
 
 
 def _dimension(value: int | memoryview) -> int:
+    """Returns the size of one dimension; refuses anything else."""
     if not isinstance(value, int) or value >= 1 << 31:
         raise UserError("damaged: the size of a blob is negative or no number")
     return value
 
 
 def _text(value: int | memoryview) -> str:
-    """Fit for a line of text, whatever the file holds."""
-    text = bytes(_bytes(value)[:100]).decode("utf-8", "replace")
-    return "".join(letter if letter.isprintable() else "?" for letter in text)
+    """Returns text that fits on a line, whatever the file holds."""
+    return printable(bytes(_bytes(value)[:100]).decode("utf-8", "replace"), 100)

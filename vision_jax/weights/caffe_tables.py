@@ -1,9 +1,12 @@
-"""Names of layers in Caffe's model zoo, VGG's and SSD's files; see `caffe` for what is in them."""
+"""The names of layers in Caffe's model zoo, VGG's and SSD's files; see `caffe` for their images."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from vision_jax.models.classifiers.classifier import Classifier, FcHead
+from vision_jax.models.classifiers.googlenet import TABLE
+from vision_jax.models.detectors.ssd import SSD
 from vision_jax.weights.engine import Row
+from vision_jax.weights.shared_rows import fully_connected, vgg_by_name, vgg_map
 from vision_jax.weights.ssd import maps
 
 _INCEPTION = {
@@ -14,45 +17,46 @@ _INCEPTION = {
     "5x5": "conv5x5",
     "pool_proj": "pool_proj",
 }
+_FULLY_CONNECTED = ("fc6", "fc7", "fc8")
 
 
-def vgg(model: Any) -> Iterator[Row]:
-    """VGG_ILSVRC_16_layers and VGG_ILSVRC_19_layers."""
-    yield from _vgg_backbone(model.backbone)
-    channels = model.backbone.width * 2 ** min(len(model.backbone.kernels) - 1, 3)
-    yield from _fully_connected((channels, model.head.grid, model.head.grid))
+def vgg(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of VGG_ILSVRC_16_layers and VGG_ILSVRC_19_layers."""
+    yield from vgg_by_name(model.backbone)
+    yield from fully_connected(_FULLY_CONNECTED, vgg_map(model.backbone, model.head.grid))
 
 
-def has_vgg(model: Any) -> bool:
-    """Without norms, and with three fully connected layers."""
+def has_vgg(model: Classifier) -> bool:
+    """Returns True without norms, and with three fully connected layers."""
     backbone, head = model.backbone, model.head
-    return backbone.norm == "none" and not backbone.lrn and len(getattr(head, "hidden", ())) == 2
+    has_three = isinstance(head, FcHead) and len(head.hidden) == 2
+    return has_three and backbone.layers.norm == "none" and not backbone.lrn
 
 
-def alexnet(model: Any) -> Iterator[Row]:
-    """bvlc_reference_caffenet and bvlc_alexnet."""
+def alexnet(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of bvlc_reference_caffenet and bvlc_alexnet."""
     for i in range(1, 6):
         yield Row(f"conv{i}", f"backbone/conv{i}", "conv_bias")
-    yield from _fully_connected((model.backbone.features[-1], model.head.grid, model.head.grid))
+    flat = (model.backbone.features[-1], model.head.grid, model.head.grid)
+    yield from fully_connected(_FULLY_CONNECTED, flat)
 
 
-def has_alexnet(model: Any) -> bool:
-    """Two groups, and response normalisation as Caffe has it."""
+def has_alexnet(model: Classifier) -> bool:
+    """Returns True with two groups, and response normalisation as Caffe has it."""
     backbone = model.backbone
-    return (
-        backbone.lrn[0] and backbone.lrn_mean and backbone.lrn_k == 1 and max(backbone.groups) == 2
-    )
+    is_caffes = backbone.lrn[0] and backbone.lrn_mean and backbone.lrn_k == 1
+    return is_caffes and max(backbone.groups) == 2
 
 
-def googlenet(model: Any) -> Iterator[Row]:
-    """bvlc_googlenet. Its auxiliary classifiers average other windows than ours."""
+def googlenet(model: Classifier) -> Iterator[Row]:
+    """Yields bvlc_googlenet's layers. Its auxiliary heads average other windows than ours."""
     stem = {"conv1/7x7_s2": "conv1", "conv2/3x3_reduce": "conv2", "conv2/3x3": "conv3"}
     for theirs, ours in stem.items():
         yield Row(theirs, f"backbone/{ours}/conv", "conv_bias")
-    for module in ("3a", "3b", "4a", "4b", "4c", "4d", "4e", "5a", "5b"):
+    for module in TABLE:
         for theirs, ours in _INCEPTION.items():
-            path = f"backbone/inception{module}/{ours}/conv"
-            yield Row(f"inception_{module}/{theirs}", path, "conv_bias")
+            name = f"{module.replace('inception', 'inception_')}/{theirs}"
+            yield Row(name, f"backbone/{module}/{ours}/conv", "conv_bias")
     if model.head.aux:
         for i in (1, 2):
             yield Row(f"loss{i}/conv", f"head/aux{i}/conv/conv", "conv_bias")
@@ -61,16 +65,19 @@ def googlenet(model: Any) -> Iterator[Row]:
     yield Row("loss3/classifier", "head/fc", "dense_bias")
 
 
-def has_googlenet(model: Any) -> bool:
-    """The paper's form, with response normalisation as Caffe has it."""
+def has_googlenet(model: Classifier) -> bool:
+    """Returns True for the paper's form, with response normalisation as Caffe has it."""
     backbone = model.backbone
-    paper = backbone.norm == "none" and not backbone.naive and backbone.kernel == 5
-    return paper and backbone.lrn and backbone.lrn_k == 1
+    is_papers = backbone.layers.norm == "none" and not backbone.naive and backbone.kernel == 5
+    return is_papers and backbone.lrn and backbone.lrn_k == 1
 
 
-def ssd(model: Any) -> Iterator[Row]:
-    """The paper's SSD300 and SSD512, whose names of added layers are two behind the paper's."""
-    yield from _vgg_backbone(model.backbone)
+def ssd(model: SSD) -> Iterator[Row]:
+    """Yields the layers of the paper's SSD300 and SSD512.
+
+    Their numbers of added layers are two behind the paper's.
+    """
+    yield from vgg_by_name(model.backbone)
     yield Row("fc6", "fc6/conv", "conv_bias")
     yield Row("fc7", "fc7/conv", "conv_bias")
     names = {"fc7": "fc7"}
@@ -78,21 +85,9 @@ def ssd(model: Any) -> Iterator[Row]:
         for i in (1, 2):
             yield Row(f"conv{k + 6}_{i}", f"conv{k + 8}_{i}/conv", "conv_bias")
         names[f"conv{k + 8}_2"] = f"conv{k + 6}_2"
-    for name in model.rescaled:
+    for name in model.l2_normalized:
         yield Row(f"{name}_norm", f"{name}_scale", "scale")
         names[name] = f"{name}_norm"
     for name in maps(model):
         yield Row(f"{names.get(name, name)}_mbox_loc", f"{name}_box", "conv_bias")
         yield Row(f"{names.get(name, name)}_mbox_conf", f"{name}_class", "conv_bias")
-
-
-def _vgg_backbone(backbone: Any) -> Iterator[Row]:
-    for stage, kernels in enumerate(backbone.kernels, start=1):
-        for i in range(1, len(kernels) + 1):
-            name = f"conv{stage}_{i}"
-            yield Row(name, f"backbone/{name}/conv", "conv_bias")
-
-
-def _fully_connected(flat: tuple[int, int, int]) -> Iterator[Row]:
-    for name in ("fc6", "fc7", "fc8"):
-        yield Row(name, f"head/{name}", "dense_bias", flat if name == "fc6" else None)

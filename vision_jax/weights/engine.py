@@ -1,4 +1,4 @@
-"""Foreign state dicts to variables and back, by tables of rows.
+"""The engine that turns foreign state dicts into variables and back, by tables of rows.
 
 A table lists, for one kind of network and one source of weights, which of the reference's layers
 is which of ours. The engine does the rest: layouts, buffers, and one error for all that does not
@@ -7,20 +7,22 @@ match.
 
 import dataclasses
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, printable
+from vision_jax.weights import matching
+from vision_jax.weights.restoring import Tree, flatten, put
 
 State = Mapping[str, np.ndarray]  # the reference's names and layouts
-Tree = dict[str, Any]  # nested dicts of arrays
 
 
 @dataclasses.dataclass(frozen=True)
 class Pick:
-    """Which outputs of a reference's layer are ours, such as 80 classes among 91 numbers.
+    """A choice among the outputs of a reference's layer, such as 80 classes of 91 numbers.
 
     A layer that has another number of outputs than the reference is taken as it is. Where some of
     the reference's outputs are not ours, a layer is written with ours alone.
@@ -36,7 +38,7 @@ class Pick:
     index: tuple[int, ...]
 
     def __call__(self, value: np.ndarray) -> np.ndarray:
-        """`value`, whose first axis is the layer's outputs, with ours alone."""
+        """Returns the part of `value`, whose first axis is the layer's outputs, that is ours."""
         if value.shape[0] != math.prod(self.shape):
             return value
         rest = value.shape[1:]
@@ -46,19 +48,19 @@ class Pick:
         return value.reshape(-1, *rest)
 
     def back(self, value: np.ndarray) -> np.ndarray:
-        """The inverse, where it is known."""
+        """Returns all of the reference's outputs; `value` itself where some are unknown."""
         count = self.shape[self.axis]
         if not set(range(count)) <= set(self.index):
             return value
         rest, ours = value.shape[1:], [*self.shape]
         ours[self.axis] = len(self.index)
-        places = [self.index.index(i) for i in range(count)]
-        return value.reshape(*ours, *rest).take(places, self.axis).reshape(-1, *rest)
+        positions = [self.index.index(i) for i in range(count)]
+        return value.reshape(*ours, *rest).take(positions, self.axis).reshape(-1, *rest)
 
 
 @dataclasses.dataclass(frozen=True)
 class Row:
-    """One layer.
+    """One layer: its name in the reference and its place among our parameters.
 
     Fields:
       reference: its name in the reference, 'layer1.0.conv1'.
@@ -78,14 +80,19 @@ class Row:
 
 @dataclasses.dataclass(frozen=True)
 class Table:
-    """`rows(model)` for one source; `model` is read for its fields only.
+    """The names of one source for one kind of network.
 
-    `applies` says which variants of the network the source has.
+    Fields:
+      source: 'torchvision', 'timm', ….
+      rows: yields the layers of a network, which is read for its fields only.
+      applies: whether the source has this variant of the network.
+      is_part: the source has a part of the network only, such as its backbone's classifier.
     """
 
     source: str
     rows: Callable[[Any], Iterator[Row]]
     applies: Callable[[Any], bool] = lambda model: True
+    is_part: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,40 +139,85 @@ KINDS: dict[str, tuple[_Part, ...]] = {
         _Part("bias", "params", "bias", (1, 2, 0)),
     ),
 }
-_IGNORED = "num_batches_tracked"  # a counter that only a cumulative average would need
+_SMALLEST = 2  # bytes of a number: smaller floats need scales that lie elsewhere in a file
 
 
-def from_reference(state: State, model: Any, tables: Iterable[Table]) -> Tree:
-    """Our variables, {'params': …, 'batch_stats': …}, from a reference's state dict.
+class Misfit(UserError):
+    """An array of a layer that reads a map of another size."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Loaded:
+    """What a reference's state dict gives a network.
+
+    Fields:
+      variables: ours, {'params': …, 'batch_stats': …}; some may be missing.
+      source: whose names they had.
+      names: of all that the source has: our paths, and its names for them.
+      misfits: paths of arrays in heads that read maps of another size; each with both shapes.
+      unused: the state's names that nothing was made of.
+      is_part: the source has a part of the network only.
+    """
+
+    variables: Tree
+    source: str
+    names: Mapping[str, str]
+    misfits: Mapping[str, str]
+    unused: tuple[str, ...]
+    is_part: bool
+
+
+def read(state: State, model: nn.Module, tables: Iterable[Table], heads: Container[str]) -> Loaded:
+    """Finds what a reference's state dict gives a network; heads may be missing or others.
 
     Args:
       state: arrays by the reference's names, in its layouts (OIHW, ...).
       model: the network that they are for.
-      tables: the sources to try; the one whose names fit is taken.
+      tables: the sources to try; the one that names most of the arrays is taken.
+      heads: paths in the network's heads, 'head/fc/kernel'.
 
     Raises:
-      UserError: no table fits; names what is missing and what is unknown for the closest one.
+      UserError: no table fits; names what is missing and what is unknown for the closest one. Or
+        an array has an impossible layout.
     """
-    given = {name for name in state if name.rpartition(".")[2] != _IGNORED}
-    fits = []
-    for table in tables:
-        leaves = list(_leaves(table.rows(model)))
-        wanted = {leaf.reference for leaf in leaves}
-        if wanted == given:
-            variables: Tree = {}
-            for leaf in leaves:
-                _put(variables, leaf.path, leaf.to_ours(np.asarray(state[leaf.reference])))
-            return variables
-        fits.append((len(wanted ^ given), table.source, wanted))
-    _, source, wanted = min(fits)
-    raise UserError(
-        f"weights do not fit {type(model).__name__} as {source} names it: "
-        f"missing {_some(wanted - given)}; unknown {_some(given - wanted)}"
-    )
+    tables = list(tables)
+    leaves = [list(_leaves(table.rows(model))) for table in tables]
+    names = [dict.fromkeys(leaf.reference for leaf in each) for each in leaves]
+    match = matching.exact(state, names)
+    unused: list[str] = []
+    if match is None:
+        in_heads = [{leaf.reference for leaf in each if leaf.parameter in heads} for each in leaves]
+        match = matching.nearest(state, names, in_heads)
+        ours, theirs = names[match.table], in_heads[match.table]
+        unused = matching.unknown(match, state, ours)
+        strange = matching.in_body(match, unused, ours, theirs)
+        missing = match.missing - theirs
+        if missing or strange:
+            under = f" under {printable(match.prefix)!r}" if match.prefix else ""
+            raise UserError(
+                f"weights do not fit {type(model).__name__} as {tables[match.table].source} names "
+                f"it{under}: missing {_some(missing)}; unknown {_some(strange or unused)}"
+            )
+    table, misfits = tables[match.table], {}
+    variables: Tree = {}
+    for leaf in leaves[match.table]:
+        if leaf.reference in match.missing:
+            continue
+        try:
+            value = leaf.to_ours(np.asarray(state[match.prefix + leaf.reference]))
+            put(variables, leaf.path, value)
+        except Misfit as error:
+            if leaf.parameter not in heads:
+                raise
+            misfits[leaf.path] = str(error)
+    paths = {leaf.path: leaf.reference for leaf in leaves[match.table]}
+    return Loaded(variables, table.source, paths, misfits, tuple(unused), table.is_part)
 
 
-def to_reference(tree: Tree, model: Any, tables: Iterable[Table], source: str | None) -> dict:
-    """The reference's names and layouts for variables, or for parameters or gradients alone.
+def to_reference(
+    tree: Tree, model: nn.Module, tables: Iterable[Table], source: str | None
+) -> dict[str, np.ndarray]:
+    """Returns variables, or parameters or gradients alone, in a reference's names and layouts.
 
     Args:
       tree: variables (with the key 'params'), or what lies under 'params'.
@@ -177,11 +229,11 @@ def to_reference(tree: Tree, model: Any, tables: Iterable[Table], source: str | 
       UserError: an unknown source, or arrays that the table does not know.
     """
     tables = list(tables)
-    names = [table.source for table in tables]
-    if source is not None and source not in names:
-        raise UserError(f"no weights table of {source!r} - known: {', '.join(names)}")
-    table = tables[names.index(source) if source else 0]
-    left = _flatten(tree if "params" in tree else {"params": tree})
+    sources = [table.source for table in tables]
+    if source is not None and source not in sources:
+        raise UserError(f"no weights table of {source!r} - known: {', '.join(sources)}")
+    table = tables[sources.index(source) if source else 0]
+    left = flatten(tree if "params" in tree else {"params": tree})
     state = {}
     for leaf in _leaves(table.rows(model)):
         if leaf.path in left:
@@ -189,48 +241,8 @@ def to_reference(tree: Tree, model: Any, tables: Iterable[Table], source: str | 
             # Writers of files take the memory as it lies; a transposed view would be scrambled.
             state[leaf.reference] = np.ascontiguousarray(value)
     if left:
-        raise UserError(f"{table.source} has no name for {_some('/'.join(p) for p in left)}")
+        raise UserError(f"{table.source} has no name for {_some(left)}")
     return state
-
-
-@dataclasses.dataclass(frozen=True)
-class Restored:
-    """What `restore` did: paths of arrays, 'params/head/fc/kernel'."""
-
-    restored: tuple[str, ...]
-    reshaped: tuple[str, ...]  # in both, with different shapes: kept as initialised
-    missing: tuple[str, ...]  # not in the weights: kept as initialised
-    unused: tuple[str, ...]  # in the weights only
-
-    def __str__(self) -> str:
-        parts = [f"restored {len(self.restored)} arrays"]
-        for name in ("reshaped", "missing", "unused"):
-            if getattr(self, name):
-                parts.append(f"{name}: {', '.join(getattr(self, name))}")
-        return "; ".join(parts)
-
-
-def restore(variables: Tree, weights: Tree) -> tuple[Tree, Restored]:
-    """`variables` with every array that `weights` has in the same place and shape.
-
-    For a pretrained backbone under a new head: what could not be restored keeps its initial value and
-    is listed.
-    """
-    ours, theirs = _flatten(variables), _flatten(weights)
-    result: Tree = {}
-    restored, reshaped, missing = [], [], []
-    for path, value in ours.items():
-        name = "/".join(path)
-        if path not in theirs:
-            missing.append(name)
-        elif np.shape(theirs[path]) != np.shape(value):
-            reshaped.append(name)
-        else:
-            restored.append(name)
-            value = np.asarray(theirs[path]).astype(value.dtype)
-        _put(result, path, value)
-    unused = ["/".join(path) for path in theirs if path not in ours]
-    return result, Restored(*map(tuple, (restored, reshaped, missing, unused)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -238,61 +250,87 @@ class _Leaf:
     """One array on both sides."""
 
     reference: str
-    path: tuple[str, ...]
-    axes: tuple[int, ...] | None
+    path: str  # 'params/backbone/conv1/kernel'
+    part: _Part
     flat: tuple[int, int, int] | None
-    pointwise: bool
-    window: bool
     pick: Pick | None
 
+    @property
+    def parameter(self) -> str:
+        """The path without the collection, 'backbone/conv1/kernel'."""
+        return self.path.partition("/")[2]
+
     def to_ours(self, value: np.ndarray) -> np.ndarray:
-        if self.pick:
+        """Returns the reference's array in our layout.
+
+        Raises:
+          UserError: it has no real numbers, or its shape cannot be of such a layer.
+        """
+        part, shape = self.part, value.shape
+        if value.dtype.kind in "cOSUM" or (value.dtype.kind in "fV" and value.itemsize < _SMALLEST):
+            name = printable(self.reference)
+            raise UserError(f"{name} is of type {value.dtype}, which weights are not read in")
+        if self.pick and value.ndim:
             value = self.pick(value)
-        if self.pointwise:
+        axes = len(part.axes) if part.axes else 1
+        value = _of_axes(value, axes + 2 if part.pointwise else axes)
+        if part.pointwise and value.shape[2:] == (1, 1):
             value = value.reshape(value.shape[:2])
+        of = f"{printable(self.reference)} has the shape {_shape(shape)} in the file, the network's"
+        if value.ndim != axes:
+            raise UserError(f"{of} has {axes} axes")
+        if self.flat and value.shape[1] != math.prod(self.flat):
+            raise Misfit(f"{of} is (…, {math.prod(self.flat)})")
+        c, h, w = self.flat or (0, 0, 0)
         if self.flat:
-            value = value.reshape(-1, *self.flat).transpose(0, 2, 3, 1).reshape(value.shape)
-        value = value if self.axes is None else value.transpose(self.axes)
-        if not self.window:
-            return value
-        c, h, w = self.flat
-        return value.reshape(h, w, c, -1)
+            value = value.reshape(-1, c, h, w).transpose(0, 2, 3, 1).reshape(value.shape)
+        if part.axes is not None:
+            value = value.transpose(part.axes)
+        if part.window and self.flat:
+            value = value.reshape(h, w, c, -1)
+        return value
 
     def to_reference(self, value: np.ndarray) -> np.ndarray:
-        if self.window:
+        """Returns our array in the reference's layout."""
+        part = self.part
+        if part.window:
             value = value.reshape(-1, value.shape[-1])
-        if self.axes is not None:
-            value = value.transpose(np.argsort(self.axes))
+        if part.axes is not None:
+            value = value.transpose(np.argsort(part.axes))
         if self.flat:
             c, h, w = self.flat
             value = value.reshape(-1, h, w, c).transpose(0, 3, 1, 2).reshape(value.shape)
         if self.pick:
             value = self.pick.back(value)
-        return value[:, :, None, None] if self.pointwise else value
+        return value[:, :, None, None] if part.pointwise else value
 
 
 def _leaves(rows: Iterable[Row]) -> Iterator[_Leaf]:
+    """Yields the arrays of all rows."""
     for row in rows:
         for part in KINDS[row.kind]:
-            path = (part.collection, *row.path.split("/"), part.name)
+            path = f"{part.collection}/{row.path}/{part.name}"
             flat = row.flat if part.axes == (1, 0) else None
-            reference = f"{row.reference}.{part.reference}"
-            yield _Leaf(reference, path, part.axes, flat, part.pointwise, part.window, row.pick)
+            yield _Leaf(f"{row.reference}.{part.reference}", path, part, flat, row.pick)
 
 
-def _flatten(tree: Tree, path: tuple[str, ...] = ()) -> dict[tuple[str, ...], Any]:
-    if not isinstance(tree, Mapping):
-        return {path: tree}
-    return {p: v for key in tree for p, v in _flatten(tree[key], (*path, key)).items()}
+def _of_axes(value: np.ndarray, axes: int) -> np.ndarray:
+    """Adds or takes off dimensions of size 1 at the end, or around a vector, if that is enough."""
+    if axes == 1 and value.ndim > 1 and max(value.shape) == value.size:
+        return value.reshape(-1)
+    if axes in (2, 4) and value.ndim in (2, 4) and set(value.shape[2:]) <= {1}:
+        return value.reshape(*value.shape[:2], *((1,) * (axes - 2)))
+    return value
 
 
-def _put(tree: Tree, path: tuple[str, ...], value: Any) -> None:
-    for key in path[:-1]:
-        tree = tree.setdefault(key, {})
-    tree[path[-1]] = value
+def _shape(shape: tuple[int, ...]) -> str:
+    """Shows a shape, the first axes alone of an endless one."""
+    return str(shape) if len(shape) <= 8 else f"{str(shape[:8])[:-1]}, …)"
 
 
-def _some(names: Iterable[str], most: int = 12) -> str:
+def _some(names: Iterable[str], most: int = 8) -> str:
+    """Returns the number of names and the first of them, for a message."""
     names = sorted(names)
+    shown = ", ".join(printable(name) for name in names[:most])
     more = f" and {len(names) - most} more" if len(names) > most else ""
-    return f"{len(names)} ({', '.join(names[:most])}{more})" if names else "nothing"
+    return f"{len(names)} ({shown}{more})" if names else "nothing"

@@ -1,8 +1,33 @@
-"""Which tables there are for which network, by the class name of its backbone."""
+"""The tables that there are for each network, by its class or by the class of its backbone."""
 
-from typing import Any
+import functools
+from collections.abc import Mapping
+from typing import Protocol, runtime_checkable
+
+from flax import linen as nn
 
 from vision_jax.config import UserError
+from vision_jax.models.classifiers.alexnet import AlexNetBackbone
+from vision_jax.models.classifiers.darknet import Darknet, ResidualDarknet
+from vision_jax.models.classifiers.googlenet import GoogLeNetBackbone
+from vision_jax.models.classifiers.inception_v3 import InceptionV3Backbone
+from vision_jax.models.classifiers.mobilenet_v1 import MobileNetV1Backbone
+from vision_jax.models.classifiers.mobilenet_v2 import MobileNetV2Backbone
+from vision_jax.models.classifiers.resnet import ResNet
+from vision_jax.models.classifiers.resnet_cifar import ResNetCifar
+from vision_jax.models.classifiers.resnet_v2 import ResNetV2
+from vision_jax.models.classifiers.vgg import VGG
+from vision_jax.models.detectors.fast_rcnn import FastRCNN
+from vision_jax.models.detectors.faster_rcnn import FasterRCNN
+from vision_jax.models.detectors.proposal_network import ProposalNetwork
+from vision_jax.models.detectors.retinanet import RetinaNet
+from vision_jax.models.detectors.ssd import SSD
+from vision_jax.models.detectors.yolo_v1 import YOLOv1
+from vision_jax.models.detectors.yolo_v2 import YOLOv2
+from vision_jax.models.detectors.yolo_v3 import YOLOv3
+from vision_jax.models.segmenters.deeplab import Dilated
+from vision_jax.models.segmenters.fcn import FCN
+from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.weights import akamaster, detectron2, semseg, ssd, timm, torchvision, wkentaro
 from vision_jax.weights import caffe_tables as caffe
 from vision_jax.weights import darknet_sections as darknet
@@ -11,84 +36,117 @@ from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights import torchvision_segmentation as segmentation
 from vision_jax.weights.engine import Table
 
+Tables = Mapping[type[nn.Module], tuple[Table, ...]]
+
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
 _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
-# A segmenter also takes its backbone's classifier.
-_CLASSIFIER = Table("torchvision-classifier", segmentation.classifier, segmentation.has_classifier)
-# So do the R-CNNs.
-_DETECTORS_CLASSIFIER = Table(
-    "torchvision-classifier", detection.classifier, detection.has_classifier
+# A segmenter and an R-CNN also take their backbone's classifier.
+_SEGMENTERS_CLASSIFIER = Table(
+    "torchvision-classifier", segmentation.classifier, torchvision.has_classifier_of, is_part=True
 )
+_DETECTORS_CLASSIFIER = Table(
+    "torchvision-classifier", detection.classifier, torchvision.has_classifier_of, is_part=True
+)
+_BACKBONE = Table("detectron2-backbone", detectron2.backbone, detectron2.has_backbone, is_part=True)
+_RCNN_OLD = functools.partial(detection.rcnn, old=True)
+_RETINANET_OLD = functools.partial(retinanet.retinanet, old=True)
 
-TABLES: dict[str, tuple[Table, ...]] = {
-    "AlexNetBackbone": (
-        Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),
-        Table("caffe", caffe.alexnet, caffe.has_alexnet),
-    ),
-    "Dilated": (
+# Networks that have tables of their own, whatever their backbone is.
+NETWORKS: Tables = {
+    Dilated: (
         Table("torchvision", segmentation.dilated, segmentation.has_dilated),
-        _CLASSIFIER,
+        _SEGMENTERS_CLASSIFIER,
+        _BACKBONE,
     ),
-    "FasterRCNN": (
+    FasterRCNN: (
         Table("torchvision", detection.rcnn, detection.has_rcnn),
-        Table("torchvision-old", detection.rcnn_old, detection.has_rcnn),
+        Table("torchvision-old", _RCNN_OLD, detection.has_rcnn),
         Table("detectron2", detectron2.rcnn, detectron2.has_rcnn),
         _DETECTORS_CLASSIFIER,
+        _BACKBONE,
     ),
-    "FastRCNN": (_DETECTORS_CLASSIFIER,),
-    "ProposalNetwork": (_DETECTORS_CLASSIFIER,),
-    "Darknet": (_DARKNET,),
-    "FCN": (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _CLASSIFIER),
-    "GoogLeNetBackbone": (
-        Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
-        Table("caffe", caffe.googlenet, caffe.has_googlenet),
-    ),
-    "InceptionV3Backbone": (Table("torchvision", torchvision.inception_v3),),
-    "MobileNetV1Backbone": (Table("timm", timm.mobilenet_v1),),
-    "MobileNetV2Backbone": (Table("torchvision", torchvision.mobilenet_v2),),
-    "ResNet": (
-        Table("torchvision", torchvision.resnet, torchvision.has_resnet),
-        Table("timm", timm.resnet),
-    ),
-    "ResNetCifar": (Table("akamaster", akamaster.resnet_cifar),),
-    "ResNetV2": (Table("timm", timm.resnet_v2, timm.has_resnet_v2),),
-    "RetinaNet": (
+    FastRCNN: (_DETECTORS_CLASSIFIER, _BACKBONE),
+    FCN: (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _SEGMENTERS_CLASSIFIER, _BACKBONE),
+    ProposalNetwork: (_DETECTORS_CLASSIFIER, _BACKBONE),
+    RetinaNet: (
         Table("torchvision", retinanet.retinanet, retinanet.has_retinanet),
-        Table("torchvision-old", retinanet.retinanet_old, retinanet.has_retinanet),
+        Table("torchvision-old", _RETINANET_OLD, retinanet.has_retinanet),
         Table("detectron2", detectron2.retinanet, detectron2.has_retinanet),
         _DETECTORS_CLASSIFIER,
+        _BACKBONE,
     ),
-    "ResidualDarknet": (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
-    "Segmenter": (Table("semseg", semseg.segnet, semseg.has_segnet), _CLASSIFIER),
-    "VGG": (
-        Table("torchvision", torchvision.vgg, torchvision.has_vgg),
-        Table("caffe", caffe.vgg, caffe.has_vgg),
-    ),
-    "SSD": (
+    Segmenter: (Table("semseg", semseg.segnet, semseg.has_segnet), _SEGMENTERS_CLASSIFIER),
+    SSD: (
         Table("torchvision", ssd.torchvision, ssd.has_ssd),
         Table("amdegroot", ssd.amdegroot, ssd.has_ssd),
         Table("caffe", caffe.ssd, ssd.has_ssd),
-        Table("amdegroot-vgg", ssd.amdegroot_vgg, ssd.has_ssd),
-        Table("torchvision-classifier", ssd.classifier, ssd.has_classifier),
+        Table("amdegroot-vgg", ssd.amdegroot_vgg, ssd.has_ssd, is_part=True),
+        Table(
+            "torchvision-classifier", ssd.classifier, torchvision.has_classifier_of, is_part=True
+        ),
+        _BACKBONE,
     ),
-    "YOLOv1": (_DARKNET,),
-    "YOLOv2": _YOLO,
-    "YOLOv3": _YOLO,
+    YOLOv1: (_DARKNET,),
+    YOLOv2: _YOLO,
+    YOLOv3: _YOLO,
+}
+# Backbones of classifiers, and of whatever else has the classifier's head.
+BACKBONES: Tables = {
+    AlexNetBackbone: (
+        Table("torchvision", torchvision.alexnet, torchvision.has_alexnet),
+        Table("caffe", caffe.alexnet, caffe.has_alexnet),
+    ),
+    Darknet: (_DARKNET,),
+    GoogLeNetBackbone: (
+        Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
+        Table("caffe", caffe.googlenet, caffe.has_googlenet),
+    ),
+    InceptionV3Backbone: (Table("torchvision", torchvision.inception_v3),),
+    MobileNetV1Backbone: (Table("timm", timm.mobilenet_v1),),
+    MobileNetV2Backbone: (Table("torchvision", torchvision.mobilenet_v2),),
+    ResNet: (
+        Table("torchvision", torchvision.resnet, torchvision.has_resnet),
+        Table("timm", timm.resnet),
+        Table("detectron2-backbone", detectron2.backbone, detectron2.has_backbone),
+    ),
+    ResNetCifar: (Table("akamaster", akamaster.resnet_cifar),),
+    ResNetV2: (Table("timm", timm.resnet_v2, timm.has_resnet_v2),),
+    ResidualDarknet: (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
+    VGG: (
+        Table("torchvision", torchvision.vgg, torchvision.has_vgg),
+        Table("caffe", caffe.vgg, caffe.has_vgg),
+    ),
 }
 
 
-def tables_for(model: Any) -> tuple[Table, ...]:
-    """The tables of a network, in the order in which they are tried.
+@runtime_checkable
+class OnBackbone(Protocol):
+    """A network that is made of a backbone and parts on top of it."""
+
+    @property
+    def backbone(self) -> nn.Module:
+        """The part whose parameters are `params['backbone']`."""
+
+
+def tables_for(model: nn.Module) -> tuple[Table, ...]:
+    """Returns the tables of a network, in the order in which they are tried.
 
     Raises:
       UserError: there are none.
     """
-    name = type(getattr(model, "backbone", model)).__name__
-    for part in (model, getattr(model, "backbone", None)):
-        if type(part).__name__ in TABLES:
-            name = type(part).__name__
-            found = tuple(table for table in TABLES[name] if table.applies(model))
-            if found:
-                return found
-            raise UserError(f"no weights table for this variant of {name}")
-    raise UserError(f"no weights table for {name} - known: {', '.join(sorted(TABLES))}")
+    part, tables = model, _of(NETWORKS, model)
+    if tables is None and isinstance(model, OnBackbone):
+        part, tables = model.backbone, _of(BACKBONES, model.backbone)
+    name = type(part).__name__
+    if tables is None:
+        known = sorted(kind.__name__ for kind in (*NETWORKS, *BACKBONES))
+        raise UserError(f"no weights table for {name} - known: {', '.join(known)}")
+    applying = tuple(table for table in tables if table.applies(model))
+    if not applying:
+        raise UserError(f"no weights table for this variant of {name}")
+    return applying
+
+
+def _of(tables: Tables, module: nn.Module) -> tuple[Table, ...] | None:
+    """Returns the tables of a module's class, or of the nearest class that it derives from."""
+    return next((tables[kind] for kind in type(module).__mro__ if kind in tables), None)

@@ -1,14 +1,17 @@
-"""timm's names: github.com/huggingface/pytorch-image-models."""
+"""timm's names of classifiers: github.com/huggingface/pytorch-image-models."""
 
 from collections.abc import Iterator
-from typing import Any
 
+from flax import linen as nn
+
+from vision_jax.models.classifiers.classifier import Classifier
 from vision_jax.weights.engine import Row
-from vision_jax.weights.torchvision import conv_norm, residual_stages
+from vision_jax.weights.shared_rows import conv_norm
+from vision_jax.weights.torchvision import residual_stages
 
 
-def resnet(model: Any) -> Iterator[Row]:
-    """resnet.py: torchvision's names, with the deep stem and the averaging shortcuts of -D."""
+def resnet(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of resnet.py, the deep stem and the averaging shortcuts of -D included."""
     backbone = model.backbone
     if backbone.stem == "deep":
         yield from conv_norm("conv1.0", "conv1.1", "backbone/conv1_1")
@@ -21,11 +24,10 @@ def resnet(model: Any) -> Iterator[Row]:
         yield Row("fc", "head/fc", "dense_bias")
 
 
-def resnet_v2(model: Any) -> Iterator[Row]:
-    """resnetv2.py, the pre-activation form with batch norm (resnetv2_50)."""
-    backbone = model.backbone
+def resnet_v2(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of resnetv2.py, the pre-activation form with batch norm (resnetv2_50)."""
     yield Row("stem.conv", "backbone/conv1", "conv")
-    for stage, blocks in enumerate(backbone.stages):
+    for stage, blocks in enumerate(model.backbone.stages):
         for i in range(blocks):
             theirs, ours = f"stages.{stage}.blocks.{i}", f"backbone/conv{stage + 2}_{i + 1}"
             if i == 0:
@@ -37,13 +39,13 @@ def resnet_v2(model: Any) -> Iterator[Row]:
     yield Row("head.fc", "head/fc", "dense_pointwise")
 
 
-def has_resnet_v2(model: Any) -> bool:
-    """Bottlenecks only."""
+def has_resnet_v2(model: Classifier) -> bool:
+    """Returns True with bottlenecks."""
     return model.backbone.block == "bottleneck"
 
 
-def mobilenet_v1(model: Any) -> Iterator[Row]:
-    """mobilenetv1_100: blocks numbered within each resolution."""
+def mobilenet_v1(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of mobilenetv1_100, whose blocks are numbered within each resolution."""
     yield from conv_norm("conv_stem", "bn1", "backbone/conv1")
     block = 0
     for stage, count in enumerate((1, 2, 2, 6, 2)):
@@ -55,23 +57,22 @@ def mobilenet_v1(model: Any) -> Iterator[Row]:
     yield Row("classifier", "head/fc", "dense_bias")
 
 
-def darknet53(model: Any) -> Iterator[Row]:
-    """cspnet.py, the form without cross-stage connections (darknet53)."""
+def darknet53(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of cspnet.py's form without cross-stage connections (darknet53)."""
     yield from conv_norm("stem.conv1.conv", "stem.conv1.bn", "backbone/conv1")
     for stage, blocks in enumerate(model.backbone.blocks):
         names = {"conv_down": "down"}
         for i in range(blocks):
             names[f"blocks.{i}.conv1"] = f"{i + 1}_reduce"
             names[f"blocks.{i}.conv2"] = f"{i + 1}_expand"
-        for theirs, ours in names.items():
-            theirs = f"stages.{stage}.{theirs}"
-            yield from conv_norm(
-                f"{theirs}.conv", f"{theirs}.bn", f"backbone/stage{stage + 1}_{ours}"
-            )
+        for name, ours in names.items():
+            theirs, path = f"stages.{stage}.{name}", f"backbone/stage{stage + 1}_{ours}"
+            yield from conv_norm(f"{theirs}.conv", f"{theirs}.bn", path)
     yield Row("head.fc", "head/fc", "dense_bias")
 
 
-def has_darknet53(model: Any) -> bool:
-    """Classifiers with PyTorch's batch norm, and the slope of its leaky ReLU."""
-    is_theirs = model.backbone.form == "torch" and model.backbone.slope == 0.01
-    return type(model).__name__ == "Classifier" and is_theirs
+def has_darknet53(model: nn.Module) -> bool:
+    """Returns True for classifiers with torch's batch norm, and the slope of its leaky ReLU."""
+    backbone = model.backbone
+    is_torchs = backbone.layers.norm_form == "torch" and backbone.slope == 0.01
+    return isinstance(model, Classifier) and is_torchs

@@ -2,17 +2,30 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
-from vision_jax.weights import torchvision
+from flax import linen as nn
+
+from vision_jax.models.classifiers.resnet import ResNet
+from vision_jax.models.detectors.fast_rcnn import FastRCNN
+from vision_jax.models.detectors.faster_rcnn import FasterRCNN
+from vision_jax.models.detectors.fpn import FPN
+from vision_jax.models.detectors.keypoint_rcnn import KeypointHead
+from vision_jax.models.detectors.mask_rcnn import MaskHead
+from vision_jax.models.detectors.region_pool import ResNetStage
 from vision_jax.weights.engine import Pick, Row
+from vision_jax.weights.shared_rows import is_plain_resnet
+from vision_jax.weights.torchvision import classifier_of
 from vision_jax.weights.torchvision_retinanet import COCO_NUMBERS, LABELS, resnet_fpn
 
 
-def rcnn(model: Any, old: bool = False) -> Iterator[Row]:
-    """faster_rcnn.py, mask_rcnn.py, keypoint_rcnn.py.
+def rcnn(model: FasterRCNN, old: bool = False) -> Iterator[Row]:
+    """Yields the layers of faster_rcnn.py, mask_rcnn.py and keypoint_rcnn.py.
 
     A file with 91 labels gives background and the 80 classes of COCO to a network of 80.
+
+    Args:
+      model: the network.
+      old: names as files had them before torchvision 0.12, the published ones among them.
     """
     yield from resnet_fpn(model.backbone, model.pyramid, old)
     yield Row("rpn.head.conv" if old else "rpn.head.conv.0.0", "rpn/conv", "conv_bias")
@@ -20,96 +33,68 @@ def rcnn(model: Any, old: bool = False) -> Iterator[Row]:
         yield Row(f"rpn.head.{name}", f"rpn/{name}", "conv_bias")
     flat = (model.pyramid.width, model.head.pool.size, model.head.pool.size)
     for i in range(len(model.head.hidden)):
-        name = f"fc{i + 6}"
-        row = (f"roi_heads.box_head.{name}", f"head/{name}", "dense_bias")
+        row = (f"roi_heads.box_head.fc{i + 6}", f"head/fc{i + 6}", "dense_bias")
         yield Row(*row, flat if i == 0 else None)
     for name, numbers in (("cls_score", 1), ("bbox_pred", 4)):
         pick = _classes(model, numbers)
         yield Row(f"roi_heads.box_predictor.{name}", f"head/{name}", "dense_bias", pick=pick)
-    if model.mask is not None:
-        yield from _mask(model, old)
-    if model.keypoint is not None:
-        yield from _keypoint(model)
+    if isinstance(model.mask, MaskHead):
+        yield from _mask(model.mask, _classes(model, 1), old)
+    if isinstance(model.keypoint, KeypointHead):
+        yield from _keypoint(model.keypoint)
 
 
-def rcnn_old(model: Any) -> Iterator[Row]:
-    """As files did before torchvision 0.12, the published ones among them."""
-    yield from rcnn(model, old=True)
+def has_rcnn(model: FasterRCNN) -> bool:
+    """Returns True where a ResNet without tweaks and its pyramid serve both stages."""
+    shares = model.rpn_backbone is None and isinstance(model.pyramid, FPN)
+    has_head = model.head.body is None and model.head.class_specific
+    return is_plain_resnet(model.backbone) and shares and has_head
 
 
-def has_rcnn(model: Any) -> bool:
-    """Features shared by both stages, from a ResNet without tweaks and its pyramid."""
-    backbone, head = model.backbone, model.head
-    plain = (
-        type(backbone).__name__ == "ResNet"
-        and backbone.stem == "plain"
-        and backbone.shortcut == "conv"
-    )
-    shared = model.rpn_backbone is None and type(model.pyramid).__name__ == "FPN"
-    return plain and shared and head.body is None and head.class_specific
+def classifier(model: nn.Module) -> Iterator[Row]:
+    """Yields torchvision's classifier on a detector's backbone.
 
-
-def classifier(model: Any) -> Iterator[Row]:
-    """The backbone's classifier: its last layers go to the second stage where that has them."""
-    backbone, head = model.backbone, getattr(model, "head", None)
-    if type(backbone).__name__ == "VGG":
-        grid = 7 if head is None else head.pool.size
-        rows = [*torchvision.vgg(_Classifier(backbone, _Head(grid)))]
-    else:
-        blocks = getattr(getattr(head, "body", None), "blocks", None)
-        whole = backbone if blocks is None else backbone.clone(stages=(*backbone.stages, blocks))
-        rows = [*torchvision.resnet(_Classifier(whole, _Head()))]
-    for row in rows:
-        last = f"backbone/conv{len(backbone.stages) + 2}_" if hasattr(backbone, "stages") else None
+    Its last layers go to the second stage where that has them: VGG's fc6 and fc7, or the ResNet's
+    last stage. A proposal network with a backbone of its own gets the same layers.
+    """
+    backbone, stage, grid = model.backbone, None, 7
+    if isinstance(model, FasterRCNN | FastRCNN):
+        stage, grid = model.head.body, model.head.pool.size
+    last = None
+    if isinstance(backbone, ResNet) and isinstance(stage, ResNetStage):
+        last = f"backbone/conv{len(backbone.stages) + 2}_"
+        backbone = backbone.clone(stages=(*backbone.stages, stage.blocks))
+    has_two = isinstance(model, FasterRCNN) and model.rpn_backbone is not None
+    for row in classifier_of(backbone, grid):
         if last and row.path.startswith(last):
             row = dataclasses.replace(row, path=row.path.replace("backbone/", "head/body/", 1))
         yield row
-        if getattr(model, "rpn_backbone", None) is not None and row.path.startswith("backbone/"):
+        if has_two and row.path.startswith("backbone/"):
             yield dataclasses.replace(row, path=f"rpn_{row.path}")
 
 
-def has_classifier(model: Any) -> bool:
-    """On a backbone whose classifier torchvision has."""
-    tests = {"VGG": torchvision.has_vgg, "ResNet": torchvision.has_resnet}
-    test = tests.get(type(model.backbone).__name__)
-    return test is not None and test(model)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Head:
-    """What the classifiers' tables ask of a head."""
-
-    grid: int = 7
-    num_classes: int = 1000
-
-
-@dataclasses.dataclass(frozen=True)
-class _Classifier:
-    backbone: Any
-    head: _Head
-
-
-def _mask(model: Any, old: bool) -> Iterator[Row]:
-    for i in range(len(model.mask.widths)):
+def _mask(head: MaskHead, pick: Pick | None, old: bool) -> Iterator[Row]:
+    """Yields the layers of the mask head."""
+    for i in range(len(head.widths)):
         name = f"mask_fcn{i + 1}"
         theirs = f"roi_heads.mask_head.{name if old else f'{i}.0'}"
         yield Row(theirs, f"mask/{name}", "conv_bias")
     predictor = "roi_heads.mask_predictor"
     yield Row(f"{predictor}.conv5_mask", "mask/conv5_mask", "conv_transpose_bias")
-    pick = _classes(model, 1)
     yield Row(f"{predictor}.mask_fcn_logits", "mask/mask_fcn_logits", "conv_bias", pick=pick)
 
 
-def _keypoint(model: Any) -> Iterator[Row]:
-    for i in range(len(model.keypoint.widths)):
+def _keypoint(head: KeypointHead) -> Iterator[Row]:
+    """Yields the layers of the keypoint head."""
+    for i in range(len(head.widths)):
         theirs = f"roi_heads.keypoint_head.{2 * i}"
         yield Row(theirs, f"keypoint/conv_fcn{i + 1}", "conv_bias")
     theirs = "roi_heads.keypoint_predictor.kps_score_lowres"
     yield Row(theirs, "keypoint/kps_score_lowres", "conv_transpose_bias")
 
 
-def _classes(model: Any, numbers: int) -> Pick | None:
-    """Background and COCO's classes, each with so many outputs."""
+def _classes(model: FasterRCNN, numbers: int) -> Pick | None:
+    """Picks the background and COCO's classes, each with so many outputs."""
     if model.num_classes != len(COCO_NUMBERS):
         return None
     return Pick((LABELS, numbers), 0, (0, *COCO_NUMBERS))

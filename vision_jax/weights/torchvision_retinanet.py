@@ -2,10 +2,13 @@
 
 import dataclasses
 from collections.abc import Iterator
-from typing import Any
 
+from flax import linen as nn
+
+from vision_jax.models.detectors.retinanet import RetinaNet
 from vision_jax.weights.engine import Pick, Row
-from vision_jax.weights.torchvision import conv_norm, residual_stages
+from vision_jax.weights.shared_rows import BATCH_NORMS, conv_norm, is_plain_resnet
+from vision_jax.weights.torchvision import residual_stages
 
 # COCO numbers its 80 classes from 1 to 90, and so do torchvision's detectors.
 _GAPS = {12, 26, 29, 30, 45, 66, 68, 69, 71, 83}
@@ -13,10 +16,15 @@ COCO_NUMBERS = tuple(number for number in range(1, 91) if number not in _GAPS)
 LABELS = 91  # of a published detector: background and all of COCO's numbers
 
 
-def resnet_fpn(backbone: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
-    """backbone_utils.py; `old` names the pyramid's layers as files did before torchvision 0.12."""
-    body = [*conv_norm("conv1", "bn1", "backbone/conv1"), *residual_stages(backbone)]
-    for row in body:
+def resnet_fpn(backbone: nn.Module, pyramid: nn.Module, old: bool = False) -> Iterator[Row]:
+    """Yields the layers of backbone_utils.py.
+
+    Args:
+      backbone: a `ResNet` without tweaks.
+      pyramid: the `FPN` on top of it.
+      old: the pyramid's layers have the names that files had before torchvision 0.12.
+    """
+    for row in (*conv_norm("conv1", "bn1", "backbone/conv1"), *residual_stages(backbone)):
         yield dataclasses.replace(row, reference=f"backbone.body.{row.reference}")
     inner = "" if old else ".0"
     for i, name in enumerate(pyramid.endpoints):
@@ -28,8 +36,15 @@ def resnet_fpn(backbone: Any, pyramid: Any, old: bool = False) -> Iterator[Row]:
             yield Row(f"backbone.fpn.extra_blocks.{name}", f"pyramid/{name}", "conv_bias")
 
 
-def retinanet(model: Any, old: bool = False) -> Iterator[Row]:
-    """retinanet.py; a head of 91 labels gives the 80 classes of COCO to a network of 80."""
+def retinanet(model: RetinaNet, old: bool = False) -> Iterator[Row]:
+    """Yields the layers of retinanet.py.
+
+    A head of 91 labels gives the 80 classes of COCO to a network of 80.
+
+    Args:
+      model: the network.
+      old: names as the first published file has them.
+    """
     yield from resnet_fpn(model.backbone, model.pyramid, old)
     heads = (
         ("classification_head", "class_subnet", "cls_logits"),
@@ -38,7 +53,7 @@ def retinanet(model: Any, old: bool = False) -> Iterator[Row]:
     for theirs, ours, last in heads:
         for i in range(model.depth):
             conv, path = f"head.{theirs}.conv.{i}", f"{ours}/conv{i + 1}"
-            if model.norm == "group":
+            if model.layers.norm == "group":
                 yield Row(f"{conv}.0", f"{path}/conv", "conv")
                 yield Row(f"{conv}.1", f"{path}/norm", "affine")
             else:
@@ -46,23 +61,13 @@ def retinanet(model: Any, old: bool = False) -> Iterator[Row]:
                 yield Row(name, f"{path}/conv", "conv_bias")
         pick = None
         if last == "cls_logits" and model.num_classes == len(COCO_NUMBERS):
-            shapes = len(model.sizes[0]) * len(model.ratios)
+            shapes = len(model.anchor_sizes[0]) * len(model.anchor_ratios)
             pick = Pick((shapes, LABELS), 1, COCO_NUMBERS)
         yield Row(f"head.{theirs}.{last}", f"{ours}/out", "conv_bias", pick=pick)
 
 
-def retinanet_old(model: Any) -> Iterator[Row]:
-    """As the first published file names it."""
-    yield from retinanet(model, old=True)
-
-
-def has_retinanet(model: Any) -> bool:
-    """On a ResNet without tweaks, with norms that torchvision has."""
+def has_retinanet(model: RetinaNet) -> bool:
+    """Returns True on a ResNet without tweaks, with norms that torchvision has."""
     backbone = model.backbone
-    plain = (
-        type(backbone).__name__ == "ResNet"
-        and backbone.stem == "plain"
-        and backbone.shortcut == "conv"
-    )
-    batch = ("sync", "local", "frozen")
-    return plain and backbone.norm in batch and model.norm in ("none", "group")
+    is_theirs = is_plain_resnet(backbone) and backbone.layers.norm in BATCH_NORMS
+    return is_theirs and model.layers.norm in ("none", "group")
