@@ -1,0 +1,1 @@
+"""Networks that answer with a sentence for each image."""

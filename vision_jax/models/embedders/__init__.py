@@ -1,0 +1,1 @@
+"""Networks that answer with an embedding of each image, `embedding` (b, d)."""

@@ -1,0 +1,1 @@
+"""Networks that answer with an image for each image."""
