@@ -123,7 +123,8 @@ def test_look_modes_after_a_run(tmp_path, capsys):
 
     assert launch.main([*run, "--mode", "evaluate"]) == 0
     measured = json.loads((tmp_path / "run" / "evaluation.json").read_text())
-    best = max(evaluations(tmp_path / "run"), key=lambda row: row["eval/top1"])
+    # Of equals the newest is the best one.
+    best = max(evaluations(tmp_path / "run"), key=lambda row: (row["eval/top1"], row["step"]))
     assert measured["weights"].endswith(f"step {best.pop('step')}")
     assert measured["metrics"] == best
 
