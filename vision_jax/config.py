@@ -7,11 +7,11 @@ argument of each part is a knob that a flag can turn, and a default lives in its
 
 import ast
 import dataclasses
-import difflib
 import importlib
 import importlib.util
-import inspect
 import pathlib
+import re
+import sys
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -19,98 +19,96 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-TARGET = "target"
-# Linen adds these two to every module's constructor; they are not settings.
-_LINEN_FIELDS = ("parent", "name")
+from vision_jax import keys, limits
+from vision_jax.errors import SettingError, UserError, article, printable, suggest
+from vision_jax.keys import leaves
+from vision_jax.nodes import (
+    EXPERIMENT,
+    TARGET,
+    as_node,
+    brief,
+    described,
+    hint_of,
+    hints_of,
+    locate,
+    node,
+    plain,
+)
+
+__all__ = [
+    "TARGET",
+    "CommaText",
+    "SettingError",
+    "UserError",
+    "arguments",
+    "as_node",
+    "brief",
+    "build",
+    "leaves",
+    "load",
+    "load_module",
+    "locate",
+    "node",
+    "override",
+    "override_everywhere",
+    "plain",
+    "printable",
+    "suggest",
+]
+
+_PIECE = re.compile(r'(?:"[^"]*"|[^,"])+')  # up to a comma outside of double quotes
 
 
-class UserError(Exception):
-    """An error of the user's: one line that names the thing, the value and what to do.
+class CommaText(str):
+    """An argument's default whose value may hold commas: it goes on until the next known key.
 
-    `launch.py` and the `python -m` tools print it and exit with `code`, without a traceback.
+    `arguments("train=coco:a.json,photos,size=9", train=CommaText(), size=0)` so finds both. A key
+    is followed by '=', or is that of a flag. What stands in double quotes begins no key; the quotes
+    remain for whoever reads the value.
     """
 
-    code = 2
 
-
-def suggest(word: str, known: typing.Iterable[str]) -> str:
-    """Returns ' - did you mean X?' with the closest known word, or all known words."""
-    words = [str(k) for k in known]
-    close = difflib.get_close_matches(word, words, n=1, cutoff=0.5)
-    if close:
-        return f" - did you mean {close[0]}?"
-    return f" - known: {', '.join(sorted(words))}" if words else ""
-
-
-def printable(text: object, limit: int = 80) -> str:
-    """Returns text from a file as a message may show it: on one line, of at most `limit` letters.
-
-    Control characters, which could steer a terminal or turn the writing round, become '?'.
-    """
-    text = str(text)
-    shown = "".join(c if c.isprintable() else " " if c in "\n\t" else "?" for c in text[:limit])
-    return shown if len(text) <= limit else shown[: limit - 1] + "…"
-
-
-def node(cls: Callable, **kwargs: Any) -> ConfigDict:
-    """Describes the call `cls(**kwargs)` as a config tree.
-
-    Args:
-      cls: a class or function that is importable by name.
-      **kwargs: its arguments; other nodes, and tuples or dicts of nodes, nest.
-
-    Raises:
-      UserError: an argument that `cls` does not take, or a required one that is missing.
-    """
-    parameters = _parameters(cls)
-    if TARGET in parameters:
-        raise UserError(
-            f"{cls.__qualname__} has an argument {TARGET!r}, which configs use themselves"
-        )
-    for key in kwargs:
-        if key not in parameters:
-            raise UserError(f"{cls.__qualname__} has no argument {key!r}{suggest(key, parameters)}")
-    hints = _hints(cls)
-    tree = ConfigDict({TARGET: f"{cls.__module__}.{cls.__qualname__}"})
-    for key, parameter in parameters.items():
-        value = _as_node(kwargs[key] if key in kwargs else _default(cls, key, parameter))
-        if value is inspect.Parameter.empty:
-            raise UserError(f"{cls.__qualname__} needs the argument {key!r}")
-        if value is None:
-            value = config_dict.placeholder(_optional_type(hints.get(key, object)))
-        tree[key] = value
-    return tree
-
-
-def build(tree: Any, built: Mapping[str, Any] | None = None) -> Any:
+def build(tree: Any, built: Mapping[str, Any] | None = None, path: str = "") -> Any:
     """Makes the calls that `node` described, innermost first; lists come back as tuples.
 
     Args:
       tree: nodes, and containers of them.
       built: arguments of the outermost call, by name, that are made already.
+      path: where the tree lies in its config, for messages.
+
+    Raises:
+      UserError: a value that does not fit its type, or that a constructor refuses; it names the
+        setting by its path.
     """
     if isinstance(tree, ConfigDict):
-        built = built or {}
-        parts = {key: build(tree[key]) for key in tree if key != TARGET and key not in built}
+        built, inside = built or {}, f"{path}." if path else ""
+        cls = locate(tree[TARGET]) if TARGET in tree else None
+        given = [key for key in tree if key != TARGET and key not in built]
+        hints = {} if cls is None else hints_of(cls)
+        for key in given:
+            _check_type(f"{inside}{key}", tree[key], hints.get(key, object))
+        parts = {key: build(tree[key], path=f"{inside}{key}") for key in given}
         arguments = {**parts, **built}
-        if TARGET not in tree:
-            return arguments
-        try:
-            return locate(tree[TARGET])(**arguments)
-        except (TypeError, ValueError) as error:
-            raise UserError(f"{tree[TARGET]} cannot be built: {error}") from error
+        return arguments if cls is None else _called(cls, arguments, path)
     if isinstance(tree, (list, tuple)):
-        return tuple(build(item) for item in tree)
+        return tuple(build(item, path=f"{path}[{number}]") for number, item in enumerate(tree))
     return tree
 
 
-def locate(name: str) -> Callable:
-    """Imports the object with a dotted name: 'vision_jax.models.classifiers.resnet.ResNet'."""
-    module, _, attribute = name.rpartition(".")
+def _called(cls: Callable, arguments: Mapping[str, Any], path: str) -> Any:
+    """Makes the call at a path of a config; what it refuses is told with the path."""
+    where = f"{path}: " if path else ""
     try:
-        return getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"config target {name!r} cannot be imported: {error}") from error
+        return cls(**arguments)
+    except SettingError as error:
+        raise error.within(path) from error
+    except UserError as error:
+        if not path or type(error) is not UserError:
+            raise
+        raise UserError(f"{where}{error}") from error
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+        name = f"{cls.__module__}.{cls.__qualname__}"
+        raise UserError(f"{where}{name} cannot be built: {error}") from error
 
 
 def override(tree: ConfigDict, path: str, value: Any) -> None:
@@ -124,23 +122,29 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
     Raises:
       UserError: an unknown key, or a value that does not fit.
     """
-    *parents, last = _keys(path)
+    *parents, last = keys.split(path)
     group: Any = tree
     for key in parents:
         group = _descend(tree, group, key, path)
     if isinstance(last, int):
         raise UserError(f"config key {path!r} is an item; override the whole tuple instead")
     if not isinstance(group, ConfigDict) or last not in group:
-        raise _unknown_key(tree, group, path, last)
+        raise _unknown_key(tree, group, path)
     kind, current = group.get_type(last), group[last]
     if isinstance(value, str) and (kind is not str or value == "None"):
         value = _read(value)
+    value = described(as_node(value))
+    if isinstance(value, ConfigDict) and TARGET not in value and hint_of(group, last) is not dict:
+        raise UserError(f"config key {path!r} takes a part: {plain(value)!r} lacks its 'target'")
     if value is None and current is not None and not _is_optional(group, last):
-        raise UserError(f"config key {path!r} holds {current!r}; None is not allowed there")
-    if isinstance(current, ConfigDict) and not isinstance(value, Mapping | ConfigDict | None):
-        raise UserError(f"config key {path!r} is a group; set one of: {', '.join(current)}")
+        held = brief(current) if isinstance(current, ConfigDict) else repr(current)
+        raise UserError(f"config key {path!r} holds {held}; None is not allowed there")
+    if isinstance(current, ConfigDict) and not isinstance(value, ConfigDict | None):
+        settings = ", ".join(key for key in current if key != TARGET)
+        raise UserError(f"config key {path!r} is a group; set one of: {settings}")
     if value is not None and not isinstance(current, ConfigDict):
         value = _of_kind(path, value, object if kind is type(None) else kind)
+    _check_type(path, value, hint_of(group, last))
     with group.ignore_type():
         group[last] = value
 
@@ -148,7 +152,7 @@ def override(tree: ConfigDict, path: str, value: Any) -> None:
 def override_everywhere(tree: ConfigDict, key: str, value: Any) -> None:
     """Sets the settings called `key` in all parts of a config; see `override`."""
     for path, _ in list(leaves(tree)):
-        if path.rpartition(".")[2] == key:
+        if keys.last(path) == key:
             override(tree, path, value)
 
 
@@ -172,16 +176,21 @@ def load(spec: str) -> ConfigDict:
 
 
 def load_module(spec: str) -> tuple[types.ModuleType, str]:
-    """Imports the experiment file of 'F.py:argument'; returns it and the argument, '' if none."""
+    """Imports the experiment file of 'F.py:argument'; returns it and the argument, '' if none.
+
+    Its module is called experiment_F, whatever its folder; of two with one name the last counts.
+    """
     file, _, argument = spec.partition(":")
     path = pathlib.Path(file)
     if not path.is_file():
         known = sorted(str(p) for p in path.parent.glob("*.py"))
         raise UserError(f"config {file!r} not found{suggest(file, known)}")
-    source = importlib.util.spec_from_file_location(f"experiment_{path.stem}", path)
+    name = EXPERIMENT + path.stem.removeprefix(EXPERIMENT)
+    source = importlib.util.spec_from_file_location(name, path)
     if source is None or source.loader is None:
         raise UserError(f"config {file!r} is not a Python file")
     module = importlib.util.module_from_spec(source)
+    sys.modules[name] = module  # so that classes defined there can be targets
     try:
         source.loader.exec_module(module)
     except SyntaxError as error:
@@ -189,81 +198,49 @@ def load_module(spec: str) -> tuple[types.ModuleType, str]:
     return module, argument
 
 
-def leaves(tree: Any, prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
-    """Yields every setting of a config as (path, value), paths as `override` takes them."""
-    if isinstance(tree, ConfigDict):
-        for key in tree:
-            yield from leaves(tree[key], f"{prefix}.{key}" if prefix else key)
-    elif isinstance(tree, (tuple, list)) and any(isinstance(item, ConfigDict) for item in tree):
-        for number, item in enumerate(tree):
-            yield from leaves(item, f"{prefix}[{number}]")
-    else:
-        yield prefix, tree
-
-
 def arguments(text: str | None, **defaults: Any) -> types.SimpleNamespace:
     """Reads a config's own argument, `F.py:depth=56,smoke`, into a namespace.
 
     Args:
-      text: comma-joined `key=value` or `flag`; None and '' mean the defaults.
+      text: comma-joined `key=value` or `flag`; None and '' mean the defaults. A value in double
+        quotes may hold commas.
       **defaults: each known key with its default, whose type the value is read as.
 
     Raises:
       UserError: an unknown key or a value of the wrong type.
     """
     values = dict(defaults)
-    for item in filter(None, (text or "").split(",")):
+    for item in _items(text or "", defaults):
         key, equals, raw = item.partition("=")
         if key not in defaults:
             raise UserError(f"unknown config argument {key!r}{suggest(key, defaults)}")
-        value = (raw if isinstance(defaults[key], str) else _read(raw)) if equals else True
+        if not isinstance(defaults[key], CommaText):
+            raw = raw.replace('"', "")
+        value: Any = type(defaults[key])(raw) if isinstance(defaults[key], str) else _read(raw)
+        value = value if equals else True
+        if isinstance(defaults[key], float) and type(value) is int:
+            value = float(value)
         if type(value) is not type(defaults[key]):
-            kind = _article(type(defaults[key]).__name__)
+            kind = article(type(defaults[key]).__name__)
             raise UserError(f"config argument {key!r} takes {kind}, not {raw or 'nothing'!r}")
         values[key] = value
     return types.SimpleNamespace(**values)
 
 
-def _parameters(cls: Callable) -> dict[str, inspect.Parameter]:
-    """Returns the arguments of a constructor that are settings."""
-    parameters = inspect.signature(cls).parameters
-    is_linen = all(name in parameters for name in _LINEN_FIELDS)
-    return {
-        name: p
-        for name, p in parameters.items()
-        if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
-        and not (is_linen and name in _LINEN_FIELDS)
-    }
-
-
-def _default(cls: Callable, name: str, parameter: inspect.Parameter) -> Any:
-    """Returns a parameter's default; a dataclass's default_factory is called."""
-    for field in dataclasses.fields(cls) if dataclasses.is_dataclass(cls) else ():
-        if field.name == name and field.default_factory is not dataclasses.MISSING:
-            return field.default_factory()
-    return parameter.default
-
-
-def _as_node(value: Any) -> Any:
-    """Turns a dataclass instance into the node that builds it, so that its fields are knobs."""
-    if isinstance(value, type) or not dataclasses.is_dataclass(value):
-        return value
-    fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.init}
-    return node(type(value), **{k: v for k, v in fields.items() if k not in _LINEN_FIELDS})
-
-
-def _hints(cls: Callable) -> dict[str, Any]:
-    try:
-        return typing.get_type_hints(cls.__init__ if inspect.isclass(cls) else cls)
-    except (NameError, TypeError):
-        return {}
-
-
-def _optional_type(hint: Any) -> type:
-    """Returns int for `int | None`; object where more than one type is possible."""
-    options = [t for t in typing.get_args(hint) if t is not type(None)] or [hint]
-    plain = typing.get_origin(options[0]) or options[0]
-    return plain if len(options) == 1 and plain in (int, float, str, bool, tuple) else object
+def _items(text: str, defaults: Mapping[str, Any]) -> list[str]:
+    """Splits an argument at commas; see `CommaText` for those that part nothing."""
+    if text.count('"') % 2:
+        raise UserError(f"config argument {text!r}: a quotation mark has no partner")
+    items: list[str] = []
+    for piece in _PIECE.findall(text):
+        before = items[-1].partition("=")[0] if items else ""
+        key, equals, _ = piece.partition("=")
+        begins = key in defaults and (equals or isinstance(defaults[key], bool))
+        if isinstance(defaults.get(before), CommaText) and not begins:
+            items[-1] += f",{piece}"
+        else:
+            items.append(piece)
+    return items
 
 
 def _of_kind(path: str, value: Any, kind: type) -> Any:
@@ -275,7 +252,7 @@ def _of_kind(path: str, value: Any, kind: type) -> Any:
     if kind is str:
         value = str(value)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise UserError(f"config key {path!r} takes {_article(kind.__name__)}, not {value!r}")
+        raise UserError(f"config key {path!r} takes {article(kind.__name__)}, not {value!r}")
     return value
 
 
@@ -283,35 +260,50 @@ def _is_optional(tree: ConfigDict, key: str) -> bool:
     return isinstance(tree._fields[key], config_dict.FieldReference)
 
 
-def _keys(path: str) -> list[str | int]:
-    """Splits 'a.b[0].c' into its keys and the numbers of its items."""
-    keys: list[str | int] = []
-    for part in path.split("."):
-        name, *items = part.replace("]", "").split("[")
-        keys.append(name)
-        keys += [int(i) if i.isdigit() else i for i in items]
-    return keys
+def _check_type(path: str, value: Any, hint: Any) -> None:
+    """Refuses a value that does not fit its type; None is looked at where it is written."""
+    takes = None if value is None else limits.misfit(value, hint)
+    if isinstance(value, ConfigDict) and TARGET in value:
+        takes = takes or limits.unsuited(locate(value[TARGET]), hint)
+    if takes is not None:
+        shown = brief(value) if isinstance(value, ConfigDict) else repr(value)
+        raise UserError(f"config key {path!r} takes {takes}, not {shown}")
 
 
 def _descend(tree: ConfigDict, here: Any, key: str | int, path: str) -> Any:
-    """Returns the part of `here` that a key of the path names."""
+    """Returns the part of `here` that a key of the path names; one that is None is made.
+
+    Raises:
+      UserError: there is none, or one of which only a whole node says what it is to be.
+    """
     if isinstance(key, int) and isinstance(here, (tuple, list)):
         if key < len(here):
             return here[key]
         raise UserError(f"config key {path!r}: item {key} of {len(here)} does not exist")
-    if isinstance(here, ConfigDict) and key in here:
-        return here[key]
-    raise _unknown_key(tree, here, path, key)
+    if not isinstance(here, ConfigDict) or key not in here:
+        raise _unknown_key(tree, here, path)
+    if here[key] is None:
+        hint = hint_of(here, str(key))
+        classes: list[Any] = [
+            t for t in typing.get_args(hint) or (hint,) if dataclasses.is_dataclass(t)
+        ]
+        if len(classes) != 1:
+            raise UserError(
+                f"config key {path!r}: {key!r} is None; give the whole part, as a node in the "
+                "experiment or a flag in the form \"{'target': 'module.Class', …}\""
+            )
+        with here.ignore_type():
+            here[key] = node(classes[0])
+    return here[key]
 
 
-def _unknown_key(tree: ConfigDict, here: Any, path: str, key: str | int) -> UserError:
-    """Makes the error that names a place where this very key exists, else a close key."""
-    last = path.rpartition(".")[2]
-    elsewhere = [p for p, _ in leaves(tree) if p.rpartition(".")[2] == last]
-    if elsewhere:
-        return UserError(f"unknown config key {path!r} - did you mean {elsewhere[0]}?")
-    known = list(here) if isinstance(here, ConfigDict) else []
-    return UserError(f"unknown config key {path!r}{suggest(str(key), known)}")
+def _unknown_key(tree: ConfigDict, here: Any, path: str) -> UserError:
+    """Makes the error that names the nearest setting that exists, else all that exist there."""
+    near = keys.nearest(tree, path)
+    if near is not None:
+        return UserError(f"unknown config key {path!r} - did you mean {near}?")
+    known = [key for key in here if key != TARGET] if isinstance(here, ConfigDict) else []
+    return UserError(f"unknown config key {path!r}{suggest(keys.last(path), known)}")
 
 
 def _read(text: str) -> Any:
@@ -322,7 +314,3 @@ def _read(text: str) -> Any:
         return ast.literal_eval(text)
     except (ValueError, SyntaxError):
         return text
-
-
-def _article(noun: str) -> str:
-    return f"an {noun}" if noun[0] in "aeiou" else f"a {noun}"

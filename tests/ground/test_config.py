@@ -1,13 +1,17 @@
 """The config tree mirrors constructors; every mistake in it is one line."""
 
 import dataclasses
+import pickle
+import typing
 
 import pytest
 from flax import linen as nn
 
 from vision_jax.config import (
+    CommaText,
     UserError,
     arguments,
+    brief,
     build,
     leaves,
     load,
@@ -15,7 +19,9 @@ from vision_jax.config import (
     node,
     override,
     override_everywhere,
+    plain,
 )
+from vision_jax.limits import within
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +43,21 @@ class Outer:
 class Net(nn.Module):
     width: int = 8
     norm: str = "sync"
+
+
+@dataclasses.dataclass(frozen=True)
+class Optional:
+    inner: Inner | None = None
+    pairs: tuple[tuple[str, float], ...] = ()
+    anything: typing.Any = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Picky:
+    size: int = 1
+
+    def __post_init__(self):
+        within(self, "[1, inf)", "size")
 
 
 def tree():
@@ -103,13 +124,13 @@ def test_a_group_is_replaced_as_a_whole_by_another_config():
 @pytest.mark.parametrize(
     ("path", "text", "message"),
     [
-        ("inner.rat", "1", "unknown config key 'inner.rat' - did you mean rate?"),
+        ("inner.rat", "1", "unknown config key 'inner.rat' - did you mean inner.rate?"),
         ("width", "1", "unknown config key 'width' - did you mean parts[1].width?"),
         ("depth", "x", "config key 'depth' takes an int, not 'x'"),
         ("depth", "1.5", "config key 'depth' takes an int, not 1.5"),
         ("depth", "true", "config key 'depth' takes an int, not True"),
         ("depth", "None", "config key 'depth' holds 3; None is not allowed there"),
-        ("inner", "3", "config key 'inner' is a group; set one of: name, rate, target"),
+        ("inner", "3", "config key 'inner' is a group; set one of: name, rate"),
         ("parts[5].rate", "3", "config key 'parts[5].rate': item 5 of 2 does not exist"),
         ("limit", "x", "config key 'limit' takes an int, not 'x'"),
     ],
@@ -118,6 +139,70 @@ def test_a_wrong_override_is_one_line(path, text, message):
     with pytest.raises(UserError) as error:
         override(tree(), path, text)
     assert str(error.value) == message
+
+
+def test_a_part_that_is_none_is_made_when_a_setting_of_it_is_given():
+    config = node(Optional)
+    override(config, "inner.rate", "0.5")
+    assert build(config) == Optional(inner=Inner(rate=0.5))
+    with pytest.raises(UserError, match="'anything' is None; give the whole part"):
+        override(node(Optional), "anything.rate", "0.5")
+    with pytest.raises(UserError, match=r"'inner.rat' - did you mean inner\.rate\?"):
+        override(node(Optional), "inner.rat", "0.5")
+
+
+@pytest.mark.parametrize(
+    ("path", "text", "message"),
+    [
+        ("inner", "0.99", "takes a part (Inner), whose settings have flags of their own, not 0.99"),
+        ("inner", "{'rate': 1.0}", "takes a part: {'rate': 1.0} lacks its 'target'"),
+        ("pairs", "('a', 1)", "takes tuple[tuple[str, float], ...], such as (('…', 1.0),)"),
+        ("pairs", "(('a', 'b'),)", "not (('a', 'b'),)"),
+        ("inner", "{'target': 'tests.ground.test_config.Net'}", "takes a part (Inner), not Net"),
+    ],
+)
+def test_values_are_compared_with_the_signature(path, text, message):
+    with pytest.raises(UserError) as error:
+        override(node(Optional), path, text)
+    assert str(error.value).startswith(f"config key {path!r} ") and message in str(error.value)
+
+
+def test_build_names_the_path_of_what_is_refused():
+    config = node(Outer, parts=(node(Inner), node(Picky, size=0)))
+    with pytest.raises(UserError) as error:
+        build(config)
+    assert str(error.value) == "parts[1].size=0 must be at least 1"
+    with config.ignore_type():
+        config.parts[1].size = "x"
+    with pytest.raises(UserError, match=r"^config key 'parts\[1\]\.size' takes an int, not 'x'$"):
+        build(config)
+
+
+def test_a_part_as_text_there_and_back():
+    config = node(Outer, inner=node(Inner, rate=7.0, name="it's"), parts=(node(Net, width=3),))
+    again = tree()
+    override(again, "inner", repr(plain(config.inner)))
+    override(again, "parts", repr(plain(config.parts)))
+    assert build(again) == build(config)
+    assert brief(again.inner) == "Inner(rate=7.0,name=it's)"
+    assert brief(again.parts) == "Net(width=3)"
+    assert brief(node(Outer)) == "Outer" and brief(0.5) == "0.5"
+
+
+def test_a_class_of_an_experiment_file_is_a_target(tmp_path):
+    file = tmp_path / "own.py"
+    file.write_text(
+        "import dataclasses\nfrom vision_jax.config import node\n"
+        "@dataclasses.dataclass(frozen=True)\nclass Mine:\n    size: int = 3\n"
+        "def get_config(arg=''):\n    return node(Mine, size=4)\n"
+    )
+    config = load(str(file))
+    assert config.target == "experiment_own.Mine"
+    mine = build(config)
+    assert mine.size == 4 and pickle.loads(pickle.dumps(mine)) == mine
+    config.target = "experiment_other.Mine"
+    with pytest.raises(UserError, match="it lies in an experiment file, which --config names"):
+        build(config)
 
 
 def test_node_refuses_what_the_constructor_does_not_take():
@@ -141,6 +226,43 @@ def test_arguments():
         arguments("depth=x", depth=20)
     with pytest.raises(UserError, match="'depth' takes an int, not 'nothing'"):
         arguments("depth", depth=20)
+    assert arguments("rate=1", rate=0.5).rate == 1.0
+
+
+OWN = {"train": CommaText(), "val": CommaText(), "size": 0, "name": "", "smoke": False}
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (
+            "train=coco:a.json,photos,val=coco:b.json,photos",
+            {"train": "coco:a.json,photos", "val": "coco:b.json,photos"},
+        ),
+        (
+            "size=3,train=csv:a.csv,photos,xyxy,relative=true,smoke",
+            {"size": 3, "train": "csv:a.csv,photos,xyxy,relative=true", "smoke": True},
+        ),
+        # A split may be called as an argument is, if that is no flag.
+        ("train=voc:f,train,val=voc:f,val", {"train": "voc:f,train", "val": "voc:f,val"}),
+        ("train=tfds:a/b,train[:9],size=4", {"train": "tfds:a/b,train[:9]", "size": 4}),
+        ('train=folder:"a,size=4",size=3', {"train": 'folder:"a,size=4"', "size": 3}),
+        ('train=folder:"smoke"', {"train": 'folder:"smoke"'}),
+        ('train=folder:a b,"val=x"', {"train": 'folder:a b,"val=x"'}),
+        ('name="a,b=c",size=2', {"name": "a,b=c", "size": 2}),
+    ],
+)
+def test_arguments_that_hold_commas(text, expected):
+    given = vars(arguments(text, **OWN))
+    assert {key: given[key] for key in expected} == expected
+    assert all(given[key] == OWN[key] for key in OWN if key not in expected)
+
+
+def test_other_arguments_hold_no_commas():
+    with pytest.raises(UserError, match="unknown config argument 'photos'"):
+        arguments("name=a,photos", **OWN)
+    with pytest.raises(UserError, match="a quotation mark has no partner"):
+        arguments('train=folder:"a,b', **OWN)
 
 
 def test_load(tmp_path):
