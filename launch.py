@@ -4,6 +4,13 @@ Flags only; `vision_jax.run` does the work. Any setting of the config can be giv
 `--config.a.b=value` (`--config.a[0].b` for an item of a tuple).
 """
 
+if __name__ == "__main__":  # before anything that takes time is imported
+    from vision_jax import large_pages, signals
+
+    signals.hold()
+    large_pages.restart_with_large_pages()
+    signals.end_at_once("launch.py")
+
 import argparse
 import pathlib
 import sys
@@ -11,7 +18,7 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import large_pages
+from vision_jax import disk, keys
 from vision_jax.config import UserError
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
@@ -30,12 +37,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.add_argument("--config", required=True, metavar="F.py[:arg]", help="experiment file")
+    parser.add_argument(
+        "--config", metavar="F.py[:arg]", help="experiment file; the modes that look do without"
+    )
     parser.add_argument("--workdir", help="run folder (default: runs/NAME of the experiment)")
     parser.add_argument("--mode", default="train", help=" | ".join(MODES))
     parser.add_argument(
-        "--input", help="predict: an image or a folder of images; explain: COCO's results.json"
+        "--input",
+        help="predict: an image, a video or a folder of them; explain: COCO's results.json; "
+        "summary: the network's input, such as 224x224x3",
     )
+    parser.add_argument("--output", help="the looking modes: folder of what they write")
+    parser.add_argument("--threshold", type=float, help="predict: the least score of an answer")
+    parser.add_argument("--upright", action="store_true", help="predict: turn by the EXIF tag")
+    parser.add_argument("--results", action="store_true", help="predict: COCO's results.json too")
     parser.add_argument("--sweep", action="store_true", help="all runs of the file's sweep(add)")
     parser.add_argument("--sweep_index", type=int, metavar="I", help="one run of the sweep")
     parser.add_argument("--sweep_list", action="store_true", help="print the sweep's runs")
@@ -53,20 +68,35 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
             rest.append(argument)
     flags, unknown = parser.parse_known_args(rest)
     if unknown:
-        raise UserError(_unexpected(unknown[0], parser))
+        raise UserError(_unexpected(unknown[0], parser, flags.config))
     if flags.mode not in MODES:
         raise UserError(f"--mode {flags.mode!r}{config_lib.suggest(flags.mode, MODES)}")
     return flags, overrides
 
 
-def _unexpected(argument: str, parser: argparse.ArgumentParser) -> str:
-    """Makes the message about an argument that is none, with a suggestion."""
+def _unexpected(argument: str, parser: argparse.ArgumentParser, spec: str | None) -> str:
+    """Makes the message about an argument that is none, with the nearest one, or setting."""
     name, equals, value = argument.lstrip("-").partition("=")
     message = f"unexpected argument {argument!r}"
-    if not equals:
+    if not equals or spec is None:
         known = [action.option_strings[-1] for action in parser._actions]
         return message + config_lib.suggest(argument, known)
-    return f"{message} - did you mean --config.{name}={value} ?"
+    near = keys.nearest(config_lib.load(spec), name)
+    hint = f" - did you mean --config.{near}={value} ?" if near else "; settings are --config.A.B="
+    return message + hint
+
+
+def _config(flags: argparse.Namespace) -> ConfigDict:
+    """Reads the experiment file, or, for a mode that looks, the config in the run folder."""
+    if flags.config is not None:
+        return config_lib.load(flags.config)
+    sweeps = flags.sweep or flags.sweep_list or flags.sweep_index is not None
+    if flags.mode == "train" or sweeps or flags.workdir is None:
+        alone = "" if sweeps else "; --mode predict, evaluate … take --workdir RUN in its place"
+        raise UserError(f"--config EXPERIMENT.py is missing{alone}")
+    from vision_jax.training import signature
+
+    return signature.read_config(pathlib.Path(flags.workdir))
 
 
 def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str, str]) -> int:
@@ -80,11 +110,16 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
     workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
     if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
         return sweep.launch(flags, overrides, workdir)
-    multiprocess.initialize(flags.coordinator, flags.num_processes, flags.process_id)
-    if flags.mode == "train":
-        run.train(config, workdir)
-    else:
-        show.MODES[flags.mode](config, workdir, flags.input)
+    trains = flags.mode == "train"
+    join = (flags.coordinator, flags.num_processes, flags.process_id)
+    multiprocess.initialize(*join, interruptible=trains)
+    with disk.used(workdir):
+        if trains:
+            run.train(config, workdir)
+        else:
+            output = flags.output and pathlib.Path(flags.output)
+            asked = show.Asked(flags.input, output, flags.threshold, flags.upright, flags.results)
+            show.MODES[flags.mode](config, workdir, asked)
     return 0
 
 
@@ -93,9 +128,10 @@ def main(argv: list[str]) -> int:
     try:
         flags, overrides = parse(argv)
         # The experiment file is read before JAX starts, so that a typo is answered at once.
-        config = config_lib.load(flags.config)
-        for path, value in overrides.items():
-            config_lib.override(config, path, value)
+        config = _config(flags)
+        from vision_jax.training.flags import apply
+
+        apply(config, overrides)
         return dispatch(flags, config, overrides)
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)
@@ -103,7 +139,6 @@ def main(argv: list[str]) -> int:
 
 
 if __name__ == "__main__":
-    large_pages.restart_with_large_pages()
     code = main(sys.argv[1:])
     if code and "jax" in sys.modules:
         from vision_jax.training import multiprocess

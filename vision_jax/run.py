@@ -20,16 +20,17 @@ from vision_jax.training import (
     Experiment,
     Interrupt,
     Parallel,
-    agree,
     baselines,
+    checks,
     failures,
     folder,
     initial,
     make_parts,
     metrics_at,
     multiprocess,
+    phases,
     scalars,
-    spread,
+    signature,
     stages,
 )
 
@@ -50,27 +51,27 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
     """
     multiprocess.check_same("the config", config.to_json())
     if config.stages:
-        return [train(*stage) for stage in stages.resolve(config, workdir)][-1]
-    initial.check(config.init)
-    config, experiment, lines = agree(spread(config))
+        each = stages.resolve(config, workdir)
+        folder.open_folder(workdir, config)
+        return [train(*stage) for stage in each][-1]
+    config, experiment, lines = checks.prepared(config)
     parallel = Parallel(experiment.parallel)
     parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
-    folder.open_folder(workdir, config)
-    if done := folder.finished(workdir):
-        print(f"finished already; report: {report.write_report(workdir)}")
-        return done["metrics"]
-    run = Run(experiment, workdir, parallel)
-    for line in lines:
-        run.log.say(line)
-    with jax.debug_nans(experiment.debug_nans), contextlib.closing(run):
-        run.loop()
-        return run.finish()
+    with folder.opened(workdir, config, experiment):
+        signature.write(workdir, experiment)
+        if done := folder.finished(workdir):
+            print(f"finished already; report: {report.write_report(workdir)}")
+            return done["metrics"]
+        run = Run(experiment, workdir, parallel, lines)
+        with jax.debug_nans(experiment.debug_nans), contextlib.closing(run), report.so_far(run.log):
+            run.loop()
+            return run.finish()
 
 
 class Run:
     """One experiment on its devices, from its newest checkpoint to its last step."""
 
-    def __init__(self, experiment: Experiment, workdir: pathlib.Path, parallel: Parallel):
+    def __init__(self, experiment: Experiment, workdir: pathlib.Path, parallel: Parallel, lines):
         self.began = time.monotonic()
         self.experiment, self.workdir, self.parallel = experiment, workdir, parallel
         self.leads = jax.process_index() == 0
@@ -94,8 +95,7 @@ class Run:
         if self.leads:
             folder.write_json(workdir / "versions.json", report.versions())
         origin = [f"resumed from step {self.step}"] if restored else self.parts.lines
-        for line in (f"run folder: {workdir}", *origin, *self.parts.notes):
-            self.log.say(line)
+        self.log.say("\n".join([f"run folder: {workdir}", *lines, *origin, *self.parts.notes]))
 
     def loop(self) -> None:
         """Makes steps, evaluations and checkpoints up to the last step."""
@@ -104,16 +104,19 @@ class Run:
         batches = self.parts.batches(self.step)
         with Interrupt() as interrupt, contextlib.closing(batches):
             while True:
-                new, stop = self.step > self.start, interrupt.requested(self.step)
+                new, stop = self.step > self.start, interrupt.requested()
+                due = experiment.is_checkpoint_step(self.step)
                 if experiment.is_eval_step(self.step) and not (self.evaluated or stop):
+                    if new and due:
+                        self._save()  # so that an evaluation that fails loses nothing
                     new |= self._evaluate(interrupt)
                 stop |= interrupt.requested()
-                if new and (experiment.is_checkpoint_step(self.step) or stop):
+                if new and (due or stop):
                     self._save()
                 if stop:
                     self.checkpoints.wait()
                     raise failures.Interrupted(self.step, self.workdir, interrupt.number)
-                if self.step == experiment.total_steps:
+                if self.step >= experiment.total_steps:
                     break
                 made = self._advance(batches)
                 in_flight.append(self.measured.get("finite"))
@@ -131,18 +134,18 @@ class Run:
         """Waits for the last checkpoint, marks the run as done, writes the report."""
         self.checkpoints.wait()
         self.metrics |= baselines.scores(self.experiment)
+        self.log.timing(self.step, {"seconds": round(time.monotonic() - self.began, 3)})
         self.log.close()
+        phases.tell("writing the report …")
         if self.leads:
             folder.finish(self.workdir, self.step, self.metrics)
-            page = report.write_report(self.workdir)
-            seconds = time.monotonic() - self.began
-            print(report.last_lines(self.workdir, page, self.metrics, seconds))
+            print(report.last_lines(self.workdir, report.write_report(self.workdir), self.metrics))
         return self.metrics
 
     def close(self) -> None:
         """Waits for what is being written."""
-        self.checkpoints.close()
-        self.log.close()
+        with contextlib.closing(self.log):
+            self.checkpoints.close()
 
     def _advance(self, batches: Any) -> int:
         """Runs one program and returns how many updates it makes.
@@ -167,25 +170,22 @@ class Run:
     def _finite(self, step: int) -> dict[str, Any]:
         """Returns the metrics of one of the last program's steps; inf or nan ends the run."""
         measured = metrics_at(self.measured, step - self.step - 1)
-        if not measured.pop("finite", True):
-            self.checkpoints.wait()
-            raise failures.NotFinite(step, measured, self.checkpoints.latest_step(), self.finite)
+        failures.check_finite(step, measured, self.checkpoints, self.finite)
         self.finite = step
         return measured
 
     def _evaluate(self, interrupt: Interrupt) -> bool:
         """Evaluates the state as it is; returns False if the run was interrupted meanwhile."""
-        watcher = report.Watcher(self.experiment.eval.classes)
+        watcher = report.Watcher.of(self.experiment.eval, self.experiment.train)
         with self.log.pause():
             results = self.parts.evaluator(self.state.averaged, interrupt.requested, watcher)
         if results is None:
             return False
         self.metrics = scalars(results)
         self.log.metrics(self.step, self.metrics, say=True)
-        self.experiment.check_measured(self.metrics)
         if self.leads:
-            report.save_evaluation(self.workdir, results, watcher)
-        self.state = self.parts.after_evaluation(self.state, self.metrics)
+            self.log.pictures(self.step, report.save_evaluation(self.workdir, results, watcher))
+        self.state = self.parts.after_evaluation(self.state, self.metrics, self.log.say)
         self.evaluated = True
         return True
 

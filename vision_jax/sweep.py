@@ -6,15 +6,17 @@ A sweep file has `get_config(arg)` like every experiment, and
         for depth in (20, 56):
             for seed in range(3):
                 add(**{"task.model.backbone.depth": depth, "seed": seed})
+        add(**{"optimizer.rule": node(optimizer.AdamW)})
 
+A change may be a whole part, as the last one is.
 `argument` is the text after the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
 run another one. A run is called by its changes, or `add("name", …)`. `SweepFile` lists what else a
 file may have.
 """
 
 import argparse
+import contextlib
 import dataclasses
-import json
 import pathlib
 import subprocess
 import sys
@@ -24,9 +26,11 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import report
+from vision_jax import keys, report, signals
 from vision_jax.config import UserError
 from vision_jax.training import spread
+from vision_jax.training.flags import apply
+from vision_jax.training.folder import finished
 
 LAUNCH = pathlib.Path(__file__).parent.parent / "launch.py"
 
@@ -95,12 +99,15 @@ class Run:
         """Makes its config tree.
 
         Raises:
-          UserError: an unknown key, or a bad argument.
+          UserError: an unknown key, a bad argument, or a value that does not fit.
         """
         config = config_lib.load(self.spec)
-        for key, value in self.overrides.items():
-            config_lib.override(config, key, value)
+        apply(config, self.overrides)
         return spread(config)
+
+    def arguments(self) -> list[str]:
+        """Writes its changes as arguments of a command line."""
+        return [f"--config.{key}={_text(value)}" for key, value in self.overrides.items()]
 
 
 def plan(file: SweepFile, overrides: dict[str, str]) -> list[Run]:
@@ -119,7 +126,7 @@ def plan(file: SweepFile, overrides: dict[str, str]) -> list[Run]:
     def add(name: str = "", argument: str | None = None, **changes: Any) -> None:
         columns = changes if argument is None else {"argument": argument, **changes}
         spec = file.spec if argument is None else f"{file.path}:{argument}"
-        label = ",".join(f"{k.rpartition('.')[2]}={v}" for k, v in columns.items())
+        label = ",".join(f"{keys.last(k)}={config_lib.brief(v)}" for k, v in columns.items())
         runs.append(Run(name or label.replace("/", "_") or "base", spec, changes, columns))
 
     file.sweep(add, file.argument)
@@ -140,7 +147,8 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     """Lists, or runs, one or all runs of a sweep; finished runs are not run again.
 
     Returns:
-      0, or 1 if a run failed: the others are still run, and the table says which failed.
+      0, or 1 if a run failed: the others are still run, and the table says which failed. If a
+      signal ended one, so does the sweep, with that run's code.
     """
     file = read(flags.config)
     runs = plan(file, overrides)
@@ -155,7 +163,11 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     failed = []
     for number, run in enumerate(runs):
         print(f"sweep {number + 1}/{len(runs)}: {run.name}", flush=True)
-        if _run(run, overrides, workdir):
+        code = _run(run, overrides, workdir)
+        if signals.is_code(code):
+            print(f"sweep: interrupted at {run.name}; the same command goes on", file=sys.stderr)
+            return abs(code) % 128 + 128
+        if code:
             failed.append(run.name)
             print(f"sweep: {run.name} failed; going on", flush=True)
         write_tables(file, runs, workdir)
@@ -171,23 +183,34 @@ def write_tables(file: SweepFile, runs: list[Run], workdir: pathlib.Path) -> Non
         folder = workdir / run.name
         if config.stages:
             folder /= config.stages[-1].name
-        done = folder / "DONE"
-        if not done.exists():
+        done = None
+        with contextlib.suppress(UserError):  # that run's own command has told it
+            done = finished(folder)
+        if done is None:
             rows.append(report.SweepRow(run.name, run.columns, None))
             continue
-        metrics = json.loads(done.read_text())["metrics"] | file.extras(config)
+        metrics = done["metrics"] | file.extras(config)
         rows += _of_each_seed(report.SweepRow(run.name, run.columns, metrics), config.seed)
-    report.write_sweep(workdir, rows, file.claims(file.argument), file.bubbles)
+    headline = runs[0].config().best if runs else ""
+    report.write_sweep(workdir, rows, file.claims(file.argument), file.bubbles, headline)
 
 
 def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
     """Runs a run in a process of its own; returns its exit code."""
     folder = workdir / run.name
-    changes = {**overrides, **run.overrides}
     command = [sys.executable, str(LAUNCH), "--config", run.spec, "--workdir", str(folder)]
-    command += [f"--config.{key}={value}" for key, value in changes.items()]
+    command += [f"--config.{key}={value}" for key, value in overrides.items()] + run.arguments()
     # A process each frees the device's memory between runs and keeps one failure from the others.
-    return subprocess.run(command, check=False).returncode
+    # In a group of its own it gets a terminal's Ctrl-C once, from here.
+    with subprocess.Popen(command, process_group=0) as child, signals.taken(child.send_signal):
+        return child.wait()
+
+
+def _text(value: Any) -> str:
+    """Writes a value so that a flag reads it as it is: parts as the dicts that describe them."""
+    parts = value if isinstance(value, list | tuple) else [value]
+    has_parts = any(isinstance(part, ConfigDict) for part in parts)
+    return repr(config_lib.plain(value)) if has_parts else str(value)
 
 
 def _of_each_seed(row: report.SweepRow, seed: int) -> list[report.SweepRow]:

@@ -11,7 +11,7 @@ from PIL import Image
 
 import launch
 from tests.data import no_tensorflow
-from vision_jax.config import build, load, override
+from vision_jax.config import build, leaves, load, override
 from vision_jax.models.layers import layers_of
 from vision_jax.training import spread, stages
 
@@ -47,7 +47,11 @@ def fails(capsys, *argv: str) -> str:
         (["--config", QUICK, "--config.seed=None"], "None is not allowed"),
         (["--config", QUICK, "--config.seed=x"], "'seed' takes an int, not 'x'"),
         (["--config", QUICK, "--config.init.weights=no.safetensors"], "no such file"),
-        (["--config", QUICK, "--config.steps=5"], "set exactly one of them"),
+        (["--config", QUICK, "--config.steps=5", "--config.epochs=1"], "set exactly one of them"),
+        (["--config", QUICK, "--config.epochs=-1"], "epochs=-1.0 must be at least 0"),
+        (["--config", QUICK, "--config.ema=0.99"], "config key 'ema' takes a part (Ema)"),
+        (["--config", QUICK, "--config.best=eval/top3"], "did you mean eval/top1?"),
+        (["--config", QUICK, "--lr=1"], "did you mean --config.optimizer.schedule.then.value=1 ?"),
         (["--config", QUICK, "--config.train.batch_size=10"], "not divisible by 8 devices"),
         (["--config", QUICK, "--config.parallel=smap"], "did you mean"),
         (["--config", QUICK, "--config.dtype=float31"], "unknown dtype 'float31' - did you mean"),
@@ -97,6 +101,9 @@ def test_a_lab_record_names_its_own_command():
 def test_one_flag_sets_the_dtype_of_all_layers(file, tmp_path):
     config = load(f"{file}:smoke")
     override(config, "dtype", "bfloat16")
+    for path, value in leaves(config):  # None until the data are looked at
+        if path.endswith("num_classes") and value is None:
+            override(config, path, 2)
     runs = stages.resolve(config, tmp_path) if config.stages else [(config, tmp_path)]
     for stage, _ in runs:
         model = build(spread(stage).task).model
@@ -155,6 +162,8 @@ def test_summary_needs_no_data(capsys):
     assert launch.main(["--config", "experiments/resnet50.py", "--mode", "summary"]) == 0
     out = capsys.readouterr().out
     assert "25,557,032" in out
+    assert launch.main(["--config", "experiments/resnet_cifar10.py", "--mode", "summary"]) == 0
+    assert "32x32x16" in capsys.readouterr().out
     detector = "experiments/faster_rcnn_r50_fpn_coco.py"
     assert launch.main(["--config", detector, "--mode", "summary"]) == 0
     assert "rpn" in capsys.readouterr().out

@@ -4,6 +4,7 @@ import functools
 import json
 import os
 import pathlib
+import resource
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from vision_jax.training import Checkpoints, initial
 
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 24
+FILE_LIMIT = 400_000  # bytes, less than a checkpoint's arrays take
 COMMAND = (
     sys.executable,
     "launch.py",
@@ -125,6 +127,22 @@ def test_a_signal_saves_and_exits(tmp_path, undisturbed, number):
     assert "the same command goes on" in out
     out = run(tmp_path)
     assert "resumed from step" in out
+    assert bits(tmp_path) == undisturbed
+
+
+def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_space(tmp_path, undisturbed):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, before[1]))
+    try:
+        process = start(tmp_path)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 2 and "Traceback" not in out, out
+    (line,) = (text for text in out.splitlines() if text.startswith("launch.py: "))
+    assert line.startswith(f"launch.py: '{tmp_path}/checkpoints' cannot be written: File too large")
+    assert "free some space there" in line
+    run(tmp_path)
     assert bits(tmp_path) == undisturbed
 
 

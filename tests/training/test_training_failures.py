@@ -47,6 +47,10 @@ def test_default_folder_names():
         == "resnet_cifar10-depth56-plain"
     )
     assert folder.name("experiments/sweeps/a.py:twin") == "sweeps-a-twin"
+    own = folder.name("experiments/own.py:train=coco:/data/a b.json,../photos,size=9")
+    assert own == "own-traincoco-data-a-b.json-..-photos-size9"
+    long = [folder.name(f"experiments/own.py:train=folder:{'x/' * 80}{end}") for end in "ab"]
+    assert long[0] != long[1] and all(len(name) < 60 and "/" not in name for name in long)
 
 
 def test_the_cache_is_the_users_alone(tmp_path, monkeypatch):

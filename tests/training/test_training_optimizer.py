@@ -160,7 +160,7 @@ def test_a_pattern_that_matches_nothing(setting, pattern, said):
 def test_group_patterns_are_checked_and_so_is_rmsprops_form():
     with pytest.raises(UserError, match=r"groups='heads/.*did you mean head/"):
         Optimizer(Sgd(), Constant(), groups=(("heads/.*", 2.0),)).build(params(), 10, 1)
-    with pytest.raises(UserError, match="form 'keras'"):
+    with pytest.raises(UserError, match="form='keras' - known: tf, torch"):
         RmsProp(form="keras")
 
 

@@ -64,7 +64,7 @@ def test_epochs_may_be_fractional():
 
 
 def test_unknown_unit():
-    with pytest.raises(UserError, match="'epoch' of a schedule - did you mean epochs"):
+    with pytest.raises(UserError, match="unit='epoch' - did you mean epochs"):
         Step(unit="epoch").build(TOTAL, EPOCH)
 
 
@@ -97,5 +97,5 @@ def test_nan_is_no_improvement_and_never_the_best():
 
 
 def test_plateau_mode_is_checked():
-    with pytest.raises(UserError, match="neither 'max' nor 'min'"):
+    with pytest.raises(UserError, match="mode='higher' - known: max, min"):
         ReduceOnPlateau(mode="higher")

@@ -59,9 +59,8 @@ def train(
     interrupt=None,
     slow=0.0,
     fail_at=None,
-    stride=1,
 ):
-    """Resumes or begins; returns the state on the host. A step asks as if it were `stride`."""
+    """Resumes or begins; returns the state on the host."""
     task, parallel = Toy(), Parallel(how)
     parallel.check(16)
     step = parallel.compile(make_train_step(task, update(), parallel.axis, ema=EMA))
@@ -72,7 +71,7 @@ def train(
     count = int(state.step)
     print(f"start {count}", flush=True)
     state = parallel.put_state(state)
-    while count < steps and not (interrupt and interrupt.requested(count * stride)):
+    while count < steps and not (interrupt and interrupt.requested()):
         if count == fail_at and jax.process_index() == 1:
             raise RuntimeError("the toy breaks here")
         state, report = step(state, parallel.put_batch(local_rows(count)), SEED)

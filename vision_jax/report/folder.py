@@ -4,23 +4,25 @@ import json
 import math
 import os
 import pathlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from vision_jax import disk
 from vision_jax.config import UserError
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Writes a whole file, or, when killed on the way, leaves what was there."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{path.name}.{os.getpid()}.half")
-    with open(half, "wb") as file:
+    """Writes a whole file, or, when killed on the way, leaves what was there.
+
+    Raises:
+      UserError: the disk takes no more, or is gone.
+    """
+    with disk.whole_file(path) as half, open(half, "wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    os.replace(half, path)
 
 
 def row_line(step: int, values: Mapping[str, Any]) -> bytes:
@@ -39,27 +41,50 @@ def row_line(step: int, values: Mapping[str, Any]) -> bytes:
 
 
 def read_rows(path: str | os.PathLike) -> list[dict[str, Any]]:
-    """Reads a .jsonl file's rows up to the first that is damaged; none if there is no file."""
+    """Reads a .jsonl file's rows but those that are damaged; none if there is no file."""
     path = pathlib.Path(path)
-    return [row for row, _ in _whole_rows(path.read_bytes())] if path.exists() else []
+    lines = path.read_bytes().splitlines() if path.exists() else []
+    return [row for line in lines if (row := _row(line)) is not None]
 
 
-def keep_rows(path: pathlib.Path, keep: Callable[[dict[str, Any]], bool]) -> str | None:
+def keep_rows(
+    path: pathlib.Path, keep: Callable[[dict[str, Any]], bool], repeats: bool = True
+) -> str | None:
     """Cuts a .jsonl file back to the whole rows that `keep` accepts, in place and atomically.
 
+    Args:
+      path: the file.
+      keep: whether a row stays.
+      repeats: a row may be there twice; False keeps the first.
+
     Returns:
-      One line about damage that was cut away; None if there was none, or no file.
+      One line about rows that were damaged or there twice; None if none was, or there is no file.
+
+    Raises:
+      UserError: the disk takes no more, or is gone.
     """
     if not path.exists():
         return None
     content = path.read_bytes()
-    rows = list(_whole_rows(content))
-    shorter = b"".join(line + b"\n" for row, line in rows if keep(row))
+    lines = content.splitlines()
+    rows = [_row(line) for line in lines]
+    first = dict(zip(reversed(lines), reversed(range(len(lines))), strict=True))
+    twice = [] if repeats else [n for n, line in enumerate(lines) if first[line] != n]
+    shorter = b"".join(
+        line + b"\n"
+        for number, (row, line) in enumerate(zip(rows, lines, strict=True))
+        if row is not None and number not in twice and keep(row)
+    )
     if shorter != content:
         write_atomically(path, shorter)
-    if len(rows) == len(content.splitlines()):
+    damaged = [number for number, row in enumerate(rows) if row is None]
+    if not damaged and not twice:
         return None
-    return f"{path.name}: row {len(rows) + 1} was half written and is cut off with what follows"
+    if damaged == [len(lines) - 1] and not twice:
+        return f"{path.name}: row {len(lines)} was half written and is cut off"
+    said = {"damaged": damaged, "there twice": twice}
+    counts = [f"{len(which)} {how} (row {which[0] + 1})" for how, which in said.items() if which]
+    return f"{path.name}: rows left out: {', '.join(counts)}"
 
 
 def save_arrays(
@@ -72,12 +97,13 @@ def save_arrays(
       'per_class': `classes` (c,) names, and any number of (c,) values by metric;
       'predictions', 'detections', 'segmentations': what the galleries' `result` returns;
       'curves', 'precision_recall': as `save_evaluation` writes them.
+
+    Raises:
+      UserError: the disk takes no more, or is gone.
     """
     path = pathlib.Path(folder) / "arrays" / f"{name}.npz"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    half = path.with_name(f".{name}.{os.getpid()}.npz")
-    np.savez_compressed(half, **{key: np.asarray(value) for key, value in arrays.items()})
-    os.replace(half, path)
+    with disk.whole_file(path) as half, open(half, "wb") as file:
+        np.savez_compressed(file, **{key: np.asarray(value) for key, value in arrays.items()})
     return path
 
 
@@ -110,13 +136,10 @@ def _plain(name: str, value: Any) -> int | float | str | bool | None:
     return number if math.isfinite(number) else None
 
 
-def _whole_rows(content: bytes) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Yields each row and its line, up to the first that is damaged."""
-    for line in content.splitlines():
-        try:
-            row = json.loads(line)
-        except ValueError:
-            return
-        if not isinstance(row, dict) or not isinstance(row.get("step"), int):
-            return
-        yield row, line
+def _row(line: bytes) -> dict[str, Any] | None:
+    """Reads a row; None where it is damaged."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return row if isinstance(row, dict) and isinstance(row.get("step"), int) else None

@@ -1,6 +1,7 @@
 """The log of a run: rows on disk, TensorBoard events, progress lines."""
 
 import contextlib
+import importlib.util
 import os
 import pathlib
 import resource
@@ -10,7 +11,9 @@ from collections.abc import Callable, Mapping
 from typing import Any, TextIO
 
 import jax
+import numpy as np
 
+from vision_jax import disk
 from vision_jax.report.folder import keep_rows, row_line
 from vision_jax.report.progress import Progress
 
@@ -52,6 +55,7 @@ class Log:
           stream: for progress lines; None is standard output.
           clock: seconds, for tests.
         """
+        self.folder = None if folder is None else pathlib.Path(folder)
         if folder is None:
             stream = open(os.devnull, "w")  # noqa: SIM115 - closed with the log
         self._devnull = stream if folder is None else None
@@ -59,8 +63,8 @@ class Log:
         self._latest: dict[str, Any] = {}
         self._files: dict[str, int] = {}
         self._events = None
-        if folder is not None:
-            self._open(pathlib.Path(folder), resumed, evaluated)
+        if self.folder is not None:
+            self._open(self.folder, resumed, evaluated)
 
     def metrics(self, step: int, values: Mapping[str, Any], say: bool = False) -> None:
         """Writes a row of metrics.jsonl: `train/loss`, `train/lr`, `eval/top1` … as scalars.
@@ -74,6 +78,11 @@ class Log:
         for name, value in values.items():
             if name in _SHOWN:
                 self._latest[_SHOWN[name]] = float(value)
+
+    def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
+        """Writes pictures, uint8 (h, w, 3) by name, for TensorBoard."""
+        for name, picture in pictures.items() if self._events is not None else ():
+            self._events.add_image(f"pictures/{name}", picture, step)
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes a row of timing.jsonl, with the `seconds` since the log's beginning."""
@@ -106,22 +115,31 @@ class Log:
         self.progress.say(text)
 
     def flush(self) -> None:
-        """Returns once every row so far is on the disk."""
-        for file in self._files.values():
-            os.fsync(file)
+        """Returns once every row so far is on the disk.
+
+        Raises:
+          UserError: the disk takes no more, or is gone.
+        """
+        for name, file in self._files.items():
+            with disk.writing(self._path(name)):
+                os.fsync(file)
+        if self._events is not None:
+            self._events.flush()
 
     def close(self) -> None:
-        """Flushes and closes; a second call does nothing."""
-        self.flush()
-        for file in self._files.values():
-            os.close(file)
-        self._files = {}
-        if self._events is not None:
-            self._events.close()
-            self._events = None
-        self.progress.close()
-        if self._devnull is not None:
-            self._devnull.close()
+        """Flushes and closes, also where the disk is full; a second call does nothing."""
+        files, self._files = self._files, {}
+        events, self._events = self._events, None
+        with contextlib.ExitStack() as stack:
+            if self._devnull is not None:
+                stack.callback(self._devnull.close)
+            stack.callback(self.progress.close)
+            if events is not None:
+                stack.callback(events.close)
+            for name, file in files.items():
+                stack.callback(os.close, file)
+                stack.enter_context(disk.writing(self._path(name)))
+                stack.callback(os.fsync, file)
 
     def __enter__(self) -> "Log":
         return self
@@ -131,7 +149,8 @@ class Log:
 
     def _open(self, folder: pathlib.Path, resumed: int | None, evaluated: bool) -> None:
         """Opens the files, cut back to the rows that the restored checkpoint knows of."""
-        folder.mkdir(parents=True, exist_ok=True)
+        with disk.writing(folder):
+            folder.mkdir(parents=True, exist_ok=True)
 
         def survives(row: dict[str, Any]) -> bool:
             if resumed is None or row["step"] > resumed:
@@ -141,11 +160,12 @@ class Log:
 
         keeps = {"metrics.jsonl": survives, "timing.jsonl": lambda row: True}
         for name, keep in keeps.items():
-            damage = keep_rows(folder / name, keep)
+            damage = keep_rows(folder / name, keep, repeats=name != "metrics.jsonl")
             if damage:
                 self.say(damage)
             flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
-            self._files[name] = os.open(folder / name, flags, 0o644)
+            with disk.writing(folder / name):
+                self._files[name] = os.open(folder / name, flags, 0o644)
         self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
 
     def _write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
@@ -153,23 +173,24 @@ class Log:
         if name not in self._files:
             return
         # One write of the whole line: a kill of this process leaves all of it or nothing.
-        os.write(self._files[name], line)
+        with disk.writing(self._path(name)):
+            disk.write_whole(self._files[name], line)
         if self._events is not None:
             prefix = "timing/" if name == "timing.jsonl" else ""
             for key, value in values.items():
                 if not isinstance(value, str) and value is not None:
                     self._events.add_scalar(prefix + key, float(value), step)
 
+    def _path(self, name: str) -> pathlib.Path:
+        return (self.folder or pathlib.Path()) / name
+
     def _open_events(self, folder: pathlib.Path, first_step: int):
-        try:
-            from tensorboardX import SummaryWriter
-        except ImportError as error:
-            self.say(f"no TensorBoard events ({error}): pip install tensorboardX")
+        if importlib.util.find_spec("tensorboardX") is None:
+            self.say("no TensorBoard events: pip install tensorboardX")
             return None
-        # TensorBoard drops what an earlier attempt wrote from this step on. The suffix keeps two
-        # attempts within one second from writing the same file.
-        suffix = f".{os.getpid()}.{first_step}"
-        return SummaryWriter(str(folder), purge_step=first_step or None, filename_suffix=suffix)
+        from vision_jax.report.events import Events
+
+        return Events(folder, first_step)
 
 
 def memory() -> dict[str, int]:

@@ -77,15 +77,13 @@ class Progress:
 
     def say(self, text: str) -> None:
         """Prints a line that stays, above the live one."""
-        self._stream.write((_CLEAR if self._on_line else "") + text + "\n")
-        self._stream.flush()
+        self._put((_CLEAR if self._on_line else "") + text + "\n")
         self._on_line = False
 
     def close(self) -> None:
         """Ends the live line."""
         if self._on_line:
-            self._stream.write("\n")
-            self._stream.flush()
+            self._put("\n")
             self._on_line = False
 
     def seconds(self) -> float:
@@ -123,12 +121,14 @@ class Progress:
         return (self._clock() - first_time) / (step - first_step) * (self._total - step)
 
     def _show(self, text: str) -> None:
-        if self._live:
-            self._stream.write(_CLEAR + text)
-            self._on_line = True
-        else:
-            self._stream.write(text + "\n")
-        self._stream.flush()
+        self._put(_CLEAR + text if self._live else text + "\n")
+        self._on_line = self._live
+
+    def _put(self, text: str) -> None:
+        """Writes, unless nobody reads any more: a run outlives its terminal and its pipe."""
+        with contextlib.suppress(OSError):
+            self._stream.write(text)
+            self._stream.flush()
 
 
 def duration(seconds: float) -> str:

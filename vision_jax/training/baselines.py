@@ -2,6 +2,7 @@
 
 import numpy as np
 
+from vision_jax.training import phases
 from vision_jax.training.experiment import Experiment
 
 
@@ -20,6 +21,7 @@ def scores(experiment: Experiment) -> dict[str, float]:
     labels = held_out["label"]
     measured = {"baseline/chance": float(np.bincount(labels).max() / len(labels))}
     for name, baseline in experiment.baselines.items():
+        phases.tell(f"baseline {name} …")
         score = baseline.score((train["image"], train["label"]), (held_out["image"], labels))
         measured[f"baseline/{name}"] = score
     return measured

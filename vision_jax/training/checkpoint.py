@@ -27,6 +27,7 @@ from vision_jax.training.storage import Storage
 Tree = Any
 Meta = dict[str, Any]
 _LOG = logging.getLogger(__name__)
+_TRIES = 5  # to read a checkpoint of a run that goes on and deletes old ones
 
 
 class Checkpoints:
@@ -183,22 +184,11 @@ def restore_params(
     Raises:
       UserError: no checkpoint, or a damaged one.
     """
-    storage = Storage(_existing(folder), 1, None, "max", read_only=True)
     ours = paths.flatten(variables)
-    try:
-        step = _best_of_its_run(storage, folder) if step is None else step
-        stored, arrays = _read_fitting(storage, step, ours, averaged)
-    except UserError:
-        raise
-    except Exception as error:
-        raise UserError(
-            f"checkpoint {step} in {str(folder)!r} cannot be read: {_one_line(error)}"
-        ) from error
-    finally:
-        storage.close()
+    chosen, stored, arrays = _read_living(pathlib.Path(folder), step, ours, averaged)
     return Restored(
         variables=paths.like(variables, ours | arrays),
-        step=step,
+        step=chosen,
         restored=tuple(arrays),
         missing=tuple(path for path in ours if path not in stored),
         mismatched={
@@ -208,6 +198,38 @@ def restore_params(
         },
         unused=tuple(path for path in stored if path not in ours),
     )
+
+
+def _read_living(
+    folder: pathlib.Path, step: int | None, ours: dict[str, Any], averaged: bool
+) -> tuple[int, dict[str, tuple], dict[str, np.ndarray]]:
+    """Reads a checkpoint as `_read_fitting`, also of a run that goes on and deletes old ones.
+
+    Returns:
+      Its step, and what `_read_fitting` returns.
+
+    Raises:
+      UserError: see `restore_params`.
+    """
+    for tries_left in reversed(range(_TRIES)):
+        storage = Storage(_existing(folder), 1, None, "max", read_only=True)
+        chosen = max(storage.steps(), default=-1) if step is None else step
+        try:
+            chosen = _best_of_its_run(storage, folder) if step is None else step
+            return chosen, *_read_fitting(storage, chosen, ours, averaged)
+        except UserError:
+            raise
+        except Exception as error:
+            if step is None and tries_left and not storage.folder_of(chosen).is_dir():
+                continue
+            raise UserError(
+                f"checkpoint {chosen} in {str(folder)!r} cannot be read: {_one_line(error)}; "
+                "training with the run's own command puts a damaged one aside, and goes on from "
+                "the one before"
+            ) from error
+        finally:
+            storage.close()
+    raise AssertionError("the last try returns or raises")
 
 
 def _read_fitting(

@@ -6,18 +6,23 @@ measure one class as another without a word.
 
 import copy
 import dataclasses
+from collections.abc import Mapping
+from typing import Any
 
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build, leaves, override
 from vision_jax.data.by_name import ByName, missing_names
+from vision_jax.tasks import Embedding
 from vision_jax.training.experiment import Experiment
 
 _SHOWN = 5  # names in a message
 _COUNTED = ("task.", "metrics.")  # parts whose `num_classes` is the data's
 
 
-def agree(config: ConfigDict) -> tuple[ConfigDict, Experiment, list[str]]:
+def agree(
+    config: ConfigDict, built: Mapping[str, Any] | None = None
+) -> tuple[ConfigDict, Experiment, list[str]]:
     """Builds an experiment whose parts agree on the classes.
 
     A `num_classes` that is None becomes the training data's number; one above it is told.
@@ -25,6 +30,7 @@ def agree(config: ConfigDict) -> tuple[ConfigDict, Experiment, list[str]]:
 
     Args:
       config: as `spread` leaves it; it is not changed.
+      built: parts of the experiment that are made already, such as `train`.
 
     Returns:
       The config with its numbers of classes, the experiment, and lines that tell what was done.
@@ -33,7 +39,12 @@ def agree(config: ConfigDict) -> tuple[ConfigDict, Experiment, list[str]]:
       UserError: a `num_classes` below the data's, or a class of the evaluation data that the
         training data lack.
     """
-    train = build(config.train)  # first, since the other parts ask it for its classes
+    built = dict(built or {})
+    if "train" not in built:
+        built["train"] = build(
+            config.train, path="train"
+        )  # first, since the other parts ask for its classes
+    train = built["train"]
     names, lines = tuple(train.classes), []
     config = copy.deepcopy(config)
     for path, number in _numbers(config) if names else ():
@@ -49,8 +60,10 @@ def agree(config: ConfigDict) -> tuple[ConfigDict, Experiment, list[str]]:
                 f"{path}={number}, but the data have {len(names)} classes ({_listed(names)}); "
                 f"set --config.{path}={len(names)}"
             )
-    experiment: Experiment = build(config, {"train": train})
+    experiment: Experiment = build(config, built)
     if not names or experiment.eval is None or tuple(experiment.eval.classes) == names:
+        return config, experiment, lines
+    if isinstance(experiment.task, Embedding):  # identities that training did not see
         return config, experiment, lines
     experiment, line = _matched(experiment, names)
     return config, experiment, [*lines, line]

@@ -4,20 +4,19 @@ python -m vision_jax.training.ensemble runs/a runs/b runs/c
 """
 
 import argparse
-import json
 import pathlib
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-from ml_collections import ConfigDict
 
 from vision_jax.config import UserError
 from vision_jax.tasks.ensemble import Ensemble
-from vision_jax.training import vmapped
+from vision_jax.training import signature, vmapped
+from vision_jax.training.classes import agree
 from vision_jax.training.evaluate import Evaluator, scalars
-from vision_jax.training.experiment import Experiment, make_experiment
+from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
 
 
@@ -73,20 +72,10 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _experiment(folder: pathlib.Path) -> Experiment:
-    """Builds the experiment whose config lies in a run folder."""
-    file = folder / "config.json"
-    if not file.is_file():
-        raise UserError(f"{str(folder)!r} is no run folder: it has no config.json")
-    return make_experiment(_tree(json.loads(file.read_text())))
-
-
-def _tree(value: Any) -> Any:
-    """Turns JSON into the config tree that it was."""
-    if isinstance(value, dict):
-        return ConfigDict({key: _tree(item) for key, item in value.items()})
-    if isinstance(value, list):
-        return tuple(_tree(item) for item in value)
-    return value
+    """Builds the experiment whose config lies in a run folder; its training data are not read."""
+    config, known = signature.read_config(folder), signature.read(folder)
+    built = {} if known is None else {"train": known}
+    return agree(config, built)[1]
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 import os
 import pathlib
+import warnings
 
 import jax
 
@@ -11,7 +12,8 @@ def enable_cache() -> pathlib.Path | None:
 
     The folder is $JAX_COMPILATION_CACHE_DIR or ~/.cache/vision_jax, which is returned. What lies
     there is executed, so the default one is the user's alone (mode 700). Where no such folder can
-    be made, there is no cache and None is returned.
+    be made, there is no cache and None is returned; where its disk is full, programs are compiled
+    again each time.
     """
     chosen = os.environ.get("JAX_COMPILATION_CACHE_DIR")
     folder = pathlib.Path(chosen or "~/.cache/vision_jax").expanduser()
@@ -22,6 +24,8 @@ def enable_cache() -> pathlib.Path | None:
     except OSError:
         return None
     jax.config.update("jax_compilation_cache_dir", str(folder))
+    # JAX would tell of a full disk at each program, in lines of its own source.
+    warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
     return folder
 

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import jax
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.structs import Batch
 from vision_jax.tasks import Predictor
 from vision_jax.training import multiprocess
@@ -44,24 +45,36 @@ class Evaluator:
     objects beyond `max_boxes`, which are missing in the truth; they are absent if there are none.
     """
 
-    def __init__(self, task: Predictor, pipeline: Any, metrics: dict[str, Any], parallel: Parallel):
+    def __init__(
+        self,
+        task: Predictor,
+        pipeline: Any,
+        metrics: dict[str, Any],
+        parallel: Parallel,
+        say: Callable[[str], None] | None = None,
+    ):
         """
         Args:
           task: its `predict` is measured; the outputs named in its `shown` reach the watcher.
           pipeline: `data.Eval`; its batch size must be divisible by the number of devices.
           metrics: by name; each metric's results bear names of their own.
           parallel: over which devices.
+          say: is told of the first evaluation, which compiles.
         """
         parallel.check(pipeline.batch_size)
         self._pipeline, self._parallel = pipeline, parallel
         self._metrics = tuple(metrics.values())
         step = make_eval_step(task, self._metrics, parallel.axis, task.shown)
         self._step = parallel.compile_eval(step)
+        self._say = say
 
     def __call__(
         self, variables: Tree, stop: Callable[[], bool] = never, watch: Watcher | None = None
     ) -> dict[str, Any] | None:
         """Measures variables; see `Evaluate`."""
+        if self._say is not None:
+            self._say("compiling the evaluation …")
+            self._say = None
         states = [metric.empty() for metric in self._metrics]
         first, count = jax.process_index(), jax.process_count()
         with contextlib.closing(self._pipeline.batches(first, count)) as batches:
@@ -82,7 +95,14 @@ class Evaluator:
             totals = {name: multiprocess.total(count) for name, count in left_out.items()}
         results: dict[str, Any] = {name: float(count) for name, count in totals.items() if count}
         for metric, state in zip(self._metrics, states, strict=True):
-            results |= metric.result(state)
+            new = metric.result(state)
+            twice = [name for name in new if name in results and np.ndim(new[name]) == 0]
+            if twice:
+                raise UserError(
+                    f"two metrics report {twice[0]!r}: wrap one of them as "
+                    "node(evaluation.Prefixed, metric=…, prefix=…)"
+                )
+            results |= new
         return results
 
 

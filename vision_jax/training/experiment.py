@@ -3,11 +3,14 @@
 import copy
 import dataclasses
 import math
+import re
+from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, build, override_everywhere, suggest
+from vision_jax.config import SettingError, UserError, build, override_everywhere, suggest
+from vision_jax.limits import one_of, within
 from vision_jax.models.layers import norms
 from vision_jax.tasks import Solver, Task
 from vision_jax.training.optimizer import Ema, Optimizer
@@ -20,7 +23,9 @@ class Init:
 
     Attributes:
       weights: None for a fresh initialisation; a foreign file (`.safetensors`, ...) in a
-        reference's names; a run folder, whose best checkpoint is taken; or `stage:NAME`.
+        reference's names; a name of the zoo, such as 'torchvision/resnet50-0676ba61', or
+        `hf:OWNER/REPO[@REVISION][/FILE]`, which are fetched; a run folder, whose best checkpoint is
+        taken; or `stage:NAME`.
       reinitialize: pattern of whole paths, such as 'pyramid/.*', of what stays freshly initialised.
         Heads for another number of classes do so by themselves, and what a file of a backbone
         cannot have; anything else that does not fit must be named here.
@@ -31,6 +36,13 @@ class Init:
     weights: str | None = None
     reinitialize: str | None = None
     adapt_input: bool = False
+
+    def __post_init__(self):
+        try:
+            re.compile(self.reinitialize or "")
+        except re.error as error:
+            problem = f"={self.reinitialize!r} is no regular expression: {error}"
+            raise SettingError("reinitialize", problem) from error
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,16 +129,17 @@ class Experiment:
     expect: Expect | None = None
 
     def __post_init__(self):
+        within(self, "[0, inf)", "steps", "epochs", "eval_every", "checkpoint_every", "data_seed")
+        within(self, "[1, inf)", "seeds", "accumulate", "steps_per_dispatch", "log_every", "keep")
+        within(self, "[0, 4294967296)", "seed")
+        within(self, "(-inf, inf)", "values")
+        one_of(self, best_mode=("max", "min"))
         if bool(self.steps) == bool(self.epochs) and self.solver is None:
             raise UserError(
                 f"steps={self.steps} and epochs={self.epochs}: set exactly one of them above 0"
             )
         if self.optimizer is None and self.solver is None:
             raise UserError("optimizer is None: only an experiment with a `solver` needs none")
-        if self.steps_per_dispatch < 1:
-            raise UserError(
-                f"steps_per_dispatch={self.steps_per_dispatch} must be at least 1, which is off"
-            )
 
     @property
     def norms(self) -> set[str]:
@@ -138,18 +151,21 @@ class Experiment:
         """The rule that lowers the learning rate by a metric; None if there is none."""
         return self.optimizer.plateau if self.optimizer is not None else None
 
-    def check_measured(self, metrics: dict[str, float]) -> None:
-        """Refuses settings that name a metric which an evaluation did not measure.
-
-        Raises:
-          UserError: naming the setting and the nearest metric.
-        """
+    @property
+    def followed(self) -> dict[str, str]:
+        """The metrics that a run goes by, by the setting that names each."""
         named = {"best": self.best}
         if self.plateau is not None:
             named["optimizer.plateau.metric"] = self.plateau.metric
-        for setting, metric in named.items():
-            if metric and metric not in metrics:
-                raise UserError(f"{setting}={metric!r} is not measured{suggest(metric, metrics)}")
+        return {setting: metric for setting, metric in named.items() if metric}
+
+    def unmeasured(self, metrics: Mapping[str, float]) -> list[str]:
+        """Tells which metrics, among those that the run goes by, an evaluation did not measure."""
+        return [
+            f"{setting}={metric!r} was not measured{suggest(metric, metrics)}"
+            for setting, metric in self.followed.items()
+            if metric not in metrics
+        ]
 
     @property
     def steps_per_epoch(self) -> int:
@@ -184,14 +200,14 @@ class Experiment:
         """Returns whether the state after so many updates is evaluated."""
         if self.eval is None or not step:
             return False
-        return step == self.total_steps or step % self.eval_interval == 0
+        return step >= self.total_steps or step % self.eval_interval == 0
 
     def is_checkpoint_step(self, step: int) -> bool:
         """Returns whether the state is saved at a step at which a program ended.
 
         Checkpoints that fell due within the program are made there.
         """
-        if step == self.total_steps:
+        if step >= self.total_steps:
             return True
         count = self.steps_per_dispatch
         made = count if step >= count and self.dispatched(step - count) == count else 1
@@ -213,14 +229,27 @@ def spread(config: ConfigDict) -> ConfigDict:
     return config
 
 
-# Settings that may differ between a run and its continuation without changing a bit of the result.
-FREE_KEYS = (
-    "parallel",
-    "checkpoint_every",
-    "keep",
-    "train.threads",
-    "train.workers",
-    "train.device_cache",
-    "eval.threads",
-    "eval.workers",
+# Settings that may differ between a run and its continuation: none of them changes a weight. The
+# length does, but a run may go on to a larger one (`resume`).
+_FREE = re.compile(
+    r"parallel|checkpoint_every|keep|log_every|best|best_mode|debug_nans|steps|epochs"
+    r"|(expect|baselines)(\..*)?|(train|eval)\.(threads|workers|device_cache|source\.cache_mb)"
 )
+# Neither does the evaluation, as long as no learning rate follows it.
+_OF_EVALUATION = re.compile(r"(eval|metrics)(\..*)?")
+
+
+def may_change(key: str, config: Mapping[str, Any]) -> bool:
+    """Returns whether a setting may differ between a run and its continuation.
+
+    Args:
+      key: its path.
+      config: the continuation's, in JSON.
+    """
+    if _FREE.fullmatch(key):
+        return True
+    if (config.get("optimizer") or {}).get("plateau") is not None:
+        return False
+    # Programs of several updates end where an evaluation is due.
+    is_interval = key == "eval_every" and config.get("steps_per_dispatch", 1) == 1
+    return is_interval or _OF_EVALUATION.fullmatch(key) is not None

@@ -10,6 +10,7 @@ from typing import Any
 import jax
 
 from vision_jax.config import UserError
+from vision_jax.training.checkpoint import Checkpoints
 
 
 class NotFinite(UserError):
@@ -36,11 +37,27 @@ class NotFinite(UserError):
         )
 
 
+def check_finite(step: int, measured: dict[str, Any], checkpoints: Checkpoints, last: int) -> None:
+    """Ends a run whose update was not finite, as its metrics say; takes `finite` out of them.
+
+    Args:
+      step, measured, last: see `NotFinite`.
+      checkpoints: the run's, for the newest good one.
+
+    Raises:
+      NotFinite: it was not.
+    """
+    if not measured.pop("finite", True):
+        checkpoints.wait()
+        raise NotFinite(step, measured, checkpoints.latest_step(), last)
+
+
 class Interrupted(UserError):
     """The end of a run by SIGTERM or Ctrl-C; the state is saved."""
 
     def __init__(self, step: int, folder: pathlib.Path, number: int):
-        super().__init__(f"interrupted at step {step}, saved in {folder}; the same command goes on")
+        saved = f"at step {step}, saved in {folder}" if step else "before the first step"
+        super().__init__(f"interrupted {saved}; the same command goes on")
         self.code = 128 + number if number else 128 + signal.SIGTERM
 
 

@@ -28,14 +28,17 @@ _LOG = logging.getLogger(__name__)
 
 
 def check(init: Mapping[str, Any] | Init) -> None:
-    """Refuses weights that are not there, before anything is read or compiled.
+    """Fetches weights that have a name, before anything is read or compiled.
 
     Raises:
-      UserError: no such file or run folder.
+      UserError: no such file, run folder or name, or it cannot be fetched.
     """
-    path = init["weights"] if isinstance(init, Mapping) else init.weights
-    if path is not None and not pathlib.Path(path).exists():
-        raise UserError(f"init.weights={path!r}: no such file or run folder")
+    name = init["weights"] if isinstance(init, Mapping) else init.weights
+    if name is not None:
+        try:
+            weights.resolve(name)
+        except UserError as error:
+            raise UserError(f"init.weights={error}") from None
 
 
 def state(experiment: Experiment) -> tuple[Update, TrainState, list[str]]:
@@ -115,11 +118,11 @@ class _Start(NamedTuple):
 
 
 def _read(experiment: Experiment, fresh: Tree, heads: weights.Heads) -> _Start:
-    """Reads `init.weights`: a run folder's checkpoint, or a file of a reference."""
+    """Reads `init.weights`: a run folder's checkpoint, or a file of a reference, or its name."""
     init, channels = experiment.init, _channels(experiment)
     source = pathlib.Path(str(init.weights))
     if not source.is_dir():
-        loaded = weights.read(source, experiment.task.model, heads)
+        loaded = weights.read(str(init.weights), experiment.task.model, heads)
         tree, adapted = loaded.variables, list[str]()
         if init.adapt_input:
             tree, adapted = weights.adapt_input(tree, fresh, channels)
@@ -184,8 +187,7 @@ def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tr
       UserError: neither is there, or it does not fit.
     """
     if (workdir / CHECKPOINTS).is_dir():
-        fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
-        run = read_run(workdir, jax.tree.map(np.asarray, fresh))
+        run = read_run(workdir, _shapes(experiment, experiment.task.model))
         return run.variables, f"{workdir}, step {run.step}"
     if experiment.init.weights is None:
         raise UserError(
@@ -201,6 +203,10 @@ def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tr
 
 def read_run(workdir: pathlib.Path, variables: dict[str, Tree]) -> Restored:
     """Reads the best checkpoint of a run folder, which must hold all of these variables.
+
+    Args:
+      workdir: the run folder.
+      variables: arrays or ShapeDtypeStructs.
 
     Raises:
       UserError: it does not, or there is none.

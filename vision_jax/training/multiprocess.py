@@ -5,25 +5,35 @@ collective that never completes. So an uncaught exception ends its process at on
 others notice through their connections, or at the latest by the missing heartbeat.
 """
 
+import contextlib
 import hashlib
 import os
+import re
 import signal
+import subprocess
 import sys
-import threading
 import traceback
 import types
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
+from vision_jax import signals
 from vision_jax.config import UserError
+from vision_jax.training import failures, relay
 
 _HEARTBEAT_S = 30  # a process silent for so long is taken for dead
 _SHUTDOWN_S = 300  # how long one waits at the end for the others: the first writes the report
 _JOIN_S = 120  # how long one waits at the beginning
+# What the transports of CPUs and GPUs, and the service that all report to, say of a lost process.
+_SIGNS_OF_LOSS = re.compile(
+    r"gloo|nccl|connection (reset|closed|refused)|socket closed|heartbeat|unhealthy|barrier|"
+    r"coordination",
+    re.IGNORECASE,
+)
 
 
 def initialize(
@@ -31,6 +41,7 @@ def initialize(
     num_processes: int | None = None,
     process_id: int | None = None,
     heartbeat_s: int = _HEARTBEAT_S,
+    interruptible: bool = True,
 ) -> None:
     """Joins the other processes, if there are any. Must come before JAX is first used.
 
@@ -42,6 +53,7 @@ def initialize(
       num_processes: how many there are.
       process_id: which of them this is.
       heartbeat_s: seconds of silence after which a process is taken for dead.
+      interruptible: SIGTERM is kept for an `Interrupt`; False leaves it to end the process.
 
     Raises:
       UserError: arguments that do not belong together, or processes that cannot be reached.
@@ -56,6 +68,8 @@ def initialize(
         )
     elif not 0 <= process_id < num_processes:
         raise UserError(f"process_id={process_id} is not in 0..{num_processes - 1}")
+    jax.config.update("jax_enable_preemption_service", interruptible)
+    _relay_stderr()
     try:
         jax.distributed.initialize(
             coordinator,
@@ -65,8 +79,9 @@ def initialize(
             shutdown_timeout_seconds=_SHUTDOWN_S,
             initialization_timeout=_JOIN_S,
         )
-    except ValueError as error:
-        raise UserError(f"processes cannot be joined: {error}") from error
+    except (ValueError, RuntimeError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise UserError(f"processes cannot be joined: {reason}") from error
     if jax.process_count() > 1:
         sys.excepthook = _end_at_once
 
@@ -74,6 +89,10 @@ def initialize(
 def leave(code: int) -> None:
     """Ends a process that failed; never returns if there are others, who must not wait for it."""
     if jax.process_count() > 1 and code:
+        # All leave at one step; the first, to whom they listen, then goes as the last.
+        if signals.is_code(code) or code == failures.NotFinite.code:
+            with contextlib.suppress(Exception):
+                jax.distributed.shutdown()
         sys.stdout.flush()
         sys.stderr.flush()
         os._exit(code)
@@ -102,6 +121,29 @@ def check_same(what: str, text: str) -> None:
         )
 
 
+def first(action: Callable[[], None], refusal: str) -> None:
+    """Lets process 0 do what one must do for all, such as make the run folder.
+
+    Args:
+      action: called in process 0 alone.
+      refusal: the line of the others where it fails.
+
+    Raises:
+      UserError: in the others; what the action raised in process 0.
+    """
+    error = None
+    if jax.process_index() == 0:
+        try:
+            action()
+        except Exception as raised:
+            error = raised
+    failed = total(int(error is not None))
+    if error is not None:
+        raise error
+    if failed:
+        raise UserError(refusal)
+
+
 def total(count: int) -> int:
     """Adds up a number over all processes, each of which must ask."""
     if jax.process_count() == 1:
@@ -114,7 +156,7 @@ class Interrupt:
 
     The first signal makes `requested` true, so that the state can be saved; a second one kills.
     In a run of several processes a signal to any of them is a preemption notice that JAX passes
-    on, and all learn of it at the same step.
+    on, and all learn of it at the same question.
 
     Attributes:
       number: the signal's, once it came; SIGTERM's where another process got it.
@@ -122,49 +164,51 @@ class Interrupt:
 
     def __init__(self) -> None:
         self.number: int | None = None
-        self._asked: int | None = None
         self._questions = 0  # what JAX counts: it agrees on the one after the latest
-        self._agreed = False
-        self._previous: dict[int, Any] = {}
+        self._agreed = self._told = False
+        self._taken: contextlib.AbstractContextManager[None] = contextlib.nullcontext()
 
     def __enter__(self) -> "Interrupt":
-        if threading.current_thread() is threading.main_thread():
-            # With jax.distributed, SIGTERM is JAX's own.
-            ours = (signal.SIGINT,) if _distributed() else (signal.SIGINT, signal.SIGTERM)
-            self._previous = {number: signal.signal(number, self._handle) for number in ours}
+        # With jax.distributed, SIGTERM is JAX's own.
+        ours = [n for n in signals.NUMBERS if n != signal.SIGTERM or not _distributed()]
+        self._taken = signals.taken(self._handle, ours)
+        self._taken.__enter__()
         return self
 
-    def __exit__(self, *exception: object) -> None:
-        for number, handler in self._previous.items():
-            signal.signal(number, handler)
-        self._previous = {}
+    def __exit__(self, *exception: Any) -> None:
+        self._taken.__exit__(*exception)
 
-    def requested(self, step: int | None = None) -> bool:
+    def requested(self) -> bool:
         """Returns whether to save and stop.
 
-        Args:
-          step: updates made. With `jax.distributed` every process must ask at the same steps, and
-            only a question with a new step can turn the answer; the others repeat the last one.
+        With `jax.distributed` every process must ask equally often, as each question counts.
         """
         if not _distributed():
             return self.number is not None
-        if step is not None and step != self._asked and not self._agreed:
-            self._asked = step
+        if not self._agreed:
             self._questions += 1
             self._agreed = multihost_utils.reached_preemption_sync_point(self._questions)
             if self._agreed and self.number is None:
                 self.number = signal.SIGTERM
         return self._agreed
 
-    def _handle(self, number: int, frame: types.FrameType | None) -> None:
-        if self.number is not None:
-            signal.signal(number, signal.SIG_DFL)
-            os.kill(os.getpid(), number)
-            return
-        self.number = number
-        print("\nsaving and stopping; once more to stop at once", file=sys.stderr, flush=True)
+    def _handle(self, number: int) -> None:
+        if self._told:
+            signals.stop(number, "stopped at once; the same command goes on from what is saved")
+        self._told, self.number = True, number
+        signals.say("saving and stopping; once more to stop at once")
         if _distributed():
             os.kill(os.getpid(), signal.SIGTERM)  # becomes the notice to all
+
+
+def _relay_stderr() -> None:
+    """Lets another program write this process's stderr; see `relay`."""
+    reader, writer = os.pipe()
+    # A group of its own keeps a terminal's Ctrl-C away from it; it ends when this process has.
+    subprocess.Popen([sys.executable, "-ES", relay.__file__], stdin=reader, process_group=0)
+    os.dup2(writer, sys.stderr.fileno())
+    os.close(reader)
+    os.close(writer)
 
 
 def _distributed() -> bool:
@@ -184,8 +228,20 @@ def _end_at_once(
     kind: type[BaseException], error: BaseException, trace: types.TracebackType | None
 ) -> None:
     """Shows an exception and ends without waiting for the others; an excepthook."""
-    print(f"process {jax.process_index()} failed:", file=sys.stderr)
-    traceback.print_exception(kind, error, trace)
+    if _is_loss(error):
+        print(f"launch.py: {relay.LOST}", file=sys.stderr)
+    else:
+        print(f"process {jax.process_index()} failed:", file=sys.stderr)
+        traceback.print_exception(kind, error, trace)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(1)
+
+
+def _is_loss(error: BaseException | None) -> bool:
+    """Returns whether an error comes from another process that is not there any more."""
+    while error is not None:
+        if isinstance(error, jax.errors.JaxRuntimeError) and _SIGNS_OF_LOSS.search(str(error)):
+            return True
+        error = error.__cause__ or error.__context__
+    return False

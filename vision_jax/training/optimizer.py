@@ -6,12 +6,14 @@ learning rate times each group's multiplier. The learning rate reaches the rule 
 """
 
 import dataclasses
+import math
 from typing import Any, Protocol, TypeAlias
 
 import jax
 import optax
 
-from vision_jax.config import UserError
+from vision_jax.config import SettingError
+from vision_jax.limits import one_of, within
 from vision_jax.training import paths
 from vision_jax.training.schedule import Rate, ReduceOnPlateau, Schedule
 
@@ -33,6 +35,9 @@ class Sgd:
     momentum: float = 0.9
     nesterov: bool = False
 
+    def __post_init__(self) -> None:
+        within(self, "[0, 1)", "momentum")
+
     def build(self, decay: Transform, rate: Transform) -> Transform:
         """Chains decay, momentum and rate; see `Rule`."""
         momentum = optax.identity()
@@ -49,6 +54,10 @@ class AdamW:
     b2: float = 0.999
     eps: float = 1e-8
     decoupled: bool = True  # decay apart from the moments (Loshchilov & Hutter 2019); False: L2
+
+    def __post_init__(self) -> None:
+        within(self, "[0, 1)", "b1", "b2")
+        within(self, "[0, inf)", "eps")
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
         """Chains Adam, decay and rate; see `Rule`."""
@@ -70,8 +79,9 @@ class RmsProp:
     form: str = "tf"
 
     def __post_init__(self) -> None:
-        if self.form not in ("tf", "torch"):
-            raise UserError(f"RmsProp form {self.form!r} is neither 'tf' nor 'torch'")
+        one_of(self, form=("tf", "torch"))
+        within(self, "[0, 1)", "smoothing", "momentum")
+        within(self, "[0, inf)", "eps")
 
     def build(self, decay: Transform, rate: Transform) -> Transform:
         """Chains decay, the root mean square, rate and momentum; see `Rule`."""
@@ -89,6 +99,9 @@ class Ema:
 
     decay: float = 0.9999
     warm_up: bool = True  # d = min(decay, (1 + step) / (10 + step)), as TensorFlow has it
+
+    def __post_init__(self) -> None:
+        within(self, "[0, 1)", "decay")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -118,6 +131,15 @@ class Optimizer:
     groups: tuple[tuple[str, float], ...] = ()
     trainable: tuple[str, ...] = (".*",)
 
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "decay")
+        within(self, "(0, inf)", "clip")
+        for pair in self.groups:
+            if len(pair) != 2 or not 0 <= pair[1] < math.inf:
+                raise SettingError(
+                    "groups", f"={self.groups!r} must be (pattern, multiplier from 0 on) pairs"
+                )
+
     def build(self, params: Tree, total_steps: int, steps_per_epoch: float) -> "Update":
         """Makes the update for parameters of this structure (arrays or shapes).
 
@@ -125,9 +147,9 @@ class Optimizer:
           UserError: a pattern that matches no parameter.
         """
         flat = paths.flatten(params)
-        paths.check_patterns("trainable", self.trainable, flat)
-        paths.check_patterns("skip_decay", self.skip_decay, flat)
-        paths.check_patterns("groups", [pattern for pattern, _ in self.groups], flat)
+        paths.check_patterns("optimizer.trainable", self.trainable, flat)
+        paths.check_patterns("optimizer.skip_decay", self.skip_decay, flat)
+        paths.check_patterns("optimizer.groups", [pattern for pattern, _ in self.groups], flat)
         trainable = frozenset(path for path in flat if paths.matches(self.trainable, path))
         trained = {path: flat[path] for path in flat if path in trainable}
         multipliers = paths.nest({path: self._multiplier(path) for path in trained})

@@ -7,8 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.structs import Batch
-from vision_jax.training import initial, vmapped
+from vision_jax.training import initial, phases, vmapped
 from vision_jax.training.device_cache import DeviceCache
 from vision_jax.training.evaluate import Evaluate, Evaluator
 from vision_jax.training.experiment import Experiment
@@ -30,6 +31,7 @@ class Parts:
       seed: () uint32, or one per run.
       evaluator: measures variables; None without an evaluation set.
       cache: the training set on the devices; None where batches bring their pixels.
+      called: numbers of updates for which a program has been made.
     """
 
     experiment: Experiment
@@ -41,6 +43,7 @@ class Parts:
     seed: Any
     evaluator: Evaluate | None
     cache: DeviceCache | None
+    called: set[int] = dataclasses.field(default_factory=set)
 
     @property
     def notes(self) -> list[str]:
@@ -61,6 +64,9 @@ class Parts:
 
     def program(self, batches: Iterator[Batch], count: int) -> tuple[Callable, Batch]:
         """Returns the program that makes so many updates, and what it takes, on the devices."""
+        if count not in self.called:
+            self.called.add(count)
+            phases.tell("compiling the training step …")
         if count == 1:
             update, batch = self.step, self.parallel.put_batch(next(batches))
         else:
@@ -70,20 +76,41 @@ class Parts:
             batch = self.cache.fill(batch, several=count > 1)
         return update, batch
 
-    def after_evaluation(self, state: TrainState, metrics: Mapping[str, float]) -> TrainState:
-        """Updates the plateau's counters in a state on the devices, where there is a plateau."""
+    def after_evaluation(
+        self, state: TrainState, metrics: Mapping[str, float], say: Callable[[str], None]
+    ) -> TrainState:
+        """Updates the plateau's counters in a state on the devices, where there is a plateau.
+
+        Args:
+          state: on the devices.
+          metrics: the evaluation's.
+          say: is told which metric was not measured, though the run goes by it.
+
+        Raises:
+          UserError: the plateau's metric was not measured, so that nobody knows the learning rate.
+        """
         plateau = self.experiment.plateau
+        for line in self.experiment.unmeasured(metrics):
+            say(line)
         if plateau is None:
             return state
+        if plateau.metric not in metrics:
+            raise UserError(
+                f"optimizer.plateau.metric={plateau.metric!r} was not measured, and the learning "
+                "rate follows it; is anything annotated in the evaluation data?"
+            )
         counters = plateau.update(self.parallel.get_state(state.plateau), metrics[plateau.metric])
         return state.replace(plateau=self.parallel.put_state(counters))
 
 
 def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
     """Builds and compiles the steps; nothing runs yet."""
+    phases.tell("initialising the network …")
     evaluator: Evaluate | None = None
     if experiment.eval is not None:
-        evaluator = Evaluator(experiment.task, experiment.eval, experiment.metrics, parallel)
+        evaluator = Evaluator(
+            experiment.task, experiment.eval, experiment.metrics, parallel, phases.tell
+        )
     several = vmapped.runs(experiment)
     seed: Any = np.uint32(experiment.seed)
     if several is None:

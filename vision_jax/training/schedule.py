@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision_jax.config import UserError, suggest
+from vision_jax.limits import one_of, within
 from vision_jax.training.state import PlateauState
 
 Rate = Callable[[jax.Array], jax.Array]
@@ -33,6 +33,9 @@ class Constant:
 
     value: float = 0.1
 
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "value")
+
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes a constant; see `Schedule`."""
         return lambda step: jnp.full((), self.value, jnp.float32)
@@ -46,6 +49,10 @@ class Step:
     boundaries: tuple[float, ...] = (30, 60, 90)
     factor: float = 0.1
     unit: str = "epochs"
+
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "value", "boundaries", "factor")
+        one_of(self, unit=_UNITS)
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes the staircase; see `Schedule`."""
@@ -61,6 +68,9 @@ class Cosine:
 
     value: float = 0.1
     end: float = 0.0
+
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "value", "end")
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes the half cosine; see `Schedule`."""
@@ -79,6 +89,9 @@ class Polynomial:
     value: float = 0.1
     power: float = 0.9
     end: float = 0.0
+
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "value", "power", "end")
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes the decay; see `Schedule`."""
@@ -102,6 +115,11 @@ class Exponential:
     every: float = 2
     unit: str = "epochs"
     staircase: bool = True  # in jumps; False: a little at every step
+
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "value", "factor")
+        within(self, "(0, inf)", "every")
+        one_of(self, unit=_UNITS)
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes the decay; see `Schedule`."""
@@ -131,6 +149,10 @@ class WarmUp:
     unit: str = "epochs"
     start: float = 0.0  # a learning rate
     shift: bool = False
+
+    def __post_init__(self) -> None:
+        within(self, "[0, inf)", "length", "start")
+        one_of(self, unit=_UNITS)
 
     def build(self, total_steps: int, steps_per_epoch: float) -> Rate:
         """Makes the line and what follows; see `Schedule`."""
@@ -163,8 +185,10 @@ class ReduceOnPlateau:
     minimum: float = 0.0  # smallest factor reached, relative to the schedule
 
     def __post_init__(self) -> None:
-        if self.mode not in ("max", "min"):
-            raise UserError(f"plateau mode {self.mode!r} is neither 'max' nor 'min'")
+        one_of(self, mode=("max", "min"))
+        within(self, "[0, 1)", "factor")
+        within(self, "[0, inf)", "patience", "threshold")
+        within(self, "[0, 1]", "minimum")
 
     def update(self, state: PlateauState, value: float) -> PlateauState:
         """Counts one more evaluation, which gave `value`; NaN is no improvement."""
@@ -186,8 +210,6 @@ class ReduceOnPlateau:
 
 def _steps(amount: float, unit: str, total_steps: int, steps_per_epoch: float) -> int:
     """Turns an amount of a unit of time into steps."""
-    if unit not in _UNITS:
-        raise UserError(f"unknown unit {unit!r} of a schedule{suggest(unit, _UNITS)}")
     return round(amount * {"epochs": steps_per_epoch, "steps": 1, "fraction": total_steps}[unit])
 
 

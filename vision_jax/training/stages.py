@@ -7,12 +7,14 @@ import contextlib
 import copy
 import dataclasses
 import pathlib
+from typing import Any
 
 import jax
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, leaves, override, suggest
+from vision_jax.config import SettingError, UserError, build, leaves, override, suggest
 from vision_jax.data import Eval
+from vision_jax.training import flags
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
 from vision_jax.training.state import TrainState
@@ -33,7 +35,11 @@ class Stage:
     """
 
     name: str
-    changes: tuple = ()
+    changes: tuple[tuple[str, Any], ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.name or self.name in (".", "..") or {"/", "\\"} & {*self.name}:
+            raise SettingError("name", f"={self.name!r} must be the name of a folder")
 
 
 def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict, pathlib.Path]]:
@@ -44,14 +50,16 @@ def resolve(config: ConfigDict, workdir: pathlib.Path) -> list[tuple[ConfigDict,
     """
     runs: list[tuple[ConfigDict, pathlib.Path]] = []
     earlier: list[str] = []
-    for stage in config.stages:
+    for number, stage in enumerate(config.stages):
+        if not isinstance(stage, ConfigDict):
+            raise UserError(f"stages[{number}]={stage!r} is no node(Stage, name=…, changes=…)")
+        build(stage, {"changes": ()}, f"stages[{number}]")  # the changes name data
         if stage.name in earlier:
             raise UserError(f"two stages are named {stage.name!r}; rename one")
         earlier.append(stage.name)
         stage_config = copy.deepcopy(config)
         override(stage_config, "stages", ())
-        for path, value in stage.changes:
-            override(stage_config, path, value)
+        flags.apply(stage_config, dict(stage.changes))
         for path, value in list(leaves(stage_config)):
             if isinstance(value, str) and value.startswith(PREFIX):
                 override(stage_config, path, _resolve(value, earlier, workdir))

@@ -4,24 +4,51 @@ Orbax lives in this module alone; what is written, and what to do about damage, 
 """
 
 import contextlib
+import functools
 import json
 import logging
+import math
 import pathlib
+import shutil
 import sys
-import time
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
 import numpy as np
 import orbax.checkpoint as ocp
+from jax.experimental import multihost_utils
 
+from vision_jax import disk
+from vision_jax.config import UserError
 from vision_jax.training import paths
 
 Tree = Any
-_ARRAYS, _RECORD = "state", "meta"
-_LATE_S = 0.3  # reads that outlive an error end within milliseconds
+_REPLACED = "replaced-"  # begins the name of a folder while the same step is saved again
+_ARRAYS, _RECORD, _METRICS = "state", "meta", "metrics"  # the last is Orbax's name
+
+
+class _Manager(ocp.CheckpointManager):
+    """A manager that leaves signals to the loop, and is not stopped by damaged metrics."""
+
+    def reached_preemption(self, step: int) -> bool:
+        """Answers no.
+
+        JAX agrees with the other processes on one count of questions; asked for each saved step as
+        well, it would be answered about neither.
+        """
+        return False
+
+    def metrics(self, step: int) -> dict[str, float] | None:
+        """Reads what a step was saved with; None where there is nothing, or nothing whole."""
+        file = pathlib.Path(self.directory) / _name_format().build_name(step) / _METRICS / _METRICS
+        try:
+            values = json.loads(file.read_bytes())
+        except (OSError, ValueError, RecursionError):
+            return None
+        is_whole = isinstance(values, dict) and all(type(v) is float for v in values.values())
+        return values if is_whole else None
 
 
 class Storage:
@@ -33,42 +60,58 @@ class Storage:
         """Opens the folder; see `checkpoint.Checkpoints` for the arguments."""
         _silence_orbax()
         self._folder, self._best = folder, [metric, mode]
-        self._manager = ocp.CheckpointManager(
-            folder, options=_options(keep, metric, mode, read_only)
-        )
+        self._replaced: pathlib.Path | None = None  # the older save of the step that is written
+        with contextlib.nullcontext() if read_only else disk.writing(folder):
+            if not read_only:
+                _undo_replacements(folder)
+            _put_notes_aside(folder, read_only)
+            self._manager = _Manager(folder, options=_options(keep, metric, mode, read_only))
+            self._is_there = _identity(folder)
 
     def steps(self) -> list[int]:
         """Lists the steps whose folders are complete, ascending."""
         return sorted(self._manager.all_steps())
 
     def best_step(self) -> int | None:
-        """Returns the best step by the metric among those saved with it."""
-        return self._manager.best_step() if self._best[0] else None
+        """Returns the best step by the metric among those saved with it; waits for a save."""
+        self.wait()
+        step = self._manager.best_step() if self._best[0] else None
+        # Another metric may have decided when it was saved.
+        return None if step is None or self._best[0] not in self._metrics_of(step) else step
 
     def write(
         self, step: int, arrays: Mapping[str, np.ndarray], meta: Any, value: float | None
     ) -> None:
         """Begins to write {path: array}, the caller's JSON and the metric's value, where known.
 
-        A folder of the same step is replaced.
+        A folder of the same step is replaced, but is not deleted before the new one is complete.
+
+        Raises:
+          UserError: the disk takes no more, or is gone; or the save before failed so.
         """
-        self._manager.wait_until_finished()
-        if step in self._manager.all_steps():
-            self._manager.delete(step)
-        record = {"meta": meta, "arrays": _describe(arrays), "best": self._best}
+        self.wait()
+        if _identity(self._folder) != self._is_there:
+            raise UserError(
+                f"{str(self._folder)!r} has vanished, or another has taken its place; the same "
+                "command goes on once it is back"
+            )
+        metrics = None if value is None else {self._best[0]: value}
+        record = {"meta": meta, "arrays": _describe(arrays), "best": self._best, "metrics": metrics}
         items = {
             _ARRAYS: ocp.args.PyTreeSave(paths.nest(arrays)),
             _RECORD: ocp.args.JsonSave(_sealed(record)),
         }
-        metrics = None if value is None else {self._best[0]: value}
-        self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items), force=True)
+        with disk.writing(self._folder):
+            if step in self._manager.all_steps():
+                self._put_aside(step)
+            self._manager.save(step, metrics=metrics, args=ocp.args.Composite(**items), force=True)
 
     def read_record(self, step: int) -> dict[str, Any]:
         """Reads a step's record.
 
         Returns:
           'meta' as it was saved; 'arrays': {path: its shape, type, CRC-32}; 'best': metric and
-          mode.
+          mode; 'metrics': its value, None without.
 
         Raises:
           ValueError: the record is not the one that was saved.
@@ -77,7 +120,11 @@ class Storage:
         sealed = self._manager.restore(step, args=args)[_RECORD]
         if _sealed(sealed["record"]) != sealed:
             raise ValueError("the record is not the one that was saved (CRC-32 differs)")
-        return sealed["record"]
+        record = sealed["record"]
+        saved = record.get("metrics", found := self._metrics_of(step))  # older records lack it
+        if (saved or {}) != found:
+            raise ValueError("the metrics are not those saved")
+        return record
 
     def read_arrays(self, step: int, described: Mapping[str, dict]) -> dict[str, np.ndarray]:
         """Reads some of the arrays by path, and compares their bytes with what was saved.
@@ -96,8 +143,7 @@ class Storage:
         )
         how = jax.tree.map(lambda _: ocp.RestoreArgs(restore_type=np.ndarray), item)
         args = ocp.args.PyTreeRestore(item=item, restore_args=how, partial_restore=True)
-        with _quiet_late_reads():
-            restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
+        restored = self._manager.restore(step, args=ocp.args.Composite(**{_ARRAYS: args}))
         flat = {path: np.asarray(x) for path, x in paths.flatten(restored[_ARRAYS]).items()}
         for path, description in _describe(flat).items():
             if description != described[path]:
@@ -113,12 +159,71 @@ class Storage:
         self._manager.reload()
 
     def wait(self) -> None:
-        """Waits until all is written."""
-        self._manager.wait_until_finished()
+        """Waits until all is written.
+
+        Raises:
+          UserError: the disk takes no more, or is gone.
+        """
+        with disk.writing(self._folder):
+            self._manager.wait_until_finished()
+            if self._replaced is not None and jax.process_index() == 0:
+                shutil.rmtree(self._replaced)
+            self._replaced = None
 
     def close(self) -> None:
         """Waits and ends the background threads."""
-        self._manager.close()
+        self.wait()
+        with disk.writing(self._folder):
+            self._manager.close()
+
+    def _put_aside(self, step: int) -> None:
+        """Renames a step's folder, so that the step can be saved again; `wait` deletes it."""
+        self._replaced = self._folder / f"{_REPLACED}{self.folder_of(step).name}"
+        if jax.process_index() == 0:
+            self.folder_of(step).rename(self._replaced)
+        multihost_utils.sync_global_devices("a checkpoint is put aside")
+        self._manager.reload()
+
+    def _metrics_of(self, step: int) -> dict[str, float]:
+        return self._manager.metrics(step) or {}
+
+
+def _undo_replacements(folder: pathlib.Path) -> None:
+    """Gives older saves their names back where a kill came before the newer ones were complete."""
+    if jax.process_index() == 0:
+        for older in folder.glob(f"{_REPLACED}*"):
+            place = folder / older.name.removeprefix(_REPLACED)
+            if place.exists():
+                shutil.rmtree(older)
+            else:
+                older.rename(place)
+    multihost_utils.sync_global_devices("older checkpoints have their names back")
+
+
+def _put_notes_aside(folder: pathlib.Path, read_only: bool) -> None:
+    """Renames Orbax's notes on a step where it cannot read them; it does without.
+
+    Raises:
+      UserError: such notes in a folder that is only read.
+    """
+    for found in _name_format().find_all(folder) if folder.is_dir() else ():
+        try:
+            _ = found.commit_timestamp_nsecs
+        except (ValueError, TypeError, KeyError, RecursionError):
+            notes = pathlib.Path(found.path) / "_CHECKPOINT_METADATA"
+            if read_only:
+                raise UserError(f"{str(notes)!r} is damaged; delete it to go on") from None
+            logging.getLogger(__name__).warning("%s is damaged and put aside", notes)
+            notes.rename(notes.with_name("damaged-notes"))
+
+
+def _identity(folder: pathlib.Path) -> tuple[int, int] | None:
+    """Returns what tells a folder from another in its place; None where there is none."""
+    try:
+        found = folder.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
 def _describe(flat: Mapping[str, np.ndarray]) -> dict[str, dict]:
@@ -148,7 +253,7 @@ def _options(
     if best_metric is not None:
 
         def by_metric(metrics: Mapping[str, float]) -> float:
-            return metrics[best_metric]
+            return metrics.get(best_metric, math.inf if best_mode == "min" else -math.inf)
 
         preserve.append(
             policies.BestN(
@@ -173,35 +278,22 @@ def _name_format() -> ocp.path.step.NameFormat:
     return ocp.path.step.standard_name_format(step_format_fixed_length=8)
 
 
-@contextlib.contextmanager
-def _quiet_late_reads() -> Iterator[None]:
-    """Silences reads that nobody is waiting for any more.
-
-    Where one array cannot be read, Orbax leaves while reads of others are under way; these then
-    complain, each with a traceback on stderr.
-    """
-    before = sys.unraisablehook
-
-    def hook(unraisable: Any) -> None:
-        if "Event loop is closed" not in str(unraisable.exc_value):
-            before(unraisable)
-
-    sys.unraisablehook = hook
-    try:
-        yield
-    except Exception:
-        time.sleep(_LATE_S)
-        raise
-    finally:
-        sys.unraisablehook = before
-
-
 def _silence_orbax() -> None:
-    """Drops what Orbax logs below errors; other users of absl's logger are not touched."""
+    """Drops what Orbax logs; other users of absl's logger are not touched.
+
+    Its errors are raised too, where they can be told in one line. When one array cannot be read or
+    written, it leaves while others are under way, and each of these then complains by itself.
+    """
     logger = logging.getLogger("absl")
     if _is_not_orbax not in logger.filters:
         logger.addFilter(_is_not_orbax)
+        sys.unraisablehook = functools.partial(_unless_late, sys.unraisablehook)
+
+
+def _unless_late(shown: Callable[[Any], Any], unraisable: Any) -> None:
+    if "Event loop is closed" not in str(unraisable.exc_value):
+        shown(unraisable)
 
 
 def _is_not_orbax(record: logging.LogRecord) -> bool:
-    return record.levelno >= logging.ERROR or "/orbax/" not in record.pathname
+    return "/orbax/" not in record.pathname

@@ -20,7 +20,7 @@ import numpy as np
 from flax import linen as nn
 from jax import lax
 
-from vision_jax.config import UserError
+from vision_jax.config import SettingError, UserError
 from vision_jax.structs import Batch
 from vision_jax.training import initial
 from vision_jax.training.evaluate import Evaluate, Watcher, never
@@ -184,8 +184,9 @@ def stacked(several: Runs, workdir: pathlib.Path) -> tuple[dict[str, Tree], str]
       UserError: no checkpoint, or one that does not fit.
     """
     experiment = several.experiment
-    fresh = experiment.task.init(jax.random.key(0), experiment.train.element())
-    each = jax.tree.map(lambda x: np.broadcast_to(x, (several.count, *x.shape)), fresh)
+    element = experiment.train.element()
+    shapes = jax.eval_shape(lambda key: experiment.task.init(key, element), jax.random.key(0))
+    each = jax.tree.map(lambda x: x.update(shape=(several.count, *x.shape)), shapes)
     restored = initial.read_run(workdir, each)
     return restored.variables, f"{workdir}, step {restored.step}, {several.count} runs"
 
@@ -221,7 +222,10 @@ def with_value(experiment: Experiment, path: str, value: Any) -> Experiment:
         raise UserError(f"vary={path!r} is {setting!r}, which is no number")
     if isinstance(setting, int):
         raise UserError(f"vary={path!r} is a whole number, which one program cannot vary")
-    return _replace(experiment, path.split("."), float(value))
+    try:
+        return _replace(experiment, path.split("."), float(value))
+    except SettingError as error:
+        raise UserError(f"vary={path!r}: {error}") from error
 
 
 def _settings(part: Any) -> set[str]:
