@@ -20,6 +20,9 @@ class Speed(GatheredMetric):
 
     outputs: ClassVar[tuple[str, ...]] = ("detections",)
 
+    def names(self) -> tuple[str, ...]:
+        return ("images_per_second",)
+
     def collect(self, state: list, outputs: dict[str, Any], batch: Any) -> list:
         return [*state, (time.perf_counter(), int(np.sum(batch.valid)))]
 

@@ -30,7 +30,7 @@ def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
         pipeline.source = source
         pipeline.transforms = transforms
         pipeline.batch_size = 16
-    _short(config, best=config.best)
+    four_steps(config, best=config.best)
     return config
 
 
@@ -89,7 +89,7 @@ def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("object
     if "num_classes" in config.task.model:  # a network of proposals has no classes
         config.task.model.num_classes = CLASSES
     config.metrics = {"voc": node(VOC, num_classes=CLASSES, inclusive=False)}
-    _short(config, best="eval/ap50")
+    four_steps(config, best="eval/ap50")
     return config
 
 
@@ -114,7 +114,7 @@ def smoke_segmentation(config: ConfigDict, size: int = 64) -> ConfigDict:
         "segmentation": node(Segmentation, num_classes=SEGMENTED),
         "boundary": node(BoundaryF, num_classes=SEGMENTED),
     }
-    _short(config, best="eval/miou")
+    four_steps(config, best="eval/miou")
     return config
 
 
@@ -155,7 +155,7 @@ def twin_segmentation(config: ConfigDict, steps: int, images: int = 128) -> Conf
     return config
 
 
-def _short(config: ConfigDict, best: str) -> None:
+def four_steps(config: ConfigDict, best: str) -> None:
     """Makes a run four steps long, evaluated and saved after every second one."""
     config.steps, config.epochs = 4, 0.0
     config.eval_every, config.checkpoint_every, config.log_every = 2, 2, 1

@@ -9,8 +9,9 @@ from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
-# Files of torchvision's classifiers, in the working folder; --config.init.weights names another.
-RESNET50, RESNET101, VGG16 = (f"{name}.safetensors" for name in ("resnet50", "resnet101", "vgg16"))
+# torchvision's classifiers; --config.init.weights names another.
+RESNET50, RESNET101 = "torchvision/resnet50-0676ba61", "torchvision/resnet101-63fe2227"
+VGG16 = "torchvision/vgg16-397923af"
 # Paths that no classifier has.
 FRESH, FRESH_VGG = "(?!backbone/).*", "(?!backbone/|head/fc[67]/).*"
 # A ResNet's first two stages and all its norms stay as they are; of VGG the first four layers.

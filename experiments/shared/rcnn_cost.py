@@ -44,6 +44,9 @@ class Cost(SummedMetric):
     width: int = 8
     passes: int = 3
 
+    def names(self) -> tuple[str, ...]:
+        return ("seconds",)
+
     def empty(self) -> np.ndarray:
         return np.zeros((), np.int64)
 

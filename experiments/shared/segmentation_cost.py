@@ -32,6 +32,9 @@ class Cost(SummedMetric):
     size: int = 64
     passes: int = 5
 
+    def names(self) -> tuple[str, ...]:
+        return ("multiply_adds", "seconds")
+
     def empty(self) -> np.ndarray:
         return np.zeros((), np.int64)
 

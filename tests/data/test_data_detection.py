@@ -276,6 +276,23 @@ def test_an_image_alone_keeps_its_scale():
     assert got["scale"].tolist() == [1.5, 1.5] and got["size"].tolist() == [20, 40]
 
 
+@pytest.mark.parametrize(
+    ("shape", "inside"),
+    [((20, 40), (30, 60)), ((40, 20), (48, 24)), ((48, 80), (38, 64)), ((1, 500), (1, 64))],
+)
+def test_a_letterbox_that_is_no_square(shape, inside):
+    example = loading.unannotated(np.full((*shape, 3), 9, np.uint8))
+    box = np.array([[0, 0, shape[1], shape[0]]], np.float32)
+    example |= {"boxes": box, "labels": np.zeros(1, np.int32)}
+    height, width = (30, 60) if shape == (20, 40) else (48, 64)
+    got = Letterbox(height, width=width)(example, np.random.default_rng(0))
+    assert got["image"].shape == (height, width, 3)
+    assert (got["image"][: inside[0], : inside[1]] == 9).all()
+    assert (got["image"][inside[0] :] == 128).all() and (got["image"][:, inside[1] :] == 128).all()
+    np.testing.assert_allclose(got["boxes"], [[0, 0, inside[1], inside[0]]], rtol=1e-6)
+    np.testing.assert_allclose(got["scale"], np.divide(inside, shape), rtol=1e-6)
+
+
 def test_worker_processes_change_nothing():
     pipeline = train(Mosaic(32))
     want = take(pipeline.batches(1, 3), 2)

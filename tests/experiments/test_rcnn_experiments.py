@@ -96,7 +96,7 @@ def test_the_alternating_schedule_trains_each_part_in_its_turn():
         parts = {path.partition("/")[0] for path in update.trainable}
         turns.append((folder.name, run.task.model.losses, parts, run.init.weights))
     assert turns == [
-        ("rpn", ("rpn_class", "rpn_box"), {"rpn", "rpn_backbone"}, "vgg16.safetensors"),
+        ("rpn", ("rpn_class", "rpn_box"), {"rpn", "rpn_backbone"}, "torchvision/vgg16-397923af"),
         ("detector", ("roi_class", "roi_box"), {"head", "backbone"}, "runs/rpn"),
         ("shared_rpn", ("rpn_class", "rpn_box"), {"rpn"}, "runs/detector"),
         ("shared_detector", ("roi_class", "roi_box"), {"head"}, "runs/shared_rpn"),
@@ -110,10 +110,10 @@ def test_fast_rcnn_can_make_its_own_proposals():
     assert [type(build(run.task.model)).__name__ for run, _ in runs] == kinds
     rpn, trainval, test, detector = (run for run, _ in runs)
     assert [run.init.weights for run, _ in runs] == [
-        "vgg16.safetensors",
+        "torchvision/vgg16-397923af",
         "runs/rpn",
         "runs/rpn",
-        "vgg16.safetensors",
+        "torchvision/vgg16-397923af",
     ]
     assert (rpn.steps, detector.steps, rpn.solver, detector.solver) == (40_000, 40_000, None, None)
     for written, read in ((trainval, detector.train), (test, detector.eval)):

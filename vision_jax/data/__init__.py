@@ -9,13 +9,17 @@ from vision_jax.data.coco_voc import CocoAsVoc
 from vision_jax.data.concat import Concat
 from vision_jax.data.decode import RecordError
 from vision_jax.data.digits import Digits
+from vision_jax.data.held_out import HeldOut
 from vision_jax.data.image_folder import ImageFolder
+from vision_jax.data.individuals import Individuals
 from vision_jax.data.labelme import Labelme
+from vision_jax.data.lfw_pairs import LfwPairs
 from vision_jax.data.loading import Context, ContextTransform, Transform
 from vision_jax.data.mask_folder import MaskFolder
 from vision_jax.data.one_class import OneClass
 from vision_jax.data.pipeline import Eval, Pipeline, Train
 from vision_jax.data.proposals import JitteredTruth, WithProposals
+from vision_jax.data.semantic_objects import ObjectsAsSemantic
 from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import BaseSource, Source, Wrapped
 from vision_jax.data.tables import Csv
@@ -31,6 +35,7 @@ from vision_jax.data.transforms import (
 from vision_jax.data.transforms_color import HsvJitter, PhotometricDistortion
 from vision_jax.data.transforms_mixing import BoxMixUp, Mosaic, PerBatch, Until
 from vision_jax.data.transforms_objects import (
+    Canvas,
     EdgeJitter,
     Expand,
     IoUCrop,
@@ -53,6 +58,7 @@ __all__ = [
     "Batches",
     "BoxMixUp",
     "ByName",
+    "Canvas",
     "CenterCrop",
     "CocoAsVoc",
     "CocoFolder",
@@ -64,17 +70,21 @@ __all__ = [
     "EdgeJitter",
     "Eval",
     "Expand",
+    "HeldOut",
     "HsvJitter",
     "ImageFolder",
+    "Individuals",
     "IoUCrop",
     "JitteredTruth",
     "Labelme",
     "LensDistortion",
     "Letterbox",
+    "LfwPairs",
     "MaskFolder",
     "Mosaic",
     "MultiCrop",
     "ObjectCrop",
+    "ObjectsAsSemantic",
     "OneClass",
     "OriginalLabels",
     "Pad",

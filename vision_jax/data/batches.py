@@ -11,6 +11,7 @@ from typing import Protocol
 
 from absl import flags, logging
 
+from vision_jax import signals
 from vision_jax.config import UserError
 from vision_jax.data.stream import Element, Stream
 from vision_jax.structs import Batch, Targets
@@ -132,6 +133,11 @@ class _InOrder:
         """Does nothing: there are no threads and processes."""
 
 
+def _begin_worker(index: int, count: int) -> None:
+    """Leaves a terminal's Ctrl-C, which all of its processes get, to the one that trains."""
+    signals.ignore()
+
+
 def _read_ahead(stream: Stream, start: int, threads: int | None, workers: int) -> _Elements:
     """Makes elements in threads, or worker processes, before they are asked for."""
     import grain
@@ -145,6 +151,7 @@ def _read_ahead(stream: Stream, start: int, threads: int | None, workers: int) -
         if not flags.FLAGS.is_parsed():  # in notebooks and tests nobody has; Grain reads flags
             flags.FLAGS.mark_as_parsed()
         elements = elements.mp_prefetch(
-            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2)
+            grain.MultiprocessingOptions(num_workers=workers, per_worker_buffer_size=2),
+            worker_init_fn=_begin_worker,
         )
     return iter(elements)

@@ -71,8 +71,12 @@ def source_from_text(text: str, **settings: Any) -> Source:
         return TFDS(**chosen)
 
 
-def parse(text: str) -> tuple[type[Any], dict[str, Any]]:
+def parse(text: str, near: tuple[str, ...] = ()) -> tuple[type[Any], dict[str, Any]]:
     """Returns the class of the source that a text names, and the settings that it gives.
+
+    Args:
+      text: see the module.
+      near: words that stand beside the text where it was written; a message may suggest them.
 
     Raises:
       UserError: an unknown kind or setting, or one that is missing.
@@ -91,7 +95,7 @@ def parse(text: str) -> tuple[type[Any], dict[str, Any]]:
         raise UserError(f"source {text!r}: a quotation mark has no partner")
     pieces = _PIECE.findall(rest)
     while pieces:
-        key, value, count = _item(text, pieces, list(fields))
+        key, value, count = _item(text, pieces, list(fields), near)
         key = next(order, "") if key is None else key
         if not key:
             raise UserError(f"source {text!r}: too many items")
@@ -110,7 +114,9 @@ def _needed(field: dataclasses.Field) -> bool:
     return field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
 
 
-def _item(text: str, pieces: list[str], known: list[str]) -> tuple[str | None, str, int]:
+def _item(
+    text: str, pieces: list[str], known: list[str], near: tuple[str, ...]
+) -> tuple[str | None, str, int]:
     """Returns the first item's key (None without one) and value, and how many pieces it takes.
 
     It takes as many as name an existing path together, else one.
@@ -124,8 +130,8 @@ def _item(text: str, pieces: list[str], known: list[str]) -> tuple[str | None, s
             return key, value, count
     if match and not key:
         raise UserError(
-            f"source {text!r}: no setting {match[1]!r}{suggest(match[1], known)} (if {item!r} is a "
-            "path, it does not exist)"
+            f"source {text!r}: no setting {match[1]!r}{suggest(match[1], [*known, *near])} (if "
+            f"{item!r} is a path, it does not exist)"
         )
     return key, value, 1
 

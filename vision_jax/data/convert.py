@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from vision_jax import disk
 from vision_jax.config import UserError
 
 _SHARD = re.compile(r"^(.+)-([^-.]+)\.tfrecord-(\d{5})-of-(\d{5})$")
@@ -232,7 +233,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("out_dir", metavar="OUT_DIR")
     chosen = parser.parse_args(arguments)
     try:
-        count = convert(chosen.tfrecord_dir, chosen.out_dir)
+        with disk.used(chosen.out_dir):
+            count = convert(chosen.tfrecord_dir, chosen.out_dir)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code

@@ -10,6 +10,7 @@ import numpy as np
 
 from vision_jax.config import UserError, suggest
 from vision_jax.data.sources import Example, LazySource
+from vision_jax.limits import within
 
 _SPLIT = re.compile(r"(?P<name>\w+)(\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?")
 
@@ -37,6 +38,7 @@ class Digits(LazySource):
     classes: ClassVar[tuple[str, ...]] = tuple("0123456789")
 
     def __post_init__(self):
+        within(self, "[1, inf)", "size", "channels")
         if not len(self):
             raise UserError(f"digits: the split {self.split!r} is empty")
 

@@ -1,6 +1,6 @@
-"""Looks for defects in annotated images, before training finds them:
+"""Tells what annotated images hold, and looks for defects before training finds them:
 
-    python -m vision_jax.data.doctor SOURCE [SOURCE ...] [--decode]
+    python -m vision_jax.data.doctor SOURCE [SOURCE ...] [--decode] [--size 416]
 
 SOURCE is one of
     experiments/x.py[:ARG]                      the config's training and validation sources
@@ -16,6 +16,9 @@ SOURCE is one of
 Further settings follow as key=value, lists joined by semicolons. A path that exists may hold commas
 and equals signs; anything may in double quotes: 'coco:"a,b.json","photos=1"'.
 
+Of each source it prints images, classes, boxes (as a network sees them whose input is a square of
+`--size` pixels that images are fitted into), masks, keypoints, and priors by k-means.
+
 Several sources are also compared: the same classes in the same order, and no image in two of them.
 Exit code: 0 nothing serious, 1 something serious, 2 the command is wrong.
 """
@@ -26,13 +29,12 @@ import sys
 from vision_jax import config
 from vision_jax.config import UserError
 from vision_jax.data import by_text
-from vision_jax.data.checked_values import printable
 from vision_jax.data.folders import ObjectFolder
-from vision_jax.data.source_checks import Checked, Finding, check, compare
+from vision_jax.data.source_checks import Finding, check, compare
+from vision_jax.data.source_table import table
 from vision_jax.data.sources import Source
 
 _SHOWN = 4  # file names per finding
-_CLASSES = 30  # classes whose counts are told
 Opened = tuple[str, Source, int]  # a source's title, the source, and its pipeline's max_boxes
 _MAX_BOXES = 100  # what pipelines take where they are not told otherwise
 
@@ -78,7 +80,12 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("sources", metavar="SOURCE", nargs="+")
     parser.add_argument("--decode", action="store_true", help="decode every image, not its header")
+    parser.add_argument(
+        "--size", type=int, default=416, help="input's side that boxes are told in (default: 416)"
+    )
     chosen = parser.parse_args(arguments)
+    if chosen.size < 1:
+        parser.error(f"--size {chosen.size} must be above 0")
     try:
         opened = [each for text in chosen.sources for each in open_sources(text)]
         checked = [
@@ -92,26 +99,12 @@ def main(arguments: list[str] | None = None) -> int:
     for each, (title, *_) in zip(checked, opened, strict=True):
         counts = f"{each.images} images, {each.objects} objects, {len(each.classes)} classes"
         print(f"source {each.title}: {title}: {counts}")
-        print(_summary(each))
+        for line in table(each, chosen.size):
+            print(f"    {line}")
     print(report(findings))
     serious = sum(finding.serious for finding in findings)
     print(f"{serious} serious, {len(findings) - serious} to note")
     return 1 if serious else 0
-
-
-def _summary(checked: Checked) -> str:
-    """Returns a line of a source's image sizes and of its classes' counts."""
-    parts = []
-    if checked.sizes:
-        (h0, w0), (h1, w1) = checked.sizes
-        same = (h0, w0) == (h1, w1)
-        parts.append(f"size {w0}×{h0}" if same else f"sizes {w0}×{h0} to {w1}×{h1}")
-    if checked.unit:
-        pairs = list(zip(checked.classes, checked.counts.tolist(), strict=True))
-        counts = ", ".join(f"{printable(name)} {count}" for name, count in pairs[:_CLASSES])
-        more = f", … ({len(pairs) - _CLASSES} more)" if len(pairs) > _CLASSES else ""
-        parts.append(f"{checked.unit}s: {counts}{more}")
-    return f"    {'; '.join(parts) or 'no image can be read'}"
 
 
 def _experiment_sources(text: str) -> list[Opened]:

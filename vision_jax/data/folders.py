@@ -100,6 +100,10 @@ class Folder(LazySource, abc.ABC):
         """Returns the image's id in the annotation file, else its name without suffix."""
         return self._listed[i].file.stem
 
+    def states_size(self, i: int) -> bool:
+        """Returns whether the annotations state the image's size, which is then compared."""
+        return self._listed[i].stated is not None and self.check_sizes
+
     def _turned(self, data: bytes) -> bytes | np.ndarray:
         """Returns an encoded image, decoded and upright if it is stored otherwise."""
         turn = orientation(data)

@@ -4,6 +4,8 @@ import dataclasses
 import functools
 import pathlib
 
+import numpy as np
+
 from vision_jax.config import UserError
 from vision_jax.data.folders import (
     Folder,
@@ -69,3 +71,6 @@ class ImageFolder(Folder):
         """Returns the image's path within the folder, which names it alone."""
         root = pathlib.Path(self.folder).expanduser()
         return self._listed[i].file.relative_to(root).as_posix()
+
+    def image_labels(self) -> np.ndarray | None:
+        return np.asarray([listed.fields["label"] for listed in self._listed], int)

@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy as np
 from vision_jax.data import geometry, run_lengths
 from vision_jax.data.decode import RecordError, decode_image, decode_labels
 from vision_jax.data.sources import Example, Source
+from vision_jax.structs import Batch
 
 _PLACED = ("boxes", "segmentation")
 _BATCH = 3  # the second word of the seed of draws that a whole batch shares
@@ -126,6 +127,26 @@ def unannotated(image: np.ndarray) -> Example:
     return {"image": image, "size": size, "scale": np.ones(2, np.float32)}
 
 
+def fed(image: np.ndarray, transforms: Sequence[AnyTransform]) -> Batch:
+    """Makes a batch of one decoded image (h, w, c), transformed as in evaluation.
+
+    Raises:
+      ValueError: a transform that needs other examples.
+    """
+    example = unannotated(image)
+    for transform in transforms:
+        if transform.in_context:
+            raise ValueError(f"{type(transform).__name__} needs other examples beside the image")
+        example = transform(example, np.random.default_rng(0))
+    return Batch(
+        image=np.asarray(example["image"])[None],
+        valid=np.ones(1, bool),
+        index=np.zeros(1, np.int32),
+        size=example["size"][None],
+        scale=np.asarray(example["scale"], np.float32)[None],
+    )
+
+
 def apply(
     transform: AnyTransform,
     example: Example,
@@ -138,8 +159,13 @@ def apply(
     return transform(example, rng)
 
 
-def degenerate_boxes(boxes: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Returns (n,) bool: boxes that are not finite, without extent, or all outside of the image."""
+def degenerate_boxes(
+    boxes: np.ndarray, height: int | np.ndarray, width: int | np.ndarray
+) -> np.ndarray:
+    """Returns (n,) bool: boxes that are not finite, without extent, or all outside of the image.
+
+    Height and width are those of one image, or (n,) of each box's own.
+    """
     finite = np.isfinite(boxes).all(1)
     finite_boxes = np.where(finite[:, None], boxes, 0)
     x0, y0, x1, y1 = finite_boxes.T

@@ -17,12 +17,14 @@ class OneClass(Wrapped):
     Attributes:
       source: a source with the field 'objects'.
       name: the class's name.
+      renamed: what it is called here; '' leaves its name.
 
     Raises:
       UserError: a class that the source does not have.
     """
 
     name: str = "person"
+    renamed: str = ""
 
     def __post_init__(self):
         if self.name not in self.source.classes:
@@ -31,7 +33,7 @@ class OneClass(Wrapped):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return (self.name,)
+        return (self.renamed or self.name,)
 
     @property
     def category_ids(self) -> tuple[int | str, ...]:

@@ -7,13 +7,17 @@ import dataclasses
 
 import numpy as np
 
-from vision_jax.config import UserError, suggest
+from vision_jax.config import UserError
 from vision_jax.data.batches import Batches, as_batch
+from vision_jax.data.by_identity import Grouped
 from vision_jax.data.decode import RecordError
 from vision_jax.data.loading import AnyTransform
 from vision_jax.data.sources import Source
 from vision_jax.data.stream import Stream
+from vision_jax.limits import one_of, within
 from vision_jax.structs import Batch
+
+_LOOKED_AT = 32  # images that are read before anything is compiled
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +43,7 @@ class Pipeline:
         the object out, counted and logged once.
 
     Raises:
-      UserError: a batch size or max_boxes below 1, another `on_error` or `degenerate`.
+      UserError: a number that none of these can be, another `on_error` or `degenerate`.
     """
 
     source: Source
@@ -53,12 +57,10 @@ class Pipeline:
     degenerate: str = "raise"
 
     def __post_init__(self):
-        if self.batch_size < 1:
-            raise UserError(f"batch_size={self.batch_size} must be at least 1")
-        if self.max_boxes < 1:
-            raise UserError(f"max_boxes={self.max_boxes} must be at least 1")
-        _check_action("on_error", self.on_error, ("raise", "skip"))
-        _check_action("degenerate", self.degenerate, ("raise", "drop"))
+        within(self, "[1, inf)", "batch_size", "max_boxes")
+        within(self, "[0, inf)", "threads", "workers")
+        within(self, "[0, 1]", "max_skipped")
+        one_of(self, on_error=("raise", "skip"), degenerate=("raise", "drop"))
 
     @property
     def num_examples(self) -> int:
@@ -109,6 +111,12 @@ class Pipeline:
     def _batches(self, stream: Stream, start: int) -> Batches:
         return Batches(stream, start, self.threads, self.workers, self.max_skipped)
 
+    def _look(self, data_seed: int | None) -> None:
+        """Reads a few images; where they differ in size, the first batch would only tell later."""
+        stream = self._stream(data_seed)
+        if stream.arrays is None:
+            _ = dataclasses.replace(stream, batch_size=_LOOKED_AT)[0]
+
     def _element(self, data_seed: int | None) -> Batch:
         """Returns a batch whose rows all lie on one row of zeros."""
         stream = dataclasses.replace(self._stream(data_seed), batch_size=1)
@@ -133,24 +141,39 @@ class Train(Pipeline):
         degenerate: see `Pipeline`.
       repeats: times that each record of a batch occurs in it, with draws of its own (Hoffer et al.
         2019); an epoch of as many rows then sees fewer records.
+      per_class: images of one class in a row, so that a batch has batch_size / per_class classes
+        (`by_identity.Grouped`), as losses on triplets need; 0 is off.
       device_cache: a training run puts all images and labels on every device once, and batches are
         gathered there; for accelerators, and for sources that `in_memory` gives.
 
     Raises:
-      UserError: settings that `Pipeline` refuses, or a batch size that `repeats` does not divide.
+      UserError: settings that `Pipeline` refuses, or a batch size that `repeats` or `per_class`
+        does not divide; `per_class` and a source that does not know its labels.
     """
 
     repeats: int = 1
+    per_class: int = 0
     device_cache: bool = False
 
     def __post_init__(self):
         super().__post_init__()
-        if self.repeats < 1 or self.batch_size % self.repeats:
+        within(self, "[1, inf)", "repeats")
+        within(self, "[0, inf)", "per_class")
+        if self.per_class and (self.batch_size % self.per_class or self.repeats > 1):
+            raise UserError(
+                f"per_class={self.per_class} does not divide batch_size={self.batch_size}, or "
+                f"repeats={self.repeats} is not 1"
+            )
+        if self.batch_size % self.repeats:
             raise UserError(f"repeats={self.repeats} does not divide batch_size={self.batch_size}")
 
     def element(self) -> Batch:
         """Returns a global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
         return self._element(data_seed=0)
+
+    def look(self) -> None:
+        """Reads a few images of the set, and raises what would stop the first batch."""
+        self._look(data_seed=0)
 
     def in_memory(self) -> dict[str, np.ndarray]:
         """Returns all examples: `image` (n, h, w, c) uint8 and `label` (n,) int32, as in batches.
@@ -193,7 +216,22 @@ class Train(Pipeline):
           UserError: the batch size is not a multiple of process_count.
         """
         stream = self._stream(data_seed, process_index, process_count, self.repeats)
-        return self._batches(dataclasses.replace(stream, steps=steps, pixels=pixels), start_step)
+        stream = dataclasses.replace(stream, steps=steps, pixels=pixels, grouped=self._grouped())
+        return self._batches(stream, start_step)
+
+    def _grouped(self) -> Grouped | None:
+        """Returns the order by class, if that is asked for."""
+        if not self.per_class:
+            return None
+        labels = self.source.image_labels()
+        if labels is None:
+            labels = (self.source.arrays() or {}).get("label")
+        if labels is None:
+            raise UserError(
+                f"per_class={self.per_class}: {type(self.source).__name__} does not know its "
+                "images' labels; use a source of classified images, such as data.ImageFolder"
+            )
+        return Grouped(labels, self.per_class)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -213,6 +251,10 @@ class Eval(Pipeline):
         """Returns a global batch of zeros, in the real ones' shapes and dtypes; takes no memory."""
         return self._element(data_seed=None)
 
+    def look(self) -> None:
+        """Reads the first images, and raises what would stop the first batch."""
+        self._look(data_seed=None)
+
     def batches(self, process_index: int = 0, process_count: int = 1) -> Batches:
         """Returns this process's share of each batch. Padding rows are zeros, label and id -1.
 
@@ -220,8 +262,3 @@ class Eval(Pipeline):
           UserError: the batch size is not a multiple of process_count.
         """
         return self._batches(self._stream(None, process_index, process_count), 0)
-
-
-def _check_action(name: str, action: str, known: tuple[str, ...]) -> None:
-    if action not in known:
-        raise UserError(f"{name}={action!r}{suggest(action, known)}")

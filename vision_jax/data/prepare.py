@@ -23,6 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from vision_jax import disk
 from vision_jax.config import UserError, suggest
 
 # TFDS's own data sets, and the archives that each is made of.
@@ -150,6 +151,8 @@ def _prepare_own(name: str, root: Path, manual: Path) -> str:
     if archives:
         try:
             _run(builder, root, manual)
+        except UserError:
+            raise
         except Exception as error:  # whatever a damaged archive raises
             raise UserError(_explain(name, error, [], manual)) from error
         return _version_folder(builder)
@@ -183,6 +186,8 @@ def _prepare_official(name: str, root: Path, manual: Path) -> str:
             print(f"{stale} is unfinished; remove it if nothing writes it", file=sys.stderr)
         try:
             _run(builder, root, manual)
+        except UserError:
+            raise
         except Exception as error:
             raise UserError(_explain(name, error, missing, manual)) from error
     return _version_folder(builder)
@@ -205,14 +210,15 @@ def _check_reachable(name: str, builder: Any, root: Path, missing: list[str], ma
 
 
 def _run(builder: Any, root: Path, manual: Path | None) -> None:
-    """Lets a TFDS builder write array_record."""
+    """Lets a TFDS builder write array_record; raises UserError where the disk takes no more."""
     import tensorflow_datasets as tfds
 
-    builder.download_and_prepare(
-        download_dir=root / "downloads",
-        file_format="array_record",
-        download_config=tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False),
-    )
+    with disk.used(root):
+        builder.download_and_prepare(
+            download_dir=root / "downloads",
+            file_format="array_record",
+            download_config=tfds.download.DownloadConfig(manual_dir=manual, try_download_gcs=False),
+        )
 
 
 def _version_folder(builder: Any) -> str:

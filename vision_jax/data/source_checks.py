@@ -16,6 +16,7 @@ from vision_jax.data.decode import (
     image_size,
     orientation,
 )
+from vision_jax.data.folders import Folder
 from vision_jax.data.geometry import VOID
 from vision_jax.data.loading import degenerate_boxes
 from vision_jax.data.sources import Example, Source
@@ -61,7 +62,13 @@ class Checked:
     digests: dict[bytes, str]  # of the images as stored, and what each is called
     unit: str  # what `counts` counts: 'object', 'image' or 'pixel'; '' for nothing
     counts: np.ndarray  # (classes,) int64
-    sizes: tuple[tuple[int, int], ...]  # the smallest and the largest height and width, or ()
+    images_of_class: np.ndarray  # (classes,) int64: images that have it
+    sizes: np.ndarray  # (n, 2) height and width of the images that can be read
+    boxes: np.ndarray  # (m, 4) float32 xyxy, of all objects
+    box_sizes: np.ndarray  # (m, 2) height and width of their images
+    objects_per_image: np.ndarray  # (n,) of the images that can be read, () without objects
+    max_boxes: int  # objects per image that the pipeline takes
+    tallies: dict[str, int]  # how often 'mask', 'keypoints', 'crowd', 'turned', 'stated' were seen
 
 
 def check(title: str, source: Source, decode: bool = False, max_boxes: int = 100) -> Checked:
@@ -88,6 +95,7 @@ def check(title: str, source: Source, decode: bool = False, max_boxes: int = 100
             seen.defects["unreadable image"].append(f"{name}: {error}")
             continue
         seen.image(name, example["image"], size)
+        seen.tallies["stated"] += isinstance(source, Folder) and source.states_size(i)
         if "label" in example:
             seen.label(name, example["label"])
         if "segmentation" in example:
@@ -103,8 +111,10 @@ class _Seen:
     def __init__(self, classes: int, max_boxes: int):
         self.defects: dict[str, list[str]] = collections.defaultdict(list)  # examples of each
         self._counts: np.ndarray = np.zeros(classes, np.int64)
+        self._images_of_class: np.ndarray = np.zeros(classes, np.int64)
         self._unit = ""
         self._max_boxes = max_boxes
+        self.tallies: collections.Counter[str] = collections.Counter()
         self._digests: dict[bytes, str] = {}
         self._sizes: list[tuple[int, int]] = []
         self._boxes: list[np.ndarray] = []
@@ -118,6 +128,7 @@ class _Seen:
         self._sizes.append(size)
         turn = orientation(image) if isinstance(image, bytes) else 1
         if turn != 1:
+            self.tallies["turned"] += 1
             self.defects["turned by EXIF"].append(
                 f"{name}: orientation {turn}, but read as stored; upright=True turns it"
             )
@@ -131,8 +142,10 @@ class _Seen:
         self._unit = "image"
         if np.ndim(label):
             self._counts += np.asarray(label) > 0
+            self._images_of_class += np.asarray(label) > 0
         elif 0 <= label < len(self._counts):
             self._counts[label] += 1
+            self._images_of_class[label] += 1
         else:
             self.defects["label out of range"].append(f"{name}: {label}")
 
@@ -152,6 +165,7 @@ class _Seen:
         values, counts = np.unique(labels, return_counts=True)
         known = (values >= 0) & (values < len(self._counts))
         self._counts[values[known]] += counts[known]
+        self._images_of_class[values[known]] += 1
         for value, count in zip(values[~known], counts[~known], strict=True):
             if value != VOID:
                 self.defects["mask value beyond the classes"].append(
@@ -163,7 +177,10 @@ class _Seen:
         self._unit = "object"
         boxes, labels = example["boxes"], example["labels"]
         _check_objects(self.defects, name, example, size, len(self._counts))
-        np.add.at(self._counts, labels[(labels >= 0) & (labels < len(self._counts))], 1)
+        known = labels[(labels >= 0) & (labels < len(self._counts))]
+        np.add.at(self._counts, known, 1)
+        self._images_of_class[np.unique(known)] += 1
+        self.tallies["crowd"] += int(np.sum(example.get("crowd", False)))
         self._boxes.append(boxes)
         self._box_sizes += [size] * len(boxes)
         if len(boxes) > self._max_boxes:
@@ -186,6 +203,7 @@ class _Seen:
                 return
         areas, extents = run_lengths.areas_and_boxes(example["rle"], *size)
         self._has_masks |= bool((areas > 0).any())
+        self.tallies["mask"] += int((areas > 0).sum())
         for number, (area, extent) in enumerate(zip(areas, extents, strict=True)):
             where = f"{name} object {number}"
             if not area:
@@ -198,6 +216,7 @@ class _Seen:
     def _keypoints(self, name: str, points: np.ndarray, size: tuple[int, int]) -> None:
         """Looks for labelled keypoints that lie off the image."""
         x, y, seen = np.moveaxis(points, -1, 0)
+        self.tallies["keypoints"] += int((seen > 0).any(-1).sum())
         outside = (x < -_SLACK) | (y < -_SLACK) | (x > size[1] + _SLACK) | (y > size[0] + _SLACK)
         for number, point in np.argwhere(outside & (seen > 0)):
             place = f"({x[number, point]:g}, {y[number, point]:g})"
@@ -222,17 +241,22 @@ class _Seen:
                 count = self._beyond if "max_boxes" in defect else len(examples)
                 serious = defect in _SERIOUS
                 findings.append(Finding(serious, defect, title, count, tuple(examples)))
-        ordered = sorted(self._sizes, key=lambda size: (size[0] * size[1], size))
         return Checked(
-            title,
-            source.classes,
-            len(source),
-            sum(len(boxes) for boxes in self._boxes),
-            tuple(findings),
-            self._digests,
-            self._unit,
-            self._counts,
-            (ordered[0], ordered[-1]) if ordered else (),
+            title=title,
+            classes=source.classes,
+            images=len(source),
+            objects=sum(len(boxes) for boxes in self._boxes),
+            findings=tuple(findings),
+            digests=self._digests,
+            unit=self._unit,
+            counts=self._counts,
+            images_of_class=self._images_of_class,
+            sizes=np.asarray(self._sizes, np.int64).reshape(-1, 2),
+            boxes=np.concatenate([np.zeros((0, 4), np.float32), *self._boxes]),
+            box_sizes=np.asarray(self._box_sizes, np.int64).reshape(-1, 2),
+            objects_per_image=np.asarray([len(boxes) for boxes in self._boxes], np.int64),
+            max_boxes=self._max_boxes,
+            tallies=dict(self.tallies),
         )
 
 

@@ -42,6 +42,13 @@ class Source(Protocol):
     def image_id(self, i: int) -> int | str:
         """Returns the identifier of image i in the data set's own files of results."""
 
+    @property
+    def version(self) -> str:
+        """The version of the data set, '' where it has none."""
+
+    def image_labels(self) -> np.ndarray | None:
+        """Returns the label (n,) of each image, where it is known without reading images."""
+
     def arrays(self) -> dict[str, np.ndarray] | None:
         """Returns all examples as `image` (n, h, w, c) uint8 and `label` (n,) int32.
 
@@ -65,6 +72,13 @@ class BaseSource:
 
     def image_id(self, i: int) -> int | str:
         return i
+
+    @property
+    def version(self) -> str:
+        return ""
+
+    def image_labels(self) -> np.ndarray | None:
+        return None
 
     def arrays(self) -> dict[str, np.ndarray] | None:
         return None
@@ -100,6 +114,10 @@ class Wrapped(LazySource):
     @property
     def category_ids(self) -> tuple[int | str, ...]:
         return self.source.category_ids
+
+    @property
+    def version(self) -> str:
+        return self.source.version
 
     def __len__(self) -> int:
         return len(self.source)

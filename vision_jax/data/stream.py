@@ -16,6 +16,7 @@ from absl import logging
 
 from vision_jax.config import UserError
 from vision_jax.data import padding
+from vision_jax.data.by_identity import Grouped
 from vision_jax.data.decode import RecordError
 from vision_jax.data.loading import AnyTransform, Loader
 from vision_jax.data.sources import Example, Source
@@ -61,6 +62,7 @@ class Stream:
       arrays: the whole source in memory, or None to read and decode.
       max_boxes, degenerate: see `pipeline.Pipeline`.
       repeats: see `pipeline.Train`.
+      grouped: the order of the records where it is by class, see `pipeline.Train.per_class`.
       steps: see `loading.Loader`.
       pixels: False leaves out all but the records' numbers, and reads nothing.
     """
@@ -76,6 +78,7 @@ class Stream:
     max_boxes: int = 100
     degenerate: str = "raise"
     repeats: int = 1
+    grouped: Grouped | None = None
     steps: int | None = None
     pixels: bool = True
 
@@ -99,6 +102,8 @@ class Stream:
         count = len(self.source)
         if self.data_seed is None:
             return np.where(positions < count, positions, -1)
+        if self.grouped is not None:
+            return self.grouped.records(positions, self.data_seed)
         if self.repeats > 1:
             # Copies lie far apart in the batch: mixing pairs neighbours.
             steps, rows = np.divmod(positions, self.batch_size)

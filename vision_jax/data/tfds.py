@@ -17,6 +17,8 @@ from vision_jax.data.decode import RecordError, decode_image, image_size
 from vision_jax.data.sources import Example, LazySource
 
 FIELDS = ("label", "multilabel", "objects", "rle", "keypoints", "segmentation", "captions")
+# The height, width and channels of sets whose images all have one size.
+IMAGE_SHAPES = {"mnist": (28, 28, 1), "cifar10": (32, 32, 3), "cifar100": (32, 32, 3)}
 # Written from a seed in seconds, so prepared when first asked for.
 EMBEDDED = ("shapes",)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
@@ -89,6 +91,10 @@ class TFDS(LazySource):
     @property
     def category_ids(self) -> tuple[int, ...]:
         return tuple(coco_json.CATEGORIES) if "category_id" in self._object_parts else ()
+
+    @property
+    def version(self) -> str:
+        return str(self._builder.version)
 
     def image_id(self, i: int) -> int | str:
         """Returns COCO's number of image i, else its file's name without suffix, else i."""

@@ -49,18 +49,20 @@ class ResizeShortestEdge(Transform):
 
 @dataclasses.dataclass(frozen=True)
 class StretchTo(Transform):
-    """Resizes an image to a square whatever its proportions (Liu et al. 2016: SSD300).
+    """Resizes an image to one size whatever its proportions (Liu et al. 2016: SSD300).
 
     Attributes:
-      size: side of the square, pixels.
+      size: height of the result, pixels.
       antialias: see `geometry.resize_image`.
+      width: of the result, pixels; None makes a square.
     """
 
     size: int = 300
     antialias: bool = True
+    width: int | None = None
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        return geometry.resize(example, self.size, self.size, self.antialias)
+        return geometry.resize(example, self.size, self.width or self.size, self.antialias)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,19 +72,22 @@ class Letterbox(Transform):
     The image lies at the top left, so that `Batch.scale` alone leads back to the original.
 
     Attributes:
-      size: side of the square, pixels.
+      size: side of the square, pixels; the height of the result if `width` is another.
       fill: the colour of the rest.
       antialias: see `geometry.resize_image`.
+      width: of the result, into which the image is fitted whole; None makes a square.
     """
 
     size: int = 416
     fill: tuple[int, ...] = (128, 128, 128)
     antialias: bool = True
+    width: int | None = None
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        height, width = fitting(example["image"].shape[:2], self.size)
+        across = self.size if self.width is None else self.width
+        height, width = fitting_into(example["image"].shape[:2], self.size, across)
         example = geometry.resize(example, height, width, self.antialias)
-        return geometry.crop(example, 0, 0, self.size, self.size, self.fill)
+        return geometry.crop(example, 0, 0, self.size, across, self.fill)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,6 +111,34 @@ class Pad(Transform):
         if height > self.height or width > self.width:
             raise ValueError(f"Pad: {height}×{width} exceeds {self.height}×{self.width}")
         return geometry.crop(example, 0, 0, self.height, self.width, self.fill)
+
+
+@dataclasses.dataclass(frozen=True)
+class Canvas(Transform):
+    """Lays an image on a canvas whose sides are multiples of a number, so that few sizes occur.
+
+    The image lies at the top left. One whose long side exceeds `max_long` is shrunk to it first; no
+    image is enlarged.
+
+    Attributes:
+      max_long: the largest long side of the image on it, pixels.
+      multiple: of which the canvas's sides are multiples, pixels.
+      fill: the colour beside the image.
+      antialias: see `geometry.resize_image`.
+    """
+
+    max_long: int = 1024
+    multiple: int = 128
+    fill: tuple[int, ...] = MEAN
+    antialias: bool = True
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        height, width = example["image"].shape[:2]
+        if max(height, width) > self.max_long:
+            height, width = fitting((height, width), self.max_long)
+            example = geometry.resize(example, height, width, self.antialias)
+        height, width = (side + -side % self.multiple for side in (height, width))
+        return geometry.crop(example, 0, 0, height, width, self.fill)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -273,8 +306,16 @@ class RandomCrop(Transform):
 
 def fitting(shape: tuple[int, int], size: int) -> tuple[int, int]:
     """Returns height and width with the long side `size`, in proportion, at least one pixel."""
-    height, width = (max(1, round(side * size / max(shape))) for side in shape)
-    return height, width
+    return fitting_into(shape, size, size)
+
+
+def fitting_into(shape: tuple[int, int], height: int, width: int) -> tuple[int, int]:
+    """Returns the largest height and width, in proportion, within others; at least one pixel."""
+    after, before = (
+        (height, shape[0]) if height * shape[1] <= width * shape[0] else (width, shape[1])
+    )
+    high, wide = (max(1, round(side * after / before)) for side in shape)
+    return high, wide
 
 
 def _centres_inside(boxes: np.ndarray, window: Window) -> np.ndarray:
