@@ -54,6 +54,42 @@ def test_both_forms_are_read(tmp_path, options):
         assert state[name].dtype == np.float32
 
 
+def test_what_comes_before_the_first_convolution_is_turned_round_too(tmp_path):
+    mean, var, count = RNG.normal(size=3), RNG.uniform(1, 2, 3), np.ones(1)
+    scale, shift = RNG.normal(size=3), RNG.normal(size=3)
+    kernel, bias = RNG.normal(size=(3, 3, 1, 1)), RNG.normal(size=3)
+    layers = (
+        ("data_bn", "BatchNorm", (mean, var, count)),
+        ("data_scale", "Scale", (scale, shift)),
+        ("conv", "Convolution", (kernel, bias)),
+        ("after", "Scale", (scale, shift)),
+    )
+    state = read_caffemodel(written(tmp_path, net(layers)))
+
+    def run(pixel, data_bn, data_scale, conv, after):
+        normal = (pixel - data_bn["weight"]) / np.sqrt(data_bn["bias"])
+        scaled = normal * data_scale["weight"] + data_scale["bias"]
+        features = conv["weight"][:, :, 0, 0] @ scaled + conv["bias"]
+        return features * after["weight"] + after["bias"]
+
+    def by_layer(arrays):
+        return [
+            {part: arrays[f"{name}.{part}"] for part in ("weight", "bias")} for name, *_ in layers
+        ]
+
+    theirs = {
+        f"{name}.{part}": array
+        for name, _, arrays in layers
+        for part, array in zip(("weight", "bias"), arrays, strict=False)
+    }
+    red_green_blue = RNG.normal(size=3)
+    np.testing.assert_allclose(
+        run(red_green_blue, *by_layer(state)),
+        run(red_green_blue[::-1], *by_layer(theirs)),
+        rtol=1e-5,
+    )
+
+
 def conv(features, channels, size=3, name="", kind="Convolution"):
     shape = (features, channels) if kind == "InnerProduct" else (features, channels, size, size)
     return name, kind, (RNG.normal(size=shape), RNG.normal(size=features))

@@ -26,6 +26,7 @@ REFERENCES = {
     "models/timm_resnet18d": (functools.partial(models.resnet_d, 18), 224),
     "models/timm_resnet50d": (models.ResNet50D, 224),
     "models/timm_resnetv2_50": (models.ResNet50V2, 224),
+    "models_thirdparty/facenet_inception_resnet_v1": (models.InceptionResNetV1, 160),
     "models_thirdparty/cifar_resnet56": (functools.partial(models.CifarResNet, 56), 32),
 }
 
@@ -51,6 +52,10 @@ SMALL = {
     "resnet": (_resnet, 32),
     "resnet-d": (lambda: _resnet(stem="deep", shortcut="pool"), 32),
     "resnet-basic": (lambda: _resnet(block="basic"), 32),
+    "inception-resnet-v1": (
+        lambda: models.InceptionResNetV1(6, 5, repeats=(1, 2, 1), multiplier=0.1),
+        80,
+    ),
     "inception-v3": (lambda: models.InceptionV3(5, multiplier=0.1), 299),
     "mobilenet-v1": (lambda: models.MobileNetV1(5, multiplier=0.25), 32),
     "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 32),

@@ -1,8 +1,10 @@
 """Foreign checkpoints turned into variables, and variables into foreign names and layouts."""
 
+from vision_jax.weights.by_name import resolve
 from vision_jax.weights.files import read_state
 from vision_jax.weights.heads import Heads
 from vision_jax.weights.loading import from_reference, listed, load, read, to_reference
+from vision_jax.weights.published import Pretrained, pretrained
 from vision_jax.weights.restoring import (
     Restored,
     adapt_input,
@@ -10,18 +12,23 @@ from vision_jax.weights.restoring import (
     restore,
     whole_layers,
 )
+from vision_jax.weights.saving import save
 
 __all__ = [
     "Heads",
+    "Pretrained",
     "Restored",
     "adapt_input",
     "differs_in_input",
     "from_reference",
     "listed",
     "load",
+    "pretrained",
     "read",
     "read_state",
+    "resolve",
     "restore",
+    "save",
     "to_reference",
     "whole_layers",
 ]

@@ -34,7 +34,8 @@ _PARTS = ("weight", "bias")
 def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
     """Returns a file's arrays by name: '<layer>.weight', '<layer>.bias', then '<layer>.2', ….
 
-    Convolutions are (out, in / groups, h, w), inner products (out, in), all float32.
+    Convolutions are (out, in / groups, h, w), inner products (out, in), all float32. What comes
+    before the first convolution, such as a norm of the images, is turned round with it.
 
     Raises:
       UserError: not such a file, cut short, damaged, or without weights.
@@ -42,6 +43,7 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
     data, budget = memoryview(path.read_bytes()), _Budget()
     state: dict[str, np.ndarray] = {}
     is_first = True  # no kernel came yet
+    before: list[str] = []  # arrays of channels of the images, such as a norm's
     for number, layer in _fields(data, budget):
         if number not in _LAYERS:
             continue
@@ -51,11 +53,16 @@ def read_caffemodel(path: Path) -> dict[str, np.ndarray]:
             if key in state:
                 raise UserError(f"two layers with weights have the name {name}")
             state[key] = _shaped(blob, kind, i, key)
+            if is_first and state[key].size == 3:
+                before.append(key)
         if not blobs or not _is_kernel(kind, state[f"{name}.weight"]):
             continue
         weight = state[f"{name}.weight"]
         if is_first and kind in _CONVOLUTION and weight.shape[1] == 3:
             state[f"{name}.weight"] = weight[:, ::-1]
+            for key in before:
+                if not key.startswith(f"{name}."):
+                    state[key] = state[key].reshape(-1)[::-1].reshape(state[key].shape)
         elif is_first and kind in _DECONVOLUTION:
             raise UserError(f"{name}: damaged, a deconvolution where the image is read")
         is_first = False

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
+from vision_jax import disk
 from vision_jax.config import UserError, printable
 from vision_jax.weights import engine
 from vision_jax.weights.darknet_sections import darknet, sections, shapes
@@ -150,7 +151,7 @@ def write_weights(path: Path, state: State, model: nn.Module, seen: int = 0) -> 
       model: whose state it is.
       seen: images that training has seen.
     """
-    with path.open("wb") as file:
+    with disk.whole_file(path) as half, half.open("wb") as file:
         file.write(struct.pack("<3iq", 0, 2, 0, seen))
         for name in shapes(model):
             file.write(np.ascontiguousarray(state[name], "<f4").tobytes())

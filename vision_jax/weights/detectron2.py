@@ -22,6 +22,7 @@ from vision_jax.models.detectors.faster_rcnn import FasterRCNN
 from vision_jax.models.detectors.fpn import FPN
 from vision_jax.models.detectors.keypoint_rcnn import KeypointHead
 from vision_jax.models.detectors.mask_rcnn import MaskHead
+from vision_jax.models.detectors.proposal_network import ProposalNetwork
 from vision_jax.models.detectors.region_pool import ResNetStage
 from vision_jax.models.detectors.retinanet import RetinaNet
 from vision_jax.models.detectors.rpn import RPN
@@ -118,6 +119,19 @@ def _from_caffe2(state: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
 
 def rcnn(model: FasterRCNN) -> Iterator[Row]:
     """Yields the layers of Faster, Mask and Keypoint R-CNN on R50-FPN, R101-FPN and C4."""
+    yield from proposals(model)
+    yield from _box_head(model)
+    if isinstance(model.mask, MaskHead):
+        yield from _mask(model.mask, model.num_classes)
+    if isinstance(model.keypoint, KeypointHead):
+        theirs = "roi_heads.keypoint_head"
+        for i in range(1, len(model.keypoint.widths) + 1):
+            yield Row(f"{theirs}.conv_fcn{i}", f"keypoint/conv_fcn{i}", "conv_bias")
+        yield Row(f"{theirs}.score_lowres", "keypoint/kps_score_lowres", "conv_transpose_bias")
+
+
+def proposals(model: FasterRCNN | ProposalNetwork) -> Iterator[Row]:
+    """Yields the layers of the backbone and of the first stage."""
     yield from _backbone(model)
     order = _anchor_order(model.rpn)
     theirs = "proposal_generator.rpn_head"
@@ -128,14 +142,6 @@ def rcnn(model: FasterRCNN) -> Iterator[Row]:
     ):
         pick = Pick((len(order), numbers), 0, order)
         yield Row(f"{theirs}.{name}", f"rpn/{ours}", "conv_bias", pick=pick)
-    yield from _box_head(model)
-    if isinstance(model.mask, MaskHead):
-        yield from _mask(model.mask, model.num_classes)
-    if isinstance(model.keypoint, KeypointHead):
-        theirs = "roi_heads.keypoint_head"
-        for i in range(1, len(model.keypoint.widths) + 1):
-            yield Row(f"{theirs}.conv_fcn{i}", f"keypoint/conv_fcn{i}", "conv_bias")
-        yield Row(f"{theirs}.score_lowres", "keypoint/kps_score_lowres", "conv_transpose_bias")
 
 
 def _box_head(model: FasterRCNN) -> Iterator[Row]:
@@ -207,6 +213,11 @@ def has_rcnn(model: FasterRCNN) -> bool:
     return shares and _is_plain(model.backbone)
 
 
+def has_proposals(model: ProposalNetwork) -> bool:
+    """Returns True on a ResNet without tweaks."""
+    return _is_plain(model.backbone)
+
+
 def has_retinanet(model: RetinaNet) -> bool:
     """Returns True on a ResNet without tweaks, no norms in the subnets."""
     return model.layers.norm == "none" and _is_plain(model.backbone)
@@ -219,7 +230,7 @@ def _is_plain(backbone: nn.Module) -> bool:
     return backbone.block == "bottleneck" and backbone.layers.norm in BATCH_NORMS
 
 
-def _backbone(model: FasterRCNN | RetinaNet) -> Iterator[Row]:
+def _backbone(model: FasterRCNN | ProposalNetwork | RetinaNet) -> Iterator[Row]:
     """Yields the layers of the backbone and of the pyramid on it."""
     pyramid = model.pyramid
     body = "backbone.bottom_up" if isinstance(pyramid, FPN) else "backbone"

@@ -105,6 +105,7 @@ class _Part:
     axes: tuple[int, ...] | None = None
     pointwise: bool = False  # the reference has a 1x1 convolution where we have a linear layer
     window: bool = False  # it has a linear layer over a map where we have a convolution
+    over_map: bool = False  # it has a convolution over a whole map where we have a linear layer
 
 
 _BIAS = _Part("bias", "params", "bias")
@@ -118,6 +119,7 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     "dense": (_Part("weight", "params", "kernel", (1, 0)),),
     "dense_bias": (_Part("weight", "params", "kernel", (1, 0)), _BIAS),
     "dense_pointwise": (_Part("weight", "params", "kernel", (1, 0), pointwise=True), _BIAS),
+    "dense_map": (_Part("weight", "params", "kernel", (1, 0), over_map=True), _BIAS),
     "dense_window": (_Part("weight", "params", "kernel", (1, 0), window=True), _BIAS),
     "norm": (
         _SCALE,
@@ -126,6 +128,7 @@ KINDS: dict[str, tuple[_Part, ...]] = {
         _Part("running_var", "batch_stats", "var"),
     ),
     "affine": (_SCALE, _BIAS),  # layer, group and instance norms
+    "prelu": (_Part("weight", "params", "slope"),),
     "scale": (_SCALE,),
     "scale_weight": (_Part("scale_weight", "params", "scale"),),
     "norm_darknet": (
@@ -273,6 +276,8 @@ class _Leaf:
         if self.pick and value.ndim:
             value = self.pick(value)
         axes = len(part.axes) if part.axes else 1
+        if part.over_map and value.ndim == 4:
+            value = value.reshape(len(value), -1)
         value = _of_axes(value, axes + 2 if part.pointwise else axes)
         if part.pointwise and value.shape[2:] == (1, 1):
             value = value.reshape(value.shape[:2])
@@ -300,6 +305,7 @@ class _Leaf:
         if self.flat:
             c, h, w = self.flat
             value = value.reshape(-1, h, w, c).transpose(0, 3, 1, 2).reshape(value.shape)
+            value = value.reshape(-1, c, h, w) if part.over_map else value
         if self.pick:
             value = self.pick.back(value)
         return value[:, :, None, None] if part.pointwise else value

@@ -8,7 +8,7 @@ import numpy as np
 from flax import linen as nn
 
 from vision_jax.config import UserError, printable
-from vision_jax.weights import darknet, engine, heads
+from vision_jax.weights import by_name, darknet, engine, heads, zoo
 from vision_jax.weights.engine import Loaded, State
 from vision_jax.weights.files import part_of, read_state
 from vision_jax.weights.heads import Heads
@@ -29,7 +29,8 @@ def load(path: str | Path, model: nn.Module) -> Tree:
       path: a `.safetensors`, `.pth`, `.pt`, `.th`, `.bin` or `.ckpt` file with the reference's own
         parameter names, or the `.index.json` of one in several parts; a `.caffemodel` or
         detectron2's `.pkl` (see `weights.caffe` and `weights.detectron2` for the images that they
-        need); or Darknet's `.weights`, which has no names (`darknet.read_weights`).
+        need); or Darknet's `.weights`, which has no names (`darknet.read_weights`). A name instead
+        is fetched, see `weights.resolve`.
       model: the network; its class, or that of its backbone, chooses the table.
 
     Raises:
@@ -68,7 +69,7 @@ def read(path: str | Path, model: nn.Module, may_be_fresh: Heads) -> Loaded:
     Raises:
       UserError: see `load`.
     """
-    path = Path(path)
+    named, path = str(path), by_name.resolve(path)
     try:
         if darknet.is_weights(path):
             loaded = darknet.load(path, model)
@@ -84,6 +85,9 @@ def read(path: str | Path, model: nn.Module, may_be_fresh: Heads) -> Loaded:
         index = part_of(path)
         hint = f"; it is a part of {index}, which reads all of them" if index else ""
         raise UserError(f"{path}: {error}{hint}") from None
+    entry = zoo.entries().get(named) if path != Path(named) else None
+    if entry is not None and entry.reads_bgr:
+        _turn_round(loaded.variables, entry.reads_bgr)
     return loaded
 
 
@@ -114,6 +118,15 @@ def to_reference(tree: Tree, model: nn.Module, source: str | None = None) -> dic
       UserError: an unknown source, arrays that it has no name for, or a network without a table.
     """
     return engine.to_reference(tree, model, tables_for(model), source)
+
+
+def _turn_round(variables: Tree, kernel: str) -> None:
+    """Makes a convolution of blue, green, red one of red, green, blue, in place."""
+    *parents, last = f"params/{kernel}".split("/")
+    for key in parents:
+        variables = variables.get(key, {})
+    if last in variables:
+        variables[last] = variables[last][:, :, ::-1]
 
 
 def _channels(arrays: dict[str, np.ndarray]) -> int:

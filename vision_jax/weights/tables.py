@@ -19,16 +19,28 @@ from vision_jax.models.classifiers.resnet_v2 import ResNetV2
 from vision_jax.models.classifiers.vgg import VGG
 from vision_jax.models.detectors.fast_rcnn import FastRCNN
 from vision_jax.models.detectors.faster_rcnn import FasterRCNN
+from vision_jax.models.detectors.mtcnn import MTCNN
+from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
 from vision_jax.models.detectors.retinanet import RetinaNet
 from vision_jax.models.detectors.ssd import SSD
 from vision_jax.models.detectors.yolo_v1 import YOLOv1
 from vision_jax.models.detectors.yolo_v2 import YOLOv2
 from vision_jax.models.detectors.yolo_v3 import YOLOv3
+from vision_jax.models.embedders.inception_resnet_v1 import InceptionResNetV1Backbone
 from vision_jax.models.segmenters.deeplab import Dilated
 from vision_jax.models.segmenters.fcn import FCN
 from vision_jax.models.segmenters.segmenter import Segmenter
-from vision_jax.weights import akamaster, detectron2, semseg, ssd, timm, torchvision, wkentaro
+from vision_jax.weights import (
+    akamaster,
+    detectron2,
+    facenet_pytorch,
+    semseg,
+    ssd,
+    timm,
+    torchvision,
+    wkentaro,
+)
 from vision_jax.weights import caffe_tables as caffe
 from vision_jax.weights import darknet_sections as darknet
 from vision_jax.weights import torchvision_detection as detection
@@ -67,7 +79,14 @@ NETWORKS: Tables = {
     ),
     FastRCNN: (_DETECTORS_CLASSIFIER, _BACKBONE),
     FCN: (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _SEGMENTERS_CLASSIFIER, _BACKBONE),
-    ProposalNetwork: (_DETECTORS_CLASSIFIER, _BACKBONE),
+    MTCNN: (Table("facenet-pytorch", facenet_pytorch.mtcnn),),
+    ONet: (Table("facenet-pytorch", facenet_pytorch.o_net),),
+    PNet: (Table("facenet-pytorch", facenet_pytorch.p_net),),
+    ProposalNetwork: (
+        Table("detectron2", detectron2.proposals, detectron2.has_proposals),
+        _DETECTORS_CLASSIFIER,
+        _BACKBONE,
+    ),
     RetinaNet: (
         Table("torchvision", retinanet.retinanet, retinanet.has_retinanet),
         Table("torchvision-old", _RETINANET_OLD, retinanet.has_retinanet),
@@ -75,6 +94,7 @@ NETWORKS: Tables = {
         _DETECTORS_CLASSIFIER,
         _BACKBONE,
     ),
+    RNet: (Table("facenet-pytorch", facenet_pytorch.r_net),),
     Segmenter: (Table("semseg", semseg.segnet, semseg.has_segnet), _SEGMENTERS_CLASSIFIER),
     SSD: (
         Table("torchvision", ssd.torchvision, ssd.has_ssd),
@@ -101,9 +121,19 @@ BACKBONES: Tables = {
         Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
         Table("caffe", caffe.googlenet, caffe.has_googlenet),
     ),
+    InceptionResNetV1Backbone: (
+        Table(
+            "facenet-pytorch",
+            facenet_pytorch.inception_resnet_v1,
+            facenet_pytorch.has_inception_resnet_v1,
+        ),
+    ),
     InceptionV3Backbone: (Table("torchvision", torchvision.inception_v3),),
     MobileNetV1Backbone: (Table("timm", timm.mobilenet_v1),),
-    MobileNetV2Backbone: (Table("torchvision", torchvision.mobilenet_v2),),
+    MobileNetV2Backbone: (
+        Table("torchvision", torchvision.mobilenet_v2),
+        Table("timm", timm.mobilenet_v2),
+    ),
     ResNet: (
         Table("torchvision", torchvision.resnet, torchvision.has_resnet),
         Table("timm", timm.resnet),
@@ -114,6 +144,7 @@ BACKBONES: Tables = {
     ResidualDarknet: (Table("timm", timm.darknet53, timm.has_darknet53), _DARKNET),
     VGG: (
         Table("torchvision", torchvision.vgg, torchvision.has_vgg),
+        Table("timm", timm.vgg, timm.has_vgg),
         Table("caffe", caffe.vgg, caffe.has_vgg),
     ),
 }

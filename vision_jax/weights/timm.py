@@ -5,8 +5,10 @@ from collections.abc import Iterator
 from flax import linen as nn
 
 from vision_jax.models.classifiers.classifier import Classifier
+from vision_jax.models.classifiers.mobilenet_v2 import BLOCKS
 from vision_jax.weights.engine import Row
-from vision_jax.weights.shared_rows import conv_norm
+from vision_jax.weights.shared_rows import conv_norm, vgg_by_number, vgg_map
+from vision_jax.weights.torchvision import has_vgg as has_torchvisions_vgg
 from vision_jax.weights.torchvision import residual_stages
 
 
@@ -55,6 +57,38 @@ def mobilenet_v1(model: Classifier) -> Iterator[Row]:
             yield from conv_norm(f"{theirs}.conv_dw", f"{theirs}.bn1", f"{ours}/depthwise")
             yield from conv_norm(f"{theirs}.conv_pw", f"{theirs}.bn2", f"{ours}/pointwise")
     yield Row("classifier", "head/fc", "dense_bias")
+
+
+def mobilenet_v2(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of mobilenetv2_100, whose blocks are numbered within each resolution."""
+    yield from conv_norm("conv_stem", "bn1", "backbone/conv1")
+    stage, i, width = -1, 0, 0
+    for block, (expansion, channels, _) in enumerate(BLOCKS, start=1):
+        stage, i = (stage, i + 1) if channels == width else (stage + 1, 0)
+        width = channels
+        theirs, ours = f"blocks.{stage}.{i}", f"backbone/block{block}"
+        names = {"conv_pw": "expand", "conv_dw": "depthwise", "conv_pwl": "project"}
+        if expansion == 1:  # their first block has another form, which does not widen
+            names = {"conv_dw": "depthwise", "conv_pw": "project"}
+        for number, (name, path) in enumerate(names.items(), start=1):
+            yield from conv_norm(f"{theirs}.{name}", f"{theirs}.bn{number}", f"{ours}/{path}")
+    yield from conv_norm("conv_head", "bn2", "backbone/conv_last")
+    yield Row("classifier", "head/fc", "dense_bias")
+
+
+def vgg(model: Classifier) -> Iterator[Row]:
+    """Yields the layers of vgg.py, with and without norms; fc6 and fc7 are convolutions there."""
+    rows, _ = vgg_by_number(model.backbone, "features.")
+    yield from rows
+    flat = vgg_map(model.backbone, model.head.grid)
+    yield Row("pre_logits.fc1", "head/fc6", "dense_map", flat)
+    yield Row("pre_logits.fc2", "head/fc7", "dense_pointwise")
+    yield Row("head.fc", "head/fc8", "dense_bias")
+
+
+def has_vgg(model: Classifier) -> bool:
+    """Returns True with two hidden layers on one of the networks that torchvision has."""
+    return has_torchvisions_vgg(model) and len(model.head.hidden) == 2
 
 
 def darknet53(model: Classifier) -> Iterator[Row]:
