@@ -2,9 +2,9 @@
 
 paper    Noh et al., "Learning Deconvolution Network for Semantic Segmentation", 2015
 data     VOC 2012's training images with SBD's (10,582); evaluated on VOC 2012's validation
-needs    a VGG-16 classifier's weights in torchvision's names, as `vgg16_bn.safetensors` beside you,
-         or --config.init.weights=FILE; the paper's have no batch norm (`vgg16.safetensors`), whose
-         scales then begin at 1
+needs    VGG-16 of ImageNet with batch norm, which is fetched from torchvision, or
+         --config.init.weights=FILE; the paper's has no batch norm (`torchvision/vgg16-397923af`),
+         whose scales then begin at 1
 expect   no number: the paper's is of VOC's test set, put together from object proposals; here
          images are seen in overlapping windows
 cost     60,000 steps of 64 crops of 224×224

@@ -2,8 +2,8 @@
 
 paper    Chen et al., "Rethinking Atrous Convolution for Semantic Image Segmentation", 2017
 data     as of fcn_resnet50_coco.py, which has the details and the arguments
-needs    an ImageNet ResNet-50's weights in torchvision's names, as `resnet50.safetensors` beside
-         you, or --config.init.weights=FILE
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
+         --config.init.weights=FILE
 expect   mean IoU 66.4 % (torchvision, DeepLabV3_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1)
 cost     30 epochs of some 93,000 crops of 480×480
 run      python launch.py --config experiments/deeplabv3_resnet50_coco.py

@@ -1,7 +1,7 @@
 """Fast R-CNN on VGG-16 on PASCAL VOC 2007, on proposals made beforehand.
 
 paper    Girshick, "Fast R-CNN", 2015
-needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
+needs    VGG-16 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE;
          proposals of trainval and test as `proposals_trainval.npz` and `proposals_test.npz` (see
          `data.WithProposals`): the paper's are selective search's. Or the argument `rpn`

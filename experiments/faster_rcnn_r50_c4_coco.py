@@ -1,7 +1,7 @@
 """Faster R-CNN on ResNet-50-C4 on COCO: one map of stride 16, conv5_x on every region.
 
 paper    Ren et al., 2015; He et al., "Deep Residual Learning", 2015, appendix A
-needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   35.7 % AP on val2017 (detectron2, R50-C4 1x)
 cost     90,000 steps of 16 images of up to 800×1333 pixels

@@ -1,7 +1,7 @@
 """Faster R-CNN on ResNet-50 with a feature pyramid on COCO.
 
 paper    Lin et al., "Feature Pyramid Networks for Object Detection", 2017, table 3
-needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   37.9 % AP on val2017 (detectron2, R50-FPN 1x)
 cost     90,000 steps of 16 images of up to 800×1333 pixels

@@ -1,7 +1,7 @@
 """Faster R-CNN on VGG-16 on PASCAL VOC 2007 in the paper's four steps, as stages.
 
 paper    Ren et al., "Faster R-CNN", 2015, section 3.2, "4-step alternating training"
-needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
+needs    VGG-16 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   69.9 % mAP on VOC 2007's test set, by its rules (the authors' repository)
 cost     two RPN stages of 40,000 and two Fast R-CNN stages of 20,000 steps of 2 images

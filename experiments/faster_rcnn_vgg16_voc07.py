@@ -1,7 +1,7 @@
 """Faster R-CNN on VGG-16 on PASCAL VOC 2007, both stages trained together.
 
 paper    Ren et al., "Faster R-CNN", 2015, section 3.2, "approximate joint training"
-needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
+needs    VGG-16 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   69.9 % mAP on VOC 2007's test set, by its rules (the authors' repository, with the
          alternating schedule of faster_rcnn_vgg16_alternating.py)

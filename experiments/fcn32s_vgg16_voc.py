@@ -4,9 +4,9 @@ paper    Long et al., "Fully Convolutional Networks for Semantic Segmentation", 
          journal version (Shelhamer et al., 2016), whose numbers these are
 data     SBD's 8,498 training images; evaluated on VOC 2012's validation images that are not among
          them. The paper's numbers are of VOC 2011's (736 images)
-needs    a VGG-16 classifier's weights in torchvision's names, for inputs of 0..255 less the mean
-         as Caffe's are, as `vgg16_caffe.safetensors` beside you, or --config.init.weights=FILE:
-         fully connected layers become convolutions, and without them nothing is learned
+needs    VGG-16 of ImageNet for inputs of 0..255 less the mean, as Caffe's are, which is fetched
+         from pytorch-fcn, or --config.init.weights=FILE in torchvision's names: fully connected
+         layers become convolutions, and without them nothing is learned
 expect   mean IoU 63.6 % (journal version; the first version's recipe reaches less)
 cost     100,000 steps of one image of 500×500 pixels
 run      python launch.py --config experiments/fcn32s_vgg16_voc.py
@@ -16,10 +16,10 @@ smoke    python launch.py --config experiments/fcn32s_vgg16_voc.py:smoke
 `recipe=heavy` is the paper's: one image per step, the loss summed over its pixels, momentum 0.99, a
 rate of 1e-10 (twice that for biases, which do not decay), no augmentation. `recipe=modern` is of
 today: crops of 480 at random scales and mirrored, 16 at a time, the mean over pixels, a rate that
-falls to zero; its weights are torchvision's own (`vgg16.safetensors`, ImageNet's mean and std), and
-fc6 is padded instead of the image. `base=alexnet|googlenet|resnet50` takes another backbone and
-needs its weights; FCN-AlexNet is published with 48.0 %. `multiscale`, with `--mode evaluate`,
-averages six scales and their mirror images.
+falls to zero; its weights are torchvision's own, with ImageNet's mean and std, and fc6 is padded
+instead of the image. `base=alexnet|googlenet|resnet50` takes another backbone; `heavy` then needs
+its weights for Caffe's inputs as `alexnet_caffe.safetensors`. FCN-AlexNet is published with 48.0 %.
+`multiscale`, with `--mode evaluate`, averages six scales and their mirror images.
 """
 
 from experiments.shared import embedded
@@ -34,6 +34,17 @@ SIDE = 500  # of VOC's largest images
 MIOU = {32: 0.636, 16: 0.650, 8: 0.655}
 SOURCE = "Shelhamer et al. 2016, on VOC 2011's validation images that SBD does not train on"
 HEAVY_RATES = {32: 1e-10, 16: 1e-12, 8: 1e-14}
+# Classifiers to start from, by their names or files.
+HEAVY_START = {
+    "vgg16": "wkentaro/vgg16_from_caffe",
+    **{base: f"{base}_caffe.safetensors" for base in ("alexnet", "googlenet", "resnet50")},
+}
+MODERN_START = {
+    "vgg16": "torchvision/vgg16-397923af",
+    "alexnet": "torchvision/alexnet-owt-7be5be79",
+    "googlenet": "torchvision/googlenet-1378be20",
+    "resnet50": "torchvision/resnet50-0676ba61",
+}
 SCALES = (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
 
 
@@ -76,7 +87,7 @@ def get_config(arg="", stride=32):
         config.expect.value = 0.480
     elif not heavy or given.base != "vgg16":
         config.expect = None
-    config.init.weights = f"{given.base}{'_caffe' if heavy else ''}.safetensors"
+    config.init.weights = HEAVY_START[given.base] if heavy else MODERN_START[given.base]
     if not heavy:
         modern(config)
     config.task.model.stride = stride

@@ -4,8 +4,8 @@ paper    Long et al., 2015, as in torchvision's reference training: the last two
          instead of striding, and an auxiliary head scores the stage before
 data     COCO 2017's training images with more than 1000 pixels of VOC's twenty classes; all of the
          validation images
-needs    an ImageNet ResNet-50's weights in torchvision's names, as `resnet50.safetensors` beside
-         you, or --config.init.weights=FILE
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
+         --config.init.weights=FILE
 expect   mean IoU 60.5 % (torchvision, FCN_ResNet50_Weights.COCO_WITH_VOC_LABELS_V1), there over
          images and labels resized to 520 pixels, here at the original size
 cost     30 epochs of some 93,000 crops of 480×480
@@ -84,7 +84,7 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
             source=f"torchvision {name}_Weights.COCO_WITH_VOC_LABELS_V1",
         ),
     )
-    config.init.weights = "resnet50.safetensors"
+    config.init.weights = "torchvision/resnet50-0676ba61"
     if given.multiscale:
         config.task.test.scales, config.task.test.flip = SCALES, True
     return config if not given.smoke else tiny(config)

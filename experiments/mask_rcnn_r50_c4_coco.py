@@ -1,7 +1,7 @@
 """Mask R-CNN on ResNet-50-C4 on COCO: conv5_x on every region, for its class and for its mask.
 
 paper    He et al., "Mask R-CNN", 2017, figure 4, left, and table 2
-needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   32.2 % AP of masks on val2017, and 36.8 % of boxes (detectron2, R50-C4 1x)
 cost     90,000 steps of 16 images of up to 800×1333 pixels

@@ -1,7 +1,7 @@
 """Mask R-CNN on ResNet-50 with a feature pyramid on COCO.
 
 paper    He et al., "Mask R-CNN", 2017, table 2
-needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   35.2 % AP of masks on val2017, and 38.6 % of boxes (detectron2, R50-FPN 1x)
 cost     90,000 steps of 16 images of up to 800×1333 pixels

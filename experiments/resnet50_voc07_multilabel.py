@@ -3,7 +3,7 @@
 data     5,011 images of trainval and 4,952 of test; an image has every class of which it shows an
          object that is not difficult. (VOC's own evaluation leaves an image out of a class of which
          it shows difficult objects only; here it is a negative.)
-needs    weights in torchvision's names, as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE, or a run folder of `resnet50.py`
 measure  `eval/map`, mean over classes of VOC 2007's 11-point average precision
 expect   no number is cited: published ones are of other networks
@@ -33,7 +33,7 @@ def get_config(arg=""):
         config.train.source = node(data.TFDS, name="voc/2007", split="train+validation")
         config.eval.source = node(data.TFDS, name="voc/2007", split="test")
         config.train.transforms[0].area = (0.5, 1.0)
-        config.init.weights = "resnet50.safetensors"
+        config.init.weights = "torchvision/resnet50-0676ba61"
         config.train.batch_size = 64
         config.epochs = 30.0
     config.optimizer.schedule = node(schedule.Cosine, value=0.02)

@@ -1,7 +1,7 @@
 """RetinaNet on ResNet-50 with a feature pyramid on PASCAL VOC 2007 + 2012.
 
 paper    Lin et al., "Focal Loss for Dense Object Detection", 2017
-needs    ResNet-50 of ImageNet in torchvision's names as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   79.2 % mAP on VOC 2007's test set, by its rules (OpenMMLab's MMDetection)
 cost     12 epochs, 12,400 steps of 16 images of 600 to 1000 pixels

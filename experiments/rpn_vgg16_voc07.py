@@ -1,7 +1,7 @@
 """A region proposal network alone on VGG-16 on PASCAL VOC 2007: how much do proposals cover?
 
 paper    Ren et al., "Faster R-CNN", 2015, section 4.1 and figure 4
-needs    VGG-16 of ImageNet in torchvision's names as `vgg16.safetensors` beside you, or
+needs    VGG-16 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
 expect   no number is cited: the paper draws curves, as the report does
 cost     40,000 steps of 2 images of 600 to 1000 pixels

@@ -3,8 +3,8 @@
 paper    Badrinarayanan et al., "SegNet", 2015
 data     VOC 2012's training images with SBD's; the paper's own numbers are of CamVid, street scenes
          of 11 classes and 360×480 pixels, which is not among the data sets here
-needs    a VGG-16 classifier's weights in torchvision's names, as `vgg16_bn.safetensors` beside you,
-         or --config.init.weights=FILE
+needs    VGG-16 of ImageNet with batch norm, which is fetched from torchvision, or
+         --config.init.weights=FILE
 expect   no number is cited: the published ones are of other data
 cost     60,000 steps of 12 crops of 352×352
 run      python launch.py --config experiments/segnet_voc.py
@@ -88,7 +88,7 @@ def scenes(model, crop, side, batch_size):
         log_every=100,
         best="eval/miou",
     )
-    config.init.weights = "vgg16_bn.safetensors"
+    config.init.weights = "torchvision/vgg16_bn-6c64b313"
     return config
 
 

@@ -2,7 +2,7 @@
 
 paper    Liu et al. 2016 for the detector; conv3_x, conv4_x and conv5_x of ResNet-50 have the grids
          of conv4_3, fc7 and conv8_2, so that default boxes, loss and recipe stay
-needs    ResNet-50 of ImageNet in torchvision's names, as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE, or a run folder of `resnet50.py`
 expect   no number is cited: published ones have other added layers or other inputs
 cost     120,000 steps of 32 images, 9.2 G multiply-adds forward each
@@ -21,7 +21,8 @@ def get_config(arg=""):
     config = ssd300_vgg16_voc0712.get_config()
     model = node(models.SSD300ResNet, num_classes=config.task.model.num_classes)
     config.task = node(tasks.Detection, model=model)
-    config.init.weights, config.init.reinitialize = "resnet50.safetensors", "(?!backbone/).*"
+    config.init.weights = "torchvision/resnet50-0676ba61"
+    config.init.reinitialize = "(?!backbone/).*"
     config.expect = None
     if given.smoke:
         config.task.model = node(

@@ -2,7 +2,7 @@
 
 paper    Liu et al., "SSD: Single Shot MultiBox Detector", 2016, with its later "expansion"
          augmentation (section 3.6)
-needs    VGG-16 of ImageNet as `vgg16_reducedfc.pth` (ssd.pytorch's) beside you, or
+needs    VGG-16 of ImageNet in ssd.pytorch's form, which is fetched from there, or
          --config.init.weights=FILE: a classifier in torchvision's names gives the backbone alone
 expect   77.2 % mAP on VOC 2007's test set, by VOC 2007's rules (the authors' repository; 77.43 %
          from ssd.pytorch, which has 58.12 % without augmentation)
@@ -74,7 +74,7 @@ def get_config(arg="", size=300, ap50=0.772):
             Expect, metric="eval/ap50", value=ap50, source=f"SSD{size}, the authors' repository"
         ),
     )
-    config.init.weights, config.init.reinitialize = "vgg16_reducedfc.pth", FRESH
+    config.init.weights, config.init.reinitialize = "amdegroot/vgg16_reducedfc", FRESH
     if given.plain:
         config.train.transforms, config.expect = (node(data.StretchTo, size=size),), None
     return tiny(config) if given.smoke else config

@@ -1,7 +1,7 @@
 """Transfer of an ImageNet ResNet-50 to the 37 breeds of Oxford-IIIT Pet.
 
 data     3,680 training and 3,669 test images
-needs    weights in torchvision's names, as `resnet50.safetensors` beside you, or
+needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE, or a run folder of `resnet50.py`
 expect   no number is cited: published ones are of other recipes
 run      python launch.py --config experiments/transfer_pets.py
@@ -28,7 +28,7 @@ def get_config(arg=""):
     if not given.smoke:
         config.train.source = node(data.TFDS, name="oxford_iiit_pet", split="train")
         config.eval.source = node(data.TFDS, name="oxford_iiit_pet", split="test")
-        config.init.weights = "resnet50.safetensors"
+        config.init.weights = "torchvision/resnet50-0676ba61"
         config.train.batch_size = 64
         config.epochs = 30.0
     config.optimizer.schedule = node(schedule.Cosine, value=0.02)

@@ -8,7 +8,7 @@ run      python launch.py --config experiments/yolo_v2_coco.py
 smoke    python launch.py --config experiments/yolo_v2_coco.py:smoke
 
 Darknet's `yolov2.weights` is measured by `:darknet --mode evaluate
---config.init.weights=yolov2.weights`.
+--config.init.weights=darknet/yolov2`.
 """
 
 from experiments import yolo_v2_voc0712

@@ -2,14 +2,14 @@
 
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018
 needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or
-         --config.init.weights=darknet53.conv.74 (Darknet's)
+         --config.init.weights=darknet/darknet53.conv.74 (Darknet's)
 expect   55.3 % AP50 at 416 pixels (Darknet's yolov3.weights; 51.5 % at 320, 57.9 % at 608)
 cost     500,200 steps of 64 images, 32.9 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v3_coco.py
 smoke    python launch.py --config experiments/yolo_v3_coco.py:smoke
 
 Darknet's published `yolov3.weights` is measured by `:darknet --mode evaluate
---config.init.weights=yolov3.weights`; `darknet` computes batch norm as Darknet does, and
+--config.init.weights=darknet/yolov3`; `darknet` computes batch norm as Darknet does, and
 `:darknet,size=608` evaluates at another size.
 """
 

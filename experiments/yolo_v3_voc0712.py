@@ -3,7 +3,7 @@
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018; Zhang et al., "Bag of
          Freebies for Training Object Detection Neural Networks", 2019, section 3
 needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or
-         --config.init.weights=darknet53.conv.74 (Darknet's), or the argument `pretrain`
+         --config.init.weights=darknet/darknet53.conv.74 (Darknet's), or the argument `pretrain`
 expect   81.5 % mAP on VOC 2007's test set at 416 pixels (GluonCV, yolo3_darknet53_voc)
 cost     200 epochs of 16,551 images, 32.7 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v3_voc0712.py

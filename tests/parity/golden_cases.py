@@ -14,6 +14,7 @@ from flax import linen as nn
 
 from tests.golden.seeded import Golden
 from vision_jax import models
+from vision_jax.weights.zoo.networks import on_resnet101
 
 FOLDER = Path(os.environ.get("VISION_JAX_GOLDENS", Path(__file__).parents[1] / "golden"))
 LOGITS = {"out": "logits"}
@@ -62,6 +63,8 @@ CASES = {
     "resnet18": Case(models.ResNet18),
     "resnet34": Case(models.ResNet34),
     "resnet50": Case(models.ResNet50),
+    "resnext50_32x4d": Case(models.ResNeXt50),
+    "wide_resnet50_2": Case(models.WideResNet50),
     "resnet101": Case(models.ResNet101),
     "resnet152": Case(models.ResNet152),
     **{
@@ -78,14 +81,20 @@ CASES = {
     },
     "fcn_resnet50": Case(models.FCNResNet50, SEGMENTER),
     "deeplabv3_resnet50": Case(models.DeepLabV3ResNet50, SEGMENTER),
+    "fcn_resnet101": Case(lambda: on_resnet101(models.FCNResNet50()), SEGMENTER),
+    "deeplabv3_resnet101": Case(lambda: on_resnet101(models.DeepLabV3ResNet50()), SEGMENTER),
     **{
         f"fcn{stride}s_vgg16": Case(functools.partial(models.fcn, "vgg16", stride, learn="all"))
         for stride in (32, 16, 8)
     },
     "segnet_vgg16": Case(functools.partial(models.segnet, 21, last="norm")),
     "mobilenet_v2": Case(models.MobileNetV2),
+    "facenet_inception_resnet_v1": Case(models.InceptionResNetV1, {"out": "embedding"}, 160),
     "timm_darknet53": Case(functools.partial(models.Darknet53, slope=0.01), size=256),
     "timm_mobilenetv1_100": Case(models.MobileNetV1),
+    "timm_mobilenetv2_100": Case(models.MobileNetV2),
+    "timm_inception_v3": Case(functools.partial(models.InceptionV3, aux=False), size=299),
+    "timm_vgg11": Case(models.VGG11),
 }
 
 
@@ -107,6 +116,9 @@ ELSEWHERE: frozenset[str] = frozenset(
         "fasterrcnn_resnet50_fpn",
         "keypointrcnn_resnet50_fpn",
         "maskrcnn_resnet50_fpn",
+        "mtcnn_onet",
+        "mtcnn_pnet",
+        "mtcnn_rnet",
         "retinanet_resnet50_fpn",
         "ssd300_vgg16",
         "ssd300_vgg16_original",
@@ -118,7 +130,7 @@ ELSEWHERE: frozenset[str] = frozenset(
 
 def files() -> list[Path]:
     """Lists the golden files of networks, whether we have the network or not."""
-    networks = (p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval"))
+    networks = (p for p in FOLDER.rglob("*.npz") if p.parent.name not in ("ops", "eval", "real"))
     return sorted(p for p in networks if p.stem not in ELSEWHERE)
 
 

@@ -11,7 +11,8 @@ MATRIX_CHUNK = 64  # regions per step of forms by matrices: bounds their memory
 def per_chunk(function, arguments: tuple[Array, ...], chunk: int = MATRIX_CHUNK) -> Array:
     """Maps `function` over leading axes, `chunk` rows at a time, one chunk after the other."""
     count = arguments[0].shape[0]
-    if count <= chunk:
+    # A program that is exported for any number of rows takes all of them at once.
+    if not isinstance(count, int) or count <= chunk:
         return function(*arguments)
     result = lax.map(lambda part: function(*part), split(arguments, chunk))
     return result.reshape(-1, *result.shape[2:])[:count]

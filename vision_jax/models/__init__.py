@@ -23,6 +23,8 @@ from vision_jax.models.classifiers.resnet import (
     ResNet50,
     ResNet101,
     ResNet152,
+    ResNeXt50,
+    WideResNet50,
     resnet,
 )
 from vision_jax.models.classifiers.resnet_cifar import CifarResNet, ResNetCifar
@@ -57,6 +59,8 @@ from vision_jax.models.detectors.mask_rcnn import (
     mask_rcnn_resnet_c4,
     mask_rcnn_resnet_fpn,
 )
+from vision_jax.models.detectors.mtcnn import MTCNN
+from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
 from vision_jax.models.detectors.region_pool import RegionPool, ResNetStage
 from vision_jax.models.detectors.retinanet import RetinaNet, retinanet_resnet_fpn
@@ -66,6 +70,13 @@ from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes
 from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
 from vision_jax.models.detectors.yolo_v2 import YOLOv2, YOLOv2Tiny
 from vision_jax.models.detectors.yolo_v3 import YOLOv3, YOLOv3Tiny
+from vision_jax.models.embedders.deepid import DeepID
+from vision_jax.models.embedders.embedder import Embedder, EmbeddingHead
+from vision_jax.models.embedders.facenet import FaceNetNN1, FaceNetNN2
+from vision_jax.models.embedders.inception_resnet_v1 import (
+    InceptionResNetV1,
+    InceptionResNetV1Backbone,
+)
 from vision_jax.models.layers import Layers
 from vision_jax.models.segmenters.deconvnet import DeconvNet, DeconvNetHead, deconvnet
 from vision_jax.models.segmenters.deeplab import (
@@ -88,6 +99,7 @@ from vision_jax.models.segmenters.segnet import SegNet, SegNetHead, segnet
 __all__ = [
     "FCN",
     "FPN",
+    "MTCNN",
     "RPN",
     "SSD",
     "SSD300",
@@ -109,15 +121,20 @@ __all__ = [
     "Darknet53",
     "DeconvNet",
     "DeconvNetHead",
+    "DeepID",
     "DeepLabV3ResNet50",
     "DefaultBoxes",
     "Dilated",
+    "Embedder",
+    "EmbeddingHead",
     "Extraction",
     "FCN8s",
     "FCN16s",
     "FCN32s",
     "FCNHead",
     "FCNResNet50",
+    "FaceNetNN1",
+    "FaceNetNN2",
     "FastRCNN",
     "FastRCNNVGG16",
     "FastYOLO",
@@ -131,6 +148,8 @@ __all__ = [
     "FullResolutionBackbone",
     "GoogLeNet",
     "GoogLeNet2014",
+    "InceptionResNetV1",
+    "InceptionResNetV1Backbone",
     "InceptionV3",
     "KeypointHead",
     "KeypointRCNNResNet50FPN",
@@ -145,14 +164,18 @@ __all__ = [
     "MaskRCNNResNet101FPN",
     "MobileNetV1",
     "MobileNetV2",
+    "ONet",
     "OneMap",
+    "PNet",
     "PatchSegmenter",
     "PixelHead",
     "PoolHead",
     "ProbeHead",
     "ProposalNetwork",
     "PyramidHead",
+    "RNet",
     "RegionPool",
+    "ResNeXt50",
     "ResNet",
     "ResNet18",
     "ResNet34",
@@ -175,6 +198,7 @@ __all__ = [
     "Segmenter",
     "SlidingHead",
     "SmallSSD",
+    "WideResNet50",
     "YOLOv1",
     "YOLOv1Shipped",
     "YOLOv2",

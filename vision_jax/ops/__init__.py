@@ -6,9 +6,11 @@ images, run lengths, upsampling and warping are in their modules (`ops.boxes.enc
 
 from vision_jax.kernels.materialize import materialize
 from vision_jax.ops import (
+    alignment,
     anchors,
     assign,
     boxes,
+    cascade,
     color,
     image,
     losses,
@@ -16,6 +18,7 @@ from vision_jax.ops import (
     pool,
     rle,
     sampling,
+    triplets,
     upsample,
     warp,
 )
@@ -100,6 +103,7 @@ __all__ = [
     "Selection",
     "adaptive_avg_pool",
     "adaptive_max_pool",
+    "alignment",
     "anchors",
     "assign",
     "attention",
@@ -109,6 +113,7 @@ __all__ = [
     "binary_cross_entropy",
     "boxes",
     "boxes_of_masks",
+    "cascade",
     "cell_anchors",
     "center_crop",
     "ciou",
@@ -195,6 +200,7 @@ __all__ = [
     "ten_crop",
     "total_variation",
     "triplet",
+    "triplets",
     "trivial_augment",
     "upsample",
     "warp",

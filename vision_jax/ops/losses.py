@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vision_jax.ops import boxes as box_ops
+from vision_jax.ops import triplets
 
 
 def cross_entropy(
@@ -197,19 +198,31 @@ def semi_hard_triplets(
     Returns:
       Losses [anchor, positive], and which of them are of pairs that have a negative.
     """
-    valid = jnp.ones(labels.shape, bool) if valid is None else valid
-    embedding = _where(valid[:, None], embedding)
-    squared = jnp.sum((embedding[:, None] - embedding[None]) ** 2, -1)
-    same = labels[:, None] == labels[None]
-    negative = ~same & valid[None] & valid[:, None]
-    pair = same & valid[None] & valid[:, None] & ~jnp.eye(labels.shape[0], dtype=bool)
-    farther = negative[:, None] & (squared[:, None] > squared[:, :, None])
-    nearest = jnp.min(jnp.where(farther, squared[:, None], jnp.inf), 2)
-    farthest = jnp.max(jnp.where(negative, squared, -jnp.inf), 1, keepdims=True)
-    chosen = jnp.where(jnp.any(farther, 2), nearest, farthest)
-    pair &= jnp.any(negative, 1, keepdims=True)
-    chosen = jnp.where(pair, chosen, 0)
-    return jnp.where(pair, jnp.maximum(squared - chosen + margin, 0), 0), pair
+    wide = None if valid is None else valid[:, None]
+    squared = triplets.squared_distances(_where(wide, embedding))
+    chosen = triplets.semi_hard_negatives(squared, labels, valid)
+    negative = jnp.take_along_axis(squared, chosen.negative, 1)
+    return _masked(chosen.valid, jnp.maximum(squared - negative + margin, 0)), chosen.valid
+
+
+def verification(
+    one: Float[Array, "*n d"],
+    two: Float[Array, "*n d"],
+    same: Bool[Array, "*n"],
+    margin: float = 1.0,
+    mask: Bool[Array, "*n"] | None = None,
+) -> Float[Array, "*n"]:
+    """Computes DeepID2's verification loss of pairs (Sun 2014, eq. 2).
+
+    Half the squared distance of one identity's, half the square of what two identities' distance
+    lacks to `margin`.
+    """
+    wide = None if mask is None else mask[..., None]
+    squared = jnp.sum((_where(wide, one) - _where(wide, two)) ** 2, -1)
+    apart = squared > 0  # the root's slope at 0 is infinite
+    distance = jnp.where(apart, jnp.sqrt(jnp.where(apart, squared, 1)), 0)
+    lacking = jnp.maximum(margin - distance, 0)
+    return _masked(mask, 0.5 * jnp.where(same, squared, lacking * lacking))
 
 
 def _overlap_loss(overlap, boxes: Array, gt_boxes: Array, mask: Array | None) -> Array:

@@ -306,7 +306,7 @@ def _greedy(
         step, kept_count, kept, kept_index = state
         boxes = candidates.part(step * tile, tile)
         alive = _clear_of(kept, kept_count, boxes, _part(present, step * tile, tile), iou_threshold)
-        stays = _settle(alive, _suppresses(boxes, boxes, iou_threshold) & earlier)
+        stays = settle(alive, _suppresses(boxes, boxes, iou_threshold) & earlier)
         slot = kept_count + jnp.cumsum(stays, dtype=jnp.int32) - 1
         slot = jnp.where(stays & (slot < count), slot, room)
         kept = kept.put(boxes, slot)
@@ -356,7 +356,7 @@ def _iou(a: Float[Array, "4 n 1"], b: Float[Array, "4 1 m"]) -> Float[Array, "n 
     return jnp.where(union > 0, both / jnp.where(union > 0, union, 1), 0)
 
 
-def _settle(alive: Int[Array, "t"] | Bool[Array, "t"], suppresses: Bool[Array, "t t"]) -> Array:
+def settle(alive: Int[Array, "t"] | Bool[Array, "t"], suppresses: Bool[Array, "t t"]) -> Array:
     """Resolves greedy NMS within a tile, in rounds until nothing changes.
 
     Args:

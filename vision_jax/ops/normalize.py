@@ -38,6 +38,17 @@ def l2_normalize(x: Float[Array, "*d c"], eps: float = 1e-12) -> Float[Array, "*
     return x * lax.rsqrt(jnp.maximum(squared, eps**2))
 
 
+def prewhiten(images: Float[Array, "b h w c"]) -> Float[Array, "b h w c"]:
+    """Brings each image to mean 0 and deviation 1, as facenet does for its networks.
+
+    The deviation counts as no less than 1 / sqrt(values of an image).
+    """
+    centred = images - images.mean((1, 2, 3), keepdims=True)
+    centred -= centred.mean((1, 2, 3), keepdims=True)  # what rounding left of a flat image
+    deviation = jnp.sqrt(lax.square(centred).mean((1, 2, 3), keepdims=True))
+    return centred / jnp.maximum(deviation, images[0].size ** -0.5)
+
+
 def layer_norm(
     x: Float[Array, "*d c"],
     scale: Float[Array, "c"],

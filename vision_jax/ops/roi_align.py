@@ -262,5 +262,5 @@ def _table(features: Sequence[Array], levels: Array) -> tuple[Array, Array, Arra
     heights, widths = heights[levels], widths[levels]
     cells = [x.shape[0] * x.shape[1] * x.shape[2] for x in features]
     starts = jnp.asarray([sum(cells[:i]) for i in range(len(cells))], jnp.int32)[levels]
-    starts += jnp.arange(len(levels), dtype=jnp.int32)[:, None] * heights * widths
+    starts += jnp.arange(levels.shape[0], dtype=jnp.int32)[:, None] * heights * widths
     return table, starts.reshape(-1), heights.reshape(-1), widths.reshape(-1)

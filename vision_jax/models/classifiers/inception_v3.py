@@ -206,11 +206,7 @@ class InceptionV3Backbone(nn.Module):
     @property
     def strides(self) -> dict[str, int]:
         """Input pixels per pixel of each endpoint."""
-        strides, stride = {}, 1
-        for step in STEM:
-            stride *= 2 if step == LAST else step.stride
-            if step != LAST:
-                strides[step.name] = stride
+        strides, stride = stem_strides(STEM)
         for name in MODULES:
             stride *= 2 if name in ("Mixed_6a", "Mixed_7a") else 1
             strides[name] = stride
@@ -283,6 +279,16 @@ def InceptionV3(
         InceptionV3Backbone(multiplier, transform_input, layers),
         InceptionV3Head(num_classes, multiplier, aux, dropout, layers),
     )
+
+
+def stem_strides(stem: tuple[Layer | str, ...]) -> tuple[dict[str, int], int]:
+    """Returns the strides of a stem's layers, and that of its end."""
+    strides, stride = {}, 1
+    for step in stem:
+        stride *= 2 if step == LAST else step.stride
+        if step != LAST:
+            strides[step.name] = stride
+    return strides, stride
 
 
 def convolution(layer: Layer, multiplier: float, layers: Layers) -> ConvNorm:

@@ -54,6 +54,9 @@ class ResNet(nn.Module):
         linearly from 0 at the input (Huang et al. 2016).
       dilate: for each stage after the first, keep the resolution and dilate instead of striding.
         A stage's first block still has the dilation of the stage before it, as in torchvision.
+      groups: of a bottleneck's 3x3 convolutions; ResNeXt's cardinality (Xie et al. 2017).
+      group_width: channels of such a group in conv2_x, doubled from stage to stage; None is
+        width / groups. Wide ResNets have twice as many (Zagoruyko & Komodakis 2016).
       layers: how layers normalise and compute (torchvision's published detectors: eps 0).
     """
 
@@ -67,6 +70,8 @@ class ResNet(nn.Module):
     zero_gamma: bool = False
     drop_path: float = 0.0
     dilate: tuple[bool, ...] = (False, False, False)
+    groups: int = 1
+    group_width: int | None = None
     layers: Layers = Layers()
 
     @nn.compact
@@ -92,6 +97,8 @@ class ResNet(nn.Module):
                     zero_gamma=self.zero_gamma,
                     drop_path=self.drop_path * number / sum(self.stages),
                     layer=number,
+                    groups=self.groups,
+                    inner=self.groups * self.group_width * 2**stage if self.group_width else None,
                     layers=self.layers,
                     name=f"conv{stage + 2}_{i + 1}",
                 )(x, train=train, keys=keys)
@@ -131,6 +138,8 @@ class _Block(nn.Module):
     zero_gamma: bool = False
     drop_path: float = 0.0
     layer: int = 0
+    groups: int = 1
+    inner: int | None = None  # channels of a bottleneck's 3x3; None is `width`
     layers: Layers = Layers()
 
     @property
@@ -177,8 +186,9 @@ class Bottleneck(_Block):
         w, d = self.width, self.dilation
         zero = self.zero_gamma and self.residual
         first, second = (self.stride, 1) if self.version == "v1" else (1, self.stride)
-        y = self.conv(w, 1, first, name="conv1")(x, train=train)
-        y = self.conv(w, 3, second, d, d, name="conv2")(y, train=train)
+        inner = self.inner or w
+        y = self.conv(inner, 1, first, name="conv1")(x, train=train)
+        y = self.conv(inner, 3, second, d, d, self.groups, name="conv2")(y, train=train)
         y = self.conv(w * 4, 1, act=None, zero_scale=zero, name="conv3")(y, train=train)
         return self.join(x, y, train, keys)
 
@@ -192,6 +202,8 @@ def resnet(
     residual: bool = True,
     zero_gamma: bool = False,
     drop_path: float = 0.0,
+    groups: int = 1,
+    group_width: int | None = None,
     layers: Layers = Layers(),
 ) -> Classifier:
     """Makes the classifier of one of Table 1's depths (a key of `DEPTHS`); see `ResNet`."""
@@ -205,6 +217,8 @@ def resnet(
         residual=residual,
         zero_gamma=zero_gamma,
         drop_path=drop_path,
+        groups=groups,
+        group_width=group_width,
         layers=layers,
     )
     return Classifier(backbone, PoolHead(num_classes, layers=layers))
@@ -215,3 +229,18 @@ ResNet34 = variant("ResNet34", resnet, "Makes ResNet-34; see `resnet`.", depth=3
 ResNet50 = variant("ResNet50", resnet, "Makes ResNet-50; see `resnet`.", depth=50)
 ResNet101 = variant("ResNet101", resnet, "Makes ResNet-101; see `resnet`.", depth=101)
 ResNet152 = variant("ResNet152", resnet, "Makes ResNet-152; see `resnet`.", depth=152)
+ResNeXt50 = variant(
+    "ResNeXt50",
+    resnet,
+    "Makes ResNeXt-50 32x4d (Xie et al. 2017, Table 1); see `resnet`.",
+    depth=50,
+    groups=32,
+    group_width=4,
+)
+WideResNet50 = variant(
+    "WideResNet50",
+    resnet,
+    "Makes torchvision's Wide ResNet-50-2, whose 3x3 convolutions are twice as wide; see `resnet`.",
+    depth=50,
+    group_width=128,
+)

@@ -142,7 +142,7 @@ class SSD(DenseDetector):
         for (name, x), count in zip(maps.items(), per_cell, strict=True):
             for kind, number in outputs.items():
                 y = Conv(count * number, **settings, name=f"{name}_{kind}")(x)
-                predictions[kind].append(y.reshape(len(y), -1, number).astype(images.dtype))
+                predictions[kind].append(y.reshape(y.shape[0], -1, number).astype(images.dtype))
         grids = [x.shape[1:3] for x in maps.values()]
         return {
             **endpoints,

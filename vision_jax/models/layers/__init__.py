@@ -1,5 +1,6 @@
 """Layers that several papers share."""
 
+from vision_jax.models.layers.activation import PReLU
 from vision_jax.models.layers.arrays import (
     Endpoints,
     Images,
@@ -47,6 +48,7 @@ __all__ = [
     "Initializer",
     "Keys",
     "Layers",
+    "PReLU",
     "StochasticDepth",
     "at_least_float32",
     "channelwise",
