@@ -155,3 +155,43 @@ def test_annotations_from_the_source_are_compared_at_the_originals_resolution():
     assert (pasted & truth).sum() / (pasted | truth).sum() > 0.8
     results = metric.result(state)
     assert results["ap"] == pytest.approx(1.0) and results["mask_ap75"] == pytest.approx(1.0)
+
+
+def crowded(count=6):
+    """One image with `count` objects of one class, each found, the later the less surely."""
+    start = np.stack([np.arange(count) * 30.0, np.zeros(count)], 1)
+    boxes = np.concatenate([start, start + 20], 1)
+    labels, scores = np.zeros(count, int), 1 - np.arange(count) / 10
+    return Record(0, 100, 300, Objects(boxes, labels), Objects(boxes, labels, scores))
+
+
+def test_the_limits_of_detections_are_settings():
+    """With n of six objects allowed recall is n / 6, at each limit and in what uses the last."""
+    results = coco.COCO(num_classes=1, max_detections=(1, 2, 3)).result([crowded()])
+    assert [results[f"ar{n}"] for n in (1, 2, 3)] == pytest.approx([1 / 6, 2 / 6, 3 / 6])
+    # Precision is 1 up to recall 0.5, at 51 of 101 recalls.
+    assert [results[n] for n in ("ap", "ap50", "ap_small")] == pytest.approx([51 / 101] * 3)
+    assert results["ar_small"] == pytest.approx(0.5)
+    assert "ar100" not in results
+    many = coco.COCO(num_classes=1, max_detections=(1, 10, 500)).result([crowded()])
+    assert many["ap"] == pytest.approx(1) and many["ar500"] == pytest.approx(1)
+
+
+def test_the_limit_of_poses_is_a_setting():
+    record = scene(0)
+    for limit, recall in ((20, 1.0), (1, 0.5)):  # two objects of each class
+        metric = coco.COCO(3, ("keypoints",), max_keypoint_detections=limit)
+        assert metric.result([record])["keypoint_ar"] == pytest.approx(recall)
+
+
+@pytest.mark.parametrize("limits", [(10, 10, 100), (100, 10, 1), (0, 1, 2)])
+def test_limits_that_do_not_rise(limits):
+    with pytest.raises(UserError, match="max_detections="):
+        coco.COCO(num_classes=1, max_detections=limits)
+
+
+def test_the_names_are_those_of_the_results():
+    metric = coco.COCO(num_classes=3, iou_types=coco.IOU_TYPES, max_detections=(1, 10, 300))
+    reported = {k for k, v in metric.result([scene(0)]).items() if np.ndim(v) == 0}
+    assert reported < {*metric.names()} and "ar300" in reported
+    assert len(metric.names()) == len({*metric.names()}) == 12 + 12 + 10

@@ -10,10 +10,18 @@ from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, To
 from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
 from vision_jax.evaluation.localization import BoxIoU, Joints, LocalizationError
-from vision_jax.evaluation.metric import GatheredMetric, Metric, RatioMetric, SummedMetric
+from vision_jax.evaluation.metric import (
+    GatheredMetric,
+    Metric,
+    Prefixed,
+    RatioMetric,
+    SummedMetric,
+)
 from vision_jax.evaluation.proposals import ProposalRecall
 from vision_jax.evaluation.records import Objects, Record, annotated, records
+from vision_jax.evaluation.retrieval import Retrieval
 from vision_jax.evaluation.segmentation import Segmentation
+from vision_jax.evaluation.verification import Verification
 from vision_jax.evaluation.voc import VOC
 
 __all__ = [
@@ -30,12 +38,15 @@ __all__ = [
     "Metric",
     "MultiLabel",
     "Objects",
+    "Prefixed",
     "ProposalRecall",
     "RatioMetric",
     "Record",
+    "Retrieval",
     "Segmentation",
     "SummedMetric",
     "TopK",
+    "Verification",
     "annotated",
     "records",
 ]

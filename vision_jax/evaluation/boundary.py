@@ -38,6 +38,9 @@ class BoundaryF(GatheredMetric):
     tolerance: float = 0.0075
     outputs: ClassVar[tuple[str, ...]] = ("segmentation",)
 
+    def names(self) -> tuple[str, ...]:
+        return ("boundary_f",)
+
     def collect(
         self, state: list[np.ndarray], outputs: dict[str, Any], batch: Batch
     ) -> list[np.ndarray]:

@@ -77,6 +77,9 @@ class Confusion(SummedMetric):
 
     num_classes: int
 
+    def names(self) -> tuple[str, ...]:
+        return ("mean_class_accuracy",)
+
     def empty(self) -> dict[str, np.ndarray]:
         c = self.num_classes
         return {"matrix": np.zeros((c, c), np.int64), "support": np.zeros((c,), np.int64)}
@@ -128,6 +131,9 @@ class MultiLabel(GatheredMetric):
     def __post_init__(self):
         if self.interpolation not in ("none", "11-point"):
             raise UserError(f"interpolation {self.interpolation!r}: use 'none' or '11-point'")
+
+    def names(self) -> tuple[str, ...]:
+        return ("loss", "map")
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
         logits, label = np.asarray(outputs["logits"]), np.asarray(batch.targets.label)

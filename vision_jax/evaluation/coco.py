@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vision_jax.config import UserError
+from vision_jax.config import SettingError, UserError
 from vision_jax.evaluation.metric import Results
 from vision_jax.evaluation.records import (
     Annotated,
@@ -19,18 +19,20 @@ from vision_jax.evaluation.records import (
     annotated,
     records,
 )
+from vision_jax.limits import within
 from vision_jax.structs import Batch
 
 IOU_TYPES = ("bbox", "segm", "keypoints")
-# The names of COCOeval's numbers, in its order.
+# The names of COCOeval's numbers, in its order; of recalls at its limits of detections.
 STATS = (
     *("ap", "ap50", "ap75", "ap_small", "ap_medium", "ap_large"),
-    *("ar1", "ar10", "ar100", "ar_small", "ar_medium", "ar_large"),
+    *("ar{}", "ar{}", "ar{}", "ar_small", "ar_medium", "ar_large"),
 )
 KEYPOINT_STATS = (
     *("ap", "ap50", "ap75", "ap_medium", "ap_large"),
     *("ar", "ar50", "ar75", "ar_medium", "ar_large"),
 )
+LIMITS, KEYPOINT_LIMIT = (1, 10, 100), 20  # detections per image, COCO's
 _PREFIX = {"bbox": "", "segm": "mask_", "keypoints": "keypoint_"}
 _FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
@@ -59,16 +61,28 @@ class COCO(DetectionMetric):
       source: the evaluation set's source, with 'rle' among its fields for masks. Annotations are
         then taken from there, all of them, and masks are compared at the original's resolution, as
         COCO does. None: the batch's, no more than `max_boxes` and masks as the network saw them.
+      max_detections: the best-scored detections per image and class that count: the three limits at
+        which recall is reported (`ar1`, `ar10`, `ar100`), rising; everything else is measured at
+        the last. COCO's own are the default; crowded images need more, such as (1, 10, 500).
+      max_keypoint_detections: the same for keypoints, which have one limit.
 
     Raises:
-      UserError: another type.
+      UserError: another type, or limits that do not rise from 1 or more.
     """
 
     num_classes: int
     iou_types: tuple[str, ...] = ("bbox",)
     source: Annotated | None = None
+    max_detections: tuple[int, int, int] = LIMITS
+    max_keypoint_detections: int = KEYPOINT_LIMIT
 
     def __post_init__(self):
+        within(self, "[1, inf)", "max_detections", "max_keypoint_detections")
+        if len(self.max_detections) != 3 or list(self.max_detections) != sorted(
+            {*self.max_detections}
+        ):
+            problem = f"={self.max_detections!r} must be three rising numbers, such as {LIMITS}"
+            raise SettingError("max_detections", problem)
         for iou_type in self.iou_types:
             if iou_type not in IOU_TYPES:
                 raise UserError(f"COCO iou_type {iou_type!r}: use some of {', '.join(IOU_TYPES)}")
@@ -86,22 +100,44 @@ class COCO(DetectionMetric):
         results: Results = {}
         dataset, detections = to_coco(state, self.num_classes)
         for iou_type in self.iou_types:
-            scores = evaluate(dataset, detections, iou_type)
-            names = KEYPOINT_STATS if iou_type == "keypoints" else STATS
-            measured = zip(names, scores.stats, strict=True)
-            numbers = {name: float(value) for name, value in measured if value > -1}
-            named: Results = {**numbers, **tables(scores)}
-            results |= {_PREFIX[iou_type] + name: value for name, value in named.items()}
+            scores = evaluate(dataset, detections, iou_type, self._limits(iou_type))
+            measured = zip(self._stats(iou_type), scores.stats, strict=True)
+            results |= {name: float(value) for name, value in measured if value > -1}
+            results |= {_PREFIX[iou_type] + name: table for name, table in tables(scores).items()}
         return results
+
+    def names(self) -> tuple[str, ...]:
+        return tuple(name for iou_type in self.iou_types for name in self._stats(iou_type))
+
+    def _limits(self, iou_type: str) -> tuple[int, ...]:
+        if iou_type == "keypoints":
+            return (self.max_keypoint_detections,)
+        return self.max_detections
+
+    def _stats(self, iou_type: str) -> list[str]:
+        """Returns the names of a type's numbers, in COCOeval's order."""
+        stats = KEYPOINT_STATS if iou_type == "keypoints" else STATS
+        limits = iter(self._limits(iou_type))
+        named = [name.format(next(limits)) if "{}" in name else name for name in stats]
+        return [_PREFIX[iou_type] + name for name in named]
 
 
 def evaluate(
-    dataset: dict[str, Any], detections: Sequence[dict[str, Any]], iou_type: str = "bbox"
+    dataset: dict[str, Any],
+    detections: Sequence[dict[str, Any]],
+    iou_type: str = "bbox",
+    limits: tuple[int, ...] | None = None,
 ) -> Scores:
     """Runs COCOeval on a data set and detections in COCO's own format (boxes x, y, w, h).
 
     It treats detections as a file of results: only the type's own field counts, so areas are those
     of boxes, masks or keypoints.
+
+    Args:
+      dataset, detections: in COCO's format.
+      iou_type: some of `IOU_TYPES`.
+      limits: detections per image and class, three rising numbers, or one for keypoints; None is
+        COCO's own.
     """
     from pycocotools.coco import COCO as DataSet
     from pycocotools.cocoeval import COCOeval
@@ -121,10 +157,28 @@ def evaluate(
         run = COCOeval(truth, results, iou_type)
         if iou_type == "keypoints" and rows:
             run.params.kpt_oks_sigmas = _sigmas(len(rows[0]["keypoints"]) // 3)
+        if limits is not None:
+            run.params.maxDets = list(limits)
         run.evaluate()
         run.accumulate()
-        run.summarize()
-    return Scores(run.stats, run.eval["precision"], run.eval["recall"], run.eval["scores"])
+    precision, recall = run.eval["precision"], run.eval["recall"]
+    return Scores(_stats(precision, recall), precision, recall, run.eval["scores"])
+
+
+def _stats(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
+    """Computes COCOeval's numbers, in its order, at any limits of detections.
+
+    (Its own `summarize` looks for some of them at 100 or 20 detections, whatever the limits are.)
+    """
+    areas, limits = range(1, precision.shape[3]), range(precision.shape[4])
+    rows = [precision[..., 0, -1], *(precision[iou, ..., 0, -1] for iou in (0, 5))]
+    rows += [precision[..., area, -1] for area in areas]
+    if len(limits) == 1:  # keypoints
+        rows += [recall[..., 0, 0], *(recall[iou, ..., 0, 0] for iou in (0, 5))]
+    else:
+        rows += [recall[..., 0, limit] for limit in limits]
+    rows += [recall[..., area, -1] for area in areas]
+    return np.array([row[row > -1].mean() if (row > -1).any() else -1 for row in rows])
 
 
 def tables(scores: Scores) -> dict[str, np.ndarray]:

@@ -45,6 +45,9 @@ class Errors(DetectionMetric):
     positive_iou: float = 0.5
     background_iou: float = 0.1
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"errors/{kind}{cost}" for kind in KINDS for cost in ("", "_cost"))
+
     def result(self, state: list[Record]) -> Results:
         if not state:
             return {}

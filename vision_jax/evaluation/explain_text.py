@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from vision_jax.config import printable
 from vision_jax.evaluation.explain import Counts, Score, Step
 
 
@@ -83,7 +84,7 @@ def _counts(score: Score) -> str:
 
 def _table(rows: list[list[str]]) -> str:
     """Formats rows as padded Markdown; the first is the header."""
-    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    rows = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     rows.insert(1, ["-" * width for width in widths])
     lines = []
@@ -91,6 +92,11 @@ def _table(rows: list[list[str]]) -> str:
         cells = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def _cell(text: str) -> str:
+    """Returns text, such as a class's name, as it may stand in a table and on a terminal."""
+    return printable(text, 200).replace("|", "\\|").replace("<", "\\<")
 
 
 def _percent(value: float) -> str:

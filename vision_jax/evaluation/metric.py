@@ -1,5 +1,6 @@
 """The two kinds of metrics: those that add up sums, and those that gather every row."""
 
+from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -15,6 +16,10 @@ class Metric(Protocol):
     gathers: ClassVar[bool]
     # Names of the outputs that `collect` reads; None is all. Metrics that do not gather ignore it.
     outputs: ClassVar[tuple[str, ...] | None]
+
+    def names(self) -> tuple[str, ...] | None:
+        """Returns the names of the numbers that it may report; None where nobody knows before."""
+        ...
 
     def empty(self) -> Any:
         """Returns the state before the first batch."""
@@ -34,6 +39,9 @@ class SummedMetric(Metric, Protocol):
 
     gathers: ClassVar[bool] = False
     outputs: ClassVar[tuple[str, ...] | None] = None
+
+    def names(self) -> tuple[str, ...] | None:
+        return None
 
     def update(self, outputs: dict[str, Array], batch: Batch) -> Any:
         """Returns a batch's increments, in the structure of `empty()`.
@@ -70,9 +78,49 @@ class GatheredMetric(Metric, Protocol):
     gathers: ClassVar[bool] = True
     outputs: ClassVar[tuple[str, ...] | None] = None
 
+    def names(self) -> tuple[str, ...] | None:
+        return None
+
     def empty(self) -> list[Any]:
         return []
 
     def collect(self, state: list[Any], outputs: dict[str, Any], batch: Batch) -> list[Any]:
         """Returns the state with a batch's valid rows added; runs over numpy arrays."""
         ...
+
+
+@dataclass(frozen=True)
+class Prefixed:
+    """A metric whose results bear other names, for a second one of a kind in one evaluation.
+
+    Attributes:
+      metric: the metric within.
+      prefix: goes before the name of each result, such as 'small_'.
+    """
+
+    metric: Any
+    prefix: str
+
+    @property
+    def gathers(self) -> bool:
+        return self.metric.gathers
+
+    @property
+    def outputs(self) -> tuple[str, ...] | None:
+        return self.metric.outputs
+
+    def names(self) -> tuple[str, ...] | None:
+        names = self.metric.names()
+        return None if names is None else tuple(self.prefix + name for name in names)
+
+    def empty(self) -> Any:
+        return self.metric.empty()
+
+    def update(self, outputs: dict[str, Array], batch: Batch) -> Any:
+        return self.metric.update(outputs, batch)
+
+    def collect(self, state: list[Any], outputs: dict[str, Any], batch: Batch) -> list[Any]:
+        return self.metric.collect(state, outputs, batch)
+
+    def result(self, state: Any) -> Results:
+        return {self.prefix + name: value for name, value in self.metric.result(state).items()}

@@ -40,6 +40,9 @@ class ProposalRecall(GatheredMetric):
         if not self.counts or list(self.counts) != sorted({max(1, n) for n in self.counts}):
             raise UserError(f"counts={self.counts} must rise from 1 or more")
 
+    def names(self) -> tuple[str, ...]:
+        return tuple(f"{name}_{n}" for n in self.counts for name in ("recall50", "ar"))
+
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
         """Adds each valid image's best overlaps, (len(counts), objects)."""
         targets = batch.targets

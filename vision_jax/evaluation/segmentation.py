@@ -28,6 +28,9 @@ class Segmentation(SummedMetric):
 
     num_classes: int
 
+    def names(self) -> tuple[str, ...]:
+        return ("miou", "pixel_accuracy", "mean_accuracy", "frequency_weighted_iou")
+
     def empty(self) -> np.ndarray:
         return np.zeros((self.num_classes, self.num_classes), np.int64)
 

@@ -45,6 +45,9 @@ class VOC(DetectionMetric):
     iou_threshold: float = 0.5
     inclusive: bool = True
 
+    def names(self) -> tuple[str, ...]:
+        return (f"ap{round(self.iou_threshold * 100)}",)
+
     def result(self, state: list[Record]) -> Results:
         if not state:
             return {}
@@ -60,7 +63,7 @@ class VOC(DetectionMetric):
         ap[nothing], precision[nothing] = np.nan, np.nan
         results: Results = {"per_class_ap": ap, "precision_at_recall": precision}
         if not np.isnan(ap).all():
-            results[f"ap{round(self.iou_threshold * 100)}"] = float(np.nanmean(ap))
+            results[self.names()[0]] = float(np.nanmean(ap))
         return results
 
 

@@ -3,6 +3,7 @@
 from vision_jax.tasks import augment
 from vision_jax.tasks.classification import Classification
 from vision_jax.tasks.detection import Detection
+from vision_jax.tasks.embedding import Embedding
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
@@ -23,6 +24,7 @@ __all__ = [
     "IMAGENET_STD",
     "Classification",
     "Detection",
+    "Embedding",
     "Ensemble",
     "ImageTask",
     "Localization",

@@ -9,11 +9,13 @@ import optax
 from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError
+from vision_jax.limits import within
 from vision_jax.ops import image as image_ops
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch, Terms
+from vision_jax.tasks.descriptions import Answers, describe_classes
 from vision_jax.tasks.streams import example_keys, stream
-from vision_jax.tasks.task import ImageTask, Prepared, Variables, class_name
+from vision_jax.tasks.task import ImageTask, Prepared, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,6 +49,8 @@ class Classification(ImageTask):
             raise UserError(f"smoothing_form {self.smoothing_form!r}: use 'uniform' or 'others'")
         if self.smoothing and self.multilabel:
             raise UserError("smoothing is for softmax classification; set it to 0 with multilabel")
+        within(self, "[0, 1)", "smoothing")
+        within(self, "[0, inf)", "mixup", "cutmix", "aux_weight")
 
     def model_keys(self, batch: Batch, key: Key[Array, ""]) -> Key[Array, "b"]:
         """Derives the keys that the network draws with; stream 1 is for mixing."""
@@ -101,24 +105,17 @@ class Classification(ImageTask):
         mean = jax.nn.logsumexp(logs, axis=1) - jnp.log(crops)
         return {"logits": _logit(mean) if self.multilabel else mean}
 
-    def describe(self, outputs: dict[str, Array], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Tells each image's most probable classes; see `Task.describe`.
+    def describe(
+        self, outputs: dict[str, Array], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
+        """Tells each image's most probable classes, at most five; see `Task.describe`.
 
         Args:
           outputs: `logits` (b, k) from `predict`.
           classes: their names.
+          threshold: the least probability of a class that is told.
         """
-        logits = jnp.asarray(outputs["logits"], jnp.float32)
-        scores = jax.nn.sigmoid(logits) if self.multilabel else jax.nn.softmax(logits)
-        values, labels = jax.lax.top_k(scores, min(5, scores.shape[-1]))
-        answers = []
-        for probabilities, row in zip(values.tolist(), labels.tolist(), strict=True):
-            top = [
-                {"class": class_name(classes, label), "label": label, "probability": round(p, 6)}
-                for label, p in zip(row, probabilities, strict=True)
-            ]
-            answers.append({"text": f"{top[0]['class']} {probabilities[0]:.0%}", "top": top})
-        return answers
+        return describe_classes(outputs["logits"], classes, threshold, self.multilabel)
 
     def _labels(self, batch: Batch, classes: int, lam: Array | None) -> Float[Array, "b k"]:
         labels = batch.targets.label

@@ -3,16 +3,13 @@
 import dataclasses
 from typing import Any, ClassVar
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError, suggest
-from vision_jax.structs import Batch, Detections, Detector, Targets, Terms
-from vision_jax.tasks.task import ImageTask, Variables, class_name
-
-_SURE = 0.5  # score from which an object is told in the line of text
+from vision_jax.structs import Batch, Detector, Targets, Terms
+from vision_jax.tasks.descriptions import Answers, describe_objects
+from vision_jax.tasks.task import ImageTask, Variables
 
 
 @dataclasses.dataclass(frozen=True)
@@ -122,46 +119,15 @@ class Detection(ImageTask):
         outputs = self.apply(variables, images, sizes, targets)
         return {**outputs, "detections": self.model.detect(outputs, sizes)}
 
-    def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self, outputs: dict[str, Any], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
         """Tells each image's objects, the best first; see `Task.describe`.
 
         Args:
           outputs: `detections`; boxes and keypoints are told in the pixels in which they come.
           classes: their names.
+          threshold: the least score of an object that is told. Without one all objects are told,
+            and the line of text names those of at least 0.5.
         """
-        detections: Detections = jax.tree.map(np.asarray, outputs["detections"])
-        answers = []
-        for row in range(len(detections.valid)):
-            one_image = jax.tree.map(lambda x, row=row: x[row], detections)
-            objects = [
-                _object(one_image, i, classes) for i in np.flatnonzero(one_image.valid).tolist()
-            ]
-            sure = [one for one in objects if one["score"] >= _SURE]
-            answers.append({"text": _summary(sure), "objects": objects})
-        return answers
-
-
-def _object(detections: Detections, i: int, classes: tuple[str, ...]) -> dict[str, Any]:
-    """Tells detection `i` of one image in JSON's types."""
-    label = int(detections.labels[i])
-    told = {
-        "class": class_name(classes, label),
-        "label": label,
-        "score": round(float(detections.scores[i]), 6),
-        "box": _rounded(detections.boxes[i]),
-    }
-    if detections.keypoints is not None:
-        told["keypoints"] = [_rounded(point) for point in detections.keypoints[i]]
-    return told
-
-
-def _rounded(numbers: np.ndarray) -> list[float]:
-    return [round(float(number), 2) for number in numbers]
-
-
-def _summary(objects: list[dict[str, Any]], most: int = 3) -> str:
-    """Names the first objects, such as 'star 98%, ring 71% and 2 more'."""
-    first = [f"{one['class']} {one['score']:.0%}" for one in objects[:most]]
-    if len(objects) > most:
-        first.append(f"{len(objects) - most} more")
-    return ", ".join(first) or "nothing sure"
+        return describe_objects(outputs["detections"], classes, threshold)

@@ -1,7 +1,7 @@
 """Several trained classifiers as one: the mean of their probabilities."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from vision_jax.config import UserError
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch
 from vision_jax.tasks.classification import Classification
+from vision_jax.tasks.descriptions import Answers
 from vision_jax.tasks.task import Variables
 
 
@@ -43,9 +44,11 @@ class Ensemble:
         if len({member.multilabel for member in self.members}) > 1:
             raise UserError("an ensemble's members must all be multilabel, or none of them")
 
-    def describe(self, outputs: dict[str, Array], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self, outputs: dict[str, Array], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
         """Tells each image's most probable classes, as its members do."""
-        return self.members[0].describe(outputs, classes)
+        return self.members[0].describe(outputs, classes, threshold)
 
     def predict(self, variables: tuple[Variables, ...], batch: Batch) -> dict[str, Array]:
         """Returns `logits` (b, k), whose softmax (sigmoid, for multilabel) is the mean probability.

@@ -5,7 +5,7 @@ the centre and ±0.5 the borders; what leaves `predict` is in pixels of the netw
 """
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from vision_jax.ops import boxes as box_ops
 from vision_jax.ops import objects
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch, Terms
+from vision_jax.tasks.descriptions import Answers, describe_places
 from vision_jax.tasks.streams import example_keys, stream
-from vision_jax.tasks.task import ImageTask, Variables, class_name
+from vision_jax.tasks.task import ImageTask, Variables
 
 GUESSES = 5  # (label, box) pairs that ILSVRC's localization error looks at
 
@@ -48,9 +49,6 @@ class Localization(ImageTask):
     beta: float = 0.1
     class_loss_weight: float = 1.0
     box_loss_weight: float = 10.0
-
-    # Outputs that a run's pictures are made from.
-    shown: ClassVar[tuple[str, ...]] = ("logits",)
 
     def __post_init__(self):
         for name, value, known in (
@@ -126,6 +124,11 @@ class Localization(ImageTask):
             metrics["iou"] = (jnp.where(has_target, iou, 0).sum(), has_target.sum())
         return terms, {"collections": updates, "metrics": metrics}
 
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Names of the outputs that pictures are made from."""
+        return ("logits", "boxes" if self.regress == "boxes" else "points")
+
     def predict(self, variables: Variables, batch: Batch) -> dict[str, Array]:
         """Returns the network's outputs, and in pixels of its input
 
@@ -150,25 +153,15 @@ class Localization(ImageTask):
         pixels = regression * scale + centre
         return box_ops.convert(pixels, form, "xyxy") if form != "xy" else pixels
 
-    def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
-        """Tells each image's class and its boxes or joints; see `Task.describe`."""
-        scores = jax.nn.softmax(at_least_float32(jnp.asarray(outputs["logits"])))
+    def describe(
+        self, outputs: dict[str, Any], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
+        """Tells each image's class and its boxes or joints; see `Task.describe`.
+
+        Below the threshold the line of text names no class.
+        """
         name = "boxes" if self.regress == "boxes" else "points"
-        answers = []
-        for row, label in enumerate(jnp.argmax(scores, -1).tolist()):
-            text = class_name(classes, label)
-            probability = float(scores[row, label])
-            places = [[round(float(v), 2) for v in place] for place in outputs[name][row]]
-            answers.append(
-                {
-                    "text": f"{text} {probability:.0%}",
-                    "class": text,
-                    "label": label,
-                    "probability": round(probability, 6),
-                    name: places,
-                }
-            )
-        return answers
+        return describe_places(outputs["logits"], name, outputs[name], classes, threshold)
 
     def _coordinates(self, batch: Batch) -> tuple[Float[Array, "b m n"], Bool[Array, "b m"]]:
         """Returns the images' boxes xyxy, or their first object's joints, in pixels, in order."""

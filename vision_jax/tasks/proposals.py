@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 
+from vision_jax import disk
 from vision_jax.structs import Batch
 from vision_jax.tasks.solvers import on_host
 from vision_jax.tasks.task import Predictor, Variables
@@ -75,8 +76,9 @@ def _save(path: pathlib.Path, images: dict[int, _BoxesAndScores]) -> None:
     """Writes examples 0, 1 … in order; those that were not seen without any proposals."""
     none = (np.zeros((0, 4)), np.zeros(0))
     rows = [images.get(number, none) for number in range(max(images, default=-1) + 1)]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "wb") as file:
+    with disk.writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+    with disk.whole_file(path) as half, open(half, "wb") as file:
         np.savez_compressed(
             file,
             counts=np.array([len(boxes) for boxes, _ in rows], np.int64),

@@ -1,6 +1,5 @@
 """Semantic segmentation: a class for every pixel."""
 
-import collections
 import dataclasses
 from collections.abc import Iterable
 from typing import Any, ClassVar
@@ -13,8 +12,9 @@ from vision_jax.config import UserError
 from vision_jax.ops import losses
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch, Terms
+from vision_jax.tasks.descriptions import Answers, describe_pixels
 from vision_jax.tasks.multi_scale import MultiScale
-from vision_jax.tasks.task import ImageTask, Variables, class_name
+from vision_jax.tasks.task import ImageTask, Variables
 
 # What the networks of Caffe see, as `mean` and `std`: 0..255 less the mean. Theirs are BGR; ours
 # are RGB, which the first layer's weights make up for.
@@ -94,27 +94,17 @@ class Segmentation(ImageTask):
         classes = jnp.argmax(outputs["logits"], -1).astype(jnp.int32)
         return {**outputs, "segmentation": classes}
 
-    def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self, outputs: dict[str, Any], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
         """Tells each image's classes and their shares of its pixels; see `Task.describe`.
 
         Args:
           outputs: `segmentation` (b, h, w).
           classes: their names.
+          threshold: unused, since a pixel has a class and no score.
         """
-        answers = []
-        for labels in np.asarray(outputs["segmentation"]):
-            counts = collections.Counter(labels.ravel().tolist())
-            shares = [
-                {
-                    "class": class_name(classes, label),
-                    "label": label,
-                    "share": round(count / labels.size, 6),
-                }
-                for label, count in counts.most_common()
-            ]
-            text = ", ".join(f"{one['class']} {one['share']:.0%}" for one in shares[:3])
-            answers.append({"text": text, "classes": shares})
-        return answers
+        return describe_pixels(outputs["segmentation"], classes)
 
     def _labels(self, batch: Batch, logits: Float[Array, "b h w k"]) -> Int[Array, "b h w"]:
         """Returns the true classes, -1 for void and for rows that only fill the batch."""

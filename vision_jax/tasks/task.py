@@ -14,6 +14,7 @@ from vision_jax.config import UserError
 from vision_jax.ops import image as image_ops
 from vision_jax.structs import Batch, Terms
 from vision_jax.tasks import augment as augmentation
+from vision_jax.tasks.descriptions import Answers
 from vision_jax.tasks.streams import example_keys, stream
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -34,12 +35,15 @@ class Predictor(Protocol):
     def predict(self, variables: Any, batch: Batch) -> dict[str, Any]:
         """Returns the outputs in evaluation, by name."""
 
-    def describe(self, outputs: dict[str, Any], classes: tuple[str, ...]) -> list[dict[str, Any]]:
+    def describe(
+        self, outputs: dict[str, Any], classes: tuple[str, ...], threshold: float | None = None
+    ) -> Answers:
         """Tells each image's answer in JSON's types, with a `text` of one line for its picture.
 
         Args:
           outputs: those that `shown` names, of a batch.
           classes: their names; numbers stand in where names are missing.
+          threshold: the least score of what is told, where answers have scores; None is no limit.
         """
 
 
@@ -190,6 +194,9 @@ class ImageTask:
 
 def initialize(model: nn.Module, key: Key[Array, ""], *inputs: Any) -> Variables:
     """Initialises a network for these inputs; compiled once for networks that are alike."""
+    if isinstance(key, jax.core.Tracer):  # for its shapes alone
+        variables: Any = model.init(key, *inputs)
+        return variables
     return _initializer(jax.default_backend())(model, key, inputs)
 
 
@@ -202,8 +209,3 @@ def _initializer(platform: str) -> Callable:
         static_argnums=0,
         compiler_options=options,
     )
-
-
-def class_name(classes: tuple[str, ...], label: int) -> str:
-    """Returns a class's name, or its number as text where names are missing."""
-    return classes[label] if label < len(classes) else str(label)
