@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 
-from vision_jax import report
+from vision_jax import data, report
 from vision_jax.evaluation import records
 from vision_jax.report.gallery import HardAndEven
 from vision_jax.report.gallery_objects import ObjectGallery, f1
 from vision_jax.report.gallery_semantic import SemanticGallery
+from vision_jax.report.originals import Originals
 from vision_jax.structs import Batch, Detections, Targets
 from vision_jax.visualize import colors, voc_palette
 
@@ -101,7 +102,7 @@ def test_segmentations_stand_beside_each_other_in_vocs_colours():
     segmentation[:, 5:10] = 2
     guess = np.where(segmentation == 255, 1, segmentation)
     guess[4, 5:10] = 3
-    gallery = SemanticGallery(count=2)
+    gallery = SemanticGallery(("sky", "road", "tree"), count=2)
     gallery.add(guess, make_batch(segmentation=segmentation))
     result = gallery.result()
     assert result["caption"].tolist()[0] == f"{30 / 35:.1%} of pixels"
@@ -109,10 +110,16 @@ def test_segmentations_stand_beside_each_other_in_vocs_colours():
     times = 224 // H
     colours = voc_palette()
     row = 7 * times
-    np.testing.assert_array_equal(result["truth"][0, row, 3], colours[2])
-    np.testing.assert_array_equal(result["found"][0, row, 3], colours[3])
-    np.testing.assert_array_equal(result["truth"][0, times, 3], colours[255])
+    # Labels tint the image, which is black here, with 0.6 of their colours; borders have all.
+    tinted = np.round(0.6 * colours).astype(int)
+    np.testing.assert_array_equal(result["truth"][0, row, 3], tinted[2])
+    np.testing.assert_array_equal(result["found"][0, row, 3], tinted[3])
+    np.testing.assert_array_equal(result["truth"][0, times, 3], tinted[255])
+    np.testing.assert_array_equal(result["truth"][0, 5 * times, 3], colours[2])
     assert not result["image"][0, row, 3].any()
+    names = ["sky (not tinted)", "road", "tree", "3", "void"]
+    assert result["legend_names"].tolist() == names
+    np.testing.assert_array_equal(result["legend_colors"][1:], colours[[1, 2, 3, 255]])
 
 
 def test_labels_of_the_originals_size_are_shown_whole():
@@ -121,10 +128,50 @@ def test_labels_of_the_originals_size_are_shown_whole():
     gallery = SemanticGallery(count=2)
     gallery.add(labels, make_batch(segmentation=labels))
     result = gallery.result()
-    drawn = [(result[name][0] != 255).any(-1) for name in ("truth", "found")]
-    for picture in drawn:
-        rows, columns = np.flatnonzero(picture.any(1)), np.flatnonzero(picture.any(0))
-        assert (len(rows), len(columns)) == (20 * (224 // 60), 60 * (224 // 60))
+    # The network saw 40×30 pixels, on which the labels lie.
+    for name in ("truth", "found"):
+        np.testing.assert_array_equal(
+            (result[name][0] != 255).any(-1), (result["image"][0] != 255).any(-1)
+        )
+        assert len(np.unique(result[name][0, 1:190, 1:149], axis=0)) <= 2
+
+
+class Photos(data.BaseSource):
+    """Originals of 20×60 pixels, each of one grey."""
+
+    classes = ("cat", "dog")
+
+    def __init__(self, height=20):
+        self.height = height
+
+    def __len__(self):
+        return N
+
+    def __getitem__(self, i):
+        return {
+            "image": np.full((self.height, 60, 3), 10 * i, np.uint8),
+            "labels": np.array([i % 2]),
+        }
+
+
+def test_objects_are_drawn_on_the_original_image():
+    batch = make_batch()  # 40×30 pixels of the network's input, which is black
+    gallery = ObjectGallery(("cat", "dog"), count=2, originals=Originals(Photos()))
+    gallery.add(found(batch.id), batch)
+    result = gallery.result()
+    # 20×60 pixels, enlarged by 4; the box (10, 10, 30, 30) is (20, 5, 60, 15) there.
+    shown = result["truth"][0]
+    assert (shown[0:2, :240] == 30).all() and (shown[80:] == 255).all() and shown.shape[1] == 240
+    dog = (shown == np.array(colors.of_class(1))).all(-1)
+    rows, columns = np.flatnonzero(dog[:, 150]), np.flatnonzero(dog[59])
+    assert rows.max() == 4 * 15 - 1 and (columns.min(), columns.max()) == (80, 239)
+
+
+def test_an_original_of_another_size_is_not_drawn_on():
+    batch = make_batch()
+    gallery = ObjectGallery(("cat", "dog"), count=2, originals=Originals(Photos(height=21)))
+    gallery.add(found(batch.id), batch)
+    assert gallery.result()["truth"].shape == (2, 280, 280, 3)
 
 
 def test_a_watcher_leaves_only_what_there_was(tmp_path):

@@ -1,9 +1,11 @@
 """Rows that survive a kill, and progress lines."""
 
+import contextlib
 import io
 import json
 import os
 import pathlib
+import resource
 import signal
 import struct
 import subprocess
@@ -80,6 +82,60 @@ def test_damage_is_said_and_a_missing_newline_is_not_damage(tmp_path):
         assert ("metrics.jsonl: row 2 was half written" in stream.getvalue()) == said
         assert len(read_rows(tmp_path / "metrics.jsonl")) == (1 if said else 2)
         assert (tmp_path / "metrics.jsonl").read_bytes().endswith(b"\n")
+
+
+@pytest.mark.parametrize("line", [b'{"step": 2, "x', b"\x00\xff", b"[2]", b"{}", b"[" * 99_999])
+def test_a_damaged_row_takes_no_others_with_it(tmp_path, line):
+    rows = [b'{"step": 1}', b'{"step": 2}', b'{"step": 3}']
+    (tmp_path / "metrics.jsonl").write_bytes(b"\n".join([rows[0], line, *rows[1:], b""]))
+    assert [row["step"] for row in read_rows(tmp_path / "metrics.jsonl")] == [1, 2, 3]
+    stream = io.StringIO()
+    Log(tmp_path, resumed=5, stream=stream).close()
+    assert stream.getvalue() == "metrics.jsonl: rows left out: 1 damaged (row 2)\n"
+    assert (tmp_path / "metrics.jsonl").read_bytes().splitlines() == rows
+
+
+def test_rows_that_are_there_twice_stay_once(tmp_path):
+    rows = [b'{"step": 1}', b'{"step": 2}', b'{"step": 2, "eval/x": 1}', b'{"step": 3}']
+    twice = b"\n".join([*rows[:3], rows[1], rows[2], rows[3], b""])
+    for name in ("metrics.jsonl", "timing.jsonl"):
+        (tmp_path / name).write_bytes(twice)
+    stream = io.StringIO()
+    Log(tmp_path, resumed=5, stream=stream).close()
+    assert stream.getvalue() == "metrics.jsonl: rows left out: 2 there twice (row 4)\n"
+    assert (tmp_path / "metrics.jsonl").read_bytes().splitlines() == rows
+    assert (tmp_path / "timing.jsonl").read_bytes() == twice  # of the clock, which may repeat
+
+
+def test_a_full_disk_is_one_line_and_leaves_whole_rows(tmp_path):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    log = Log(tmp_path, stream=io.StringIO())
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, before[1]))
+    try:
+        with pytest.raises(UserError, match=f"'{tmp_path}/.*' cannot be written: File too large"):
+            for step in range(1, 200):
+                log.metrics(step, {"train/loss": 1 / step})
+        with contextlib.suppress(UserError):  # the rest does not fit either
+            log.close()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    count = len(read_rows(tmp_path / "metrics.jsonl"))
+    assert count > 5
+    with Log(tmp_path, resumed=count, stream=io.StringIO()) as again:
+        again.metrics(count + 1, {"train/loss": 0.0})
+    assert [r["step"] for r in read_rows(tmp_path / "metrics.jsonl")] == [*range(1, count + 2)]
+
+
+def test_a_run_outlives_whoever_reads_its_lines(tmp_path):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError
+
+    with Log(tmp_path, stream=Gone()) as log:
+        for _ in range(3):
+            log.say("nobody reads this")
+        log.metrics(1, {"train/loss": 1.0}, say=True)
+    assert len(read_rows(tmp_path / "metrics.jsonl")) == 1
 
 
 @pytest.mark.parametrize(("evaluated", "count"), [(True, 4), (False, 3)])

@@ -85,7 +85,7 @@ def test_a_finished_run_shows_what_its_end_added(folder):
     (folder / "DONE").write_text(json.dumps({"metrics": {"baseline/chance": 0.125}}))
     page = Page(report.write_report(folder).read_text())
     assert "not finished" not in page.words
-    assert "0.125 baseline/chance" in page.words
+    assert "0.125 Baseline: chance baseline/chance" in page.words
 
 
 @pytest.mark.parametrize("lost", ["config.json", "versions.json", "timing.jsonl", "arrays"])
@@ -180,7 +180,7 @@ def test_rates_count_every_attempt():
     ]
     assert rates(timing) == {
         "images_per_second_(median)": 20.0,
-        "time": "1m40s in 2 attempts",
+        "time_(preparing, compiling, training and evaluation)": "1m40s in 2 attempts",
         "host_peak_MB": 3,
         "compile_seconds": 5.0,
     }

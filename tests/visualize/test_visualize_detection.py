@@ -2,11 +2,13 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
 
 from vision_jax import visualize
 from vision_jax.ops.assign import BACKGROUND, IGNORED
 from vision_jax.structs import Detections
 from vision_jax.visualize import colors, detection, matches
+from vision_jax.visualize.captions import draw_caption
 
 BLACK = np.zeros((60, 90, 3), np.uint8)
 
@@ -133,17 +135,39 @@ def test_semantic_labels_return_to_the_original_size_without_padding():
 
 
 def test_anchors_have_the_colour_of_their_object():
-    anchors = np.array([[10, 20, 30, 40], [40, 20, 60, 40], [65, 20, 80, 40], [2, 2, 8, 8]])
-    truth = np.array([[5.0, 25, 35, 58], [62, 45, 85, 58]])
+    anchors = np.array([[10, 20, 30, 40], [140, 20, 160, 40], [165, 20, 180, 40], [2, 2, 8, 8]])
+    truth = np.array([[5.0, 65, 35, 98], [162, 85, 185, 98]])
     match = np.array([0, BACKGROUND, IGNORED, 1])
-    got = visualize.draw_matches(BLACK, anchors, match, truth)
+    large = np.zeros((100, 190, 3), np.uint8)
+    got = visualize.draw_matches(large, anchors, match, truth)
     np.testing.assert_array_equal(got[39, 20], colors.of_class(0))
-    np.testing.assert_array_equal(got[39, 50], matches.BACKGROUND_COLOR)
-    np.testing.assert_array_equal(got[20, 70], matches.IGNORED_COLOR)
+    np.testing.assert_array_equal(got[39, 150], matches.BACKGROUND_COLOR)
+    np.testing.assert_array_equal(got[20, 170], matches.IGNORED_COLOR)
     np.testing.assert_array_equal(got[7, 5], colors.of_class(1))
-    np.testing.assert_array_equal(got[57, 70], colors.of_class(1))
-    hidden = visualize.draw_matches(BLACK, anchors, match, truth, max_others=0)
-    assert hidden[39, 50].max() == 0 and has(hidden, colors.of_class(0))
+    np.testing.assert_array_equal(got[97, 170], colors.of_class(1))
+    hidden = visualize.draw_matches(large, anchors, match, truth, max_others=0)
+    assert hidden[39, 150].max() == 0 and has(hidden, colors.of_class(0))
+    shown = [color for color, _ in visualize.MATCH_LEGEND]
+    assert shown == [colors.of_class(0), matches.BACKGROUND_COLOR, matches.IGNORED_COLOR]
+
+
+def test_matched_objects_are_captioned_with_their_class_and_number_of_anchors():
+    anchors, truth = np.array([[10, 20, 30, 40], [12, 20, 30, 40]]), np.array([[5.0, 65, 35, 98]])
+    large, match = np.zeros((100, 190, 3), np.uint8), np.zeros(2, int)
+    captions = {
+        "face: 2 anchors": visualize.draw_matches(
+            large, anchors, match, truth, labels=[1], names=["cat", "face"]
+        ),
+        "#0: 2 anchors": visualize.draw_matches(large, anchors, match, truth),
+        "face: 1 anchor": visualize.draw_matches(
+            large, anchors[:1], match[:1], truth, labels=[1], names=["cat", "face"]
+        ),
+    }
+    for caption, got in captions.items():
+        expected = large.copy()
+        canvas = Image.fromarray(expected)
+        draw_caption(ImageDraw.Draw(canvas), 5, 65, caption, colors.of_class(0))
+        np.testing.assert_array_equal(got[45:64], np.asarray(canvas)[45:64])
 
 
 def test_matches_are_drawn_on_the_original_and_checked():

@@ -24,9 +24,9 @@ def where(picture, color):
 
 def test_boxes_are_scaled_to_the_picture():
     got = visualize.draw_targets(BLACK, targets(), 0, SCALE, ("a", "b", "longer"))
-    # The caption lies above the box, over its left edge.
-    top, bottom, left, _ = where(got, colors.of_class(2))
-    assert (bottom, left) == (50, 50) and 10 <= top < 30
+    # The caption lies above the box, moved to the left as far as the picture needs.
+    top, bottom, left, right = where(got, colors.of_class(2))
+    assert bottom == 50 and 40 < left < 50 and right == 90 and 10 <= top < 30
     assert not BLACK.any()
 
 

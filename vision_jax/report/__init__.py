@@ -5,8 +5,8 @@ While it runs, `Log` writes metrics.jsonl, timing.jsonl, TensorBoard events and 
 that they work after a crash too.
 """
 
-from vision_jax.report.end_of_run import Watcher, last_lines, save_evaluation
-from vision_jax.report.folder import load_arrays, read_rows, save_arrays
+from vision_jax.report.end_of_run import Watcher, last_lines, save_evaluation, so_far
+from vision_jax.report.folder import load_arrays, read_rows, save_arrays, write_atomically
 from vision_jax.report.gallery import Gallery
 from vision_jax.report.log import Log
 from vision_jax.report.page import write_report
@@ -25,7 +25,9 @@ __all__ = [
     "save_arrays",
     "save_evaluation",
     "shows",
+    "so_far",
     "versions",
+    "write_atomically",
     "write_report",
     "write_sweep",
 ]

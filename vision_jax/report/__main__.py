@@ -9,6 +9,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from vision_jax import disk
 from vision_jax.config import UserError
 from vision_jax.report.figures import write_figures
 from vision_jax.report.folder import write_atomically
@@ -30,11 +31,12 @@ def main(argv: Sequence[str]) -> int:
     sweeps.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/sweeps.md"))
     flags = parser.parse_args(argv)
     try:
-        if flags.command == "figures":
-            written = write_figures(flags.out)
-        else:
-            written = [flags.out]
-            write_atomically(flags.out, sweep_page(flags.sweeps, flags.out.parent).encode())
+        with disk.used(flags.out):
+            if flags.command == "figures":
+                written = write_figures(flags.out)
+            else:
+                written = [flags.out]
+                write_atomically(flags.out, sweep_page(flags.sweeps, flags.out.parent).encode())
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.code

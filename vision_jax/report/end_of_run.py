@@ -1,15 +1,26 @@
 """The results of an evaluation in the run folder, and the lines that a run ends with."""
 
+import contextlib
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
-from vision_jax.report.folder import save_arrays
+from vision_jax.config import UserError
+from vision_jax.data.pipeline import Pipeline
+from vision_jax.data.sources import Source
+from vision_jax.report.data_section import save_data
+from vision_jax.report.folder import read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
 from vision_jax.report.gallery_objects import ObjectGallery
 from vision_jax.report.gallery_semantic import SemanticGallery
+from vision_jax.report.log import Log
+from vision_jax.report.next_steps import predict_command
+from vision_jax.report.originals import Originals
+from vision_jax.report.page import write_report
+from vision_jax.report.pictures import evaluation_pictures
+from vision_jax.report.summary import TIMED, total_time
 from vision_jax.structs import Batch
 
 CURVE = "curve/"  # names of results that are curves begin with it; see `save_evaluation`
@@ -22,13 +33,28 @@ class Watcher:
       classes: the names of the classes.
     """
 
-    def __init__(self, classes: Sequence[str]):
+    def __init__(self, classes: Sequence[str], sources: Mapping[str, Source] | None = None):
+        """
+        Args:
+          classes: the names of the classes.
+          sources: the data by the name of its part, training first; the last one is what is
+            evaluated. The page tells about them, and objects are drawn on their images.
+        """
         self.classes = tuple(classes)
+        self._sources = dict(sources or {})
+        originals = Originals(list(self._sources.values())[-1] if self._sources else None)
         self._galleries = {
             "predictions": Gallery(names=classes),
-            "detections": ObjectGallery(classes),
-            "segmentations": SemanticGallery(),
+            "detections": ObjectGallery(classes, originals=originals),
+            "segmentations": SemanticGallery(classes, originals=originals),
         }
+
+    @classmethod
+    def of(cls, evaluation: Pipeline, training: Pipeline | None = None) -> "Watcher":
+        """Makes a watcher of a pipeline; the page tells about the training data too, if given."""
+        parts = {"training": training, "evaluation": evaluation}
+        sources = {name: part.source for name, part in parts.items() if part is not None}
+        return cls(evaluation.classes, sources)
 
     def __call__(self, outputs: Mapping[str, Any], batch: Batch) -> None:
         """Looks at a batch and at the outputs that its task shows, all NumPy arrays."""
@@ -44,14 +70,17 @@ class Watcher:
             self._galleries["segmentations"].add(outputs["segmentation"], batch)
 
     def save(self, folder: pathlib.Path) -> None:
-        """Saves the kinds of pictures that there were, for the report of the run in `folder`."""
+        """Saves what the report of the run in `folder` shows: the data, pictures of answers."""
+        save_data(folder, self._sources)
         for name, gallery in self._galleries.items():
             chosen = gallery.result()
             if len(next(iter(chosen.values()))):
                 save_arrays(folder, name, chosen)
 
 
-def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: Watcher) -> None:
+def save_evaluation(
+    folder: pathlib.Path, results: Mapping[str, Any], watcher: Watcher
+) -> dict[str, np.ndarray]:
     """Saves the arrays that the report draws: confusion matrix, classes, curves, pictures.
 
     Args:
@@ -61,6 +90,9 @@ def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: W
         x and y in the picture of that title and x axis; other arrays (c,) are columns of the table
         of classes.
       watcher: has seen the evaluation.
+
+    Returns:
+      Pictures of it by name, uint8 (h, w, 3).
     """
     names = np.array(watcher.classes, dtype=np.str_)
     if "confusion" in results:
@@ -79,13 +111,35 @@ def save_evaluation(folder: pathlib.Path, results: Mapping[str, Any], watcher: W
         precision = {"precision": results["precision_at_recall"], "classes": names}
         save_arrays(folder, "precision_recall", precision)
     watcher.save(folder)
+    return evaluation_pictures(folder)
 
 
-def last_lines(
-    folder: pathlib.Path, page: pathlib.Path, metrics: Mapping[str, float], seconds: float
-) -> str:
-    """Returns the text that a finished run prints: its numbers, and the paths of its files."""
-    lines = [f"done in {seconds:.0f} s"]
+@contextlib.contextmanager
+def so_far(log: Log) -> Iterator[None]:
+    """Writes the report of what there is if the run within ends early, by a signal or an error.
+
+    The error goes on; a report that cannot be written, on a full disk say, does not replace it.
+
+    Args:
+      log: the run's; it says where the page is.
+    """
+    try:
+        yield
+    except UserError:
+        if log.folder is not None:
+            with contextlib.suppress(OSError, UserError):
+                log.say(f"report so far: {write_report(log.folder)}")
+        raise
+
+
+def last_lines(folder: pathlib.Path, page: pathlib.Path, metrics: Mapping[str, float]) -> str:
+    """Returns the text that a finished run prints: its numbers, its files, what to do next.
+
+    The time is the page's, from the rows of timing.jsonl.
+    """
+    took = total_time(read_rows(folder / "timing.jsonl"))
+    lines = [f"done in {took} ({TIMED})"]
     width = max((len(name) for name in metrics), default=0)
     lines += [f"  {name:{width}}  {value:.4f}" for name, value in sorted(metrics.items())]
-    return "\n".join([*lines, f"run folder: {folder}", f"report: {page}"])
+    files = [f"run folder: {folder}", f"report: {page}"]
+    return "\n".join([*lines, *files, f"next: {predict_command(folder)}"])

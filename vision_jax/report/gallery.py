@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from vision_jax.report.originals import Originals, in_colors
+
 
 class Shelf:
     """A few items with the highest keys; equal ones must not arrive."""
@@ -61,6 +63,22 @@ class HardAndEven:
         return [made for _, made in hard + even[: self.count - len(hard)]]
 
 
+class DrawnGallery:
+    """A choice of images that are drawn with their answers when they are chosen."""
+
+    def __init__(
+        self, names: Sequence[str] = (), count: int = 12, originals: Originals | None = None
+    ):
+        """
+        Args:
+          names: the classes' names.
+          count: how many images to keep.
+          originals: what to draw on.
+        """
+        self._names, self._originals = tuple(names), originals or Originals(None)
+        self._kept = HardAndEven(count)
+
+
 class Gallery:
     """A choice of classified images.
 
@@ -106,7 +124,7 @@ class Gallery:
             key = (scramble(number) if right else float(confidence[row]), -number)
             answer = (int(label[row]), int(predicted[row]), float(confidence[row]))
             shelf = self._right if right else self._wrong
-            shelf.offer(key, lambda row=row, answer=answer: (np.array(images[row]), *answer))
+            shelf.offer(key, lambda row=row, answer=answer: (_shown(images[row]), *answer))
 
     def result(self) -> dict[str, np.ndarray]:
         """Returns the chosen, mistakes first: for `save_arrays(folder, "predictions", …)`."""
@@ -121,6 +139,10 @@ class Gallery:
             "confidence": np.array(confidence, np.float64),
             "classes": np.array(self._names, dtype=np.str_),
         }
+
+
+def _shown(image: np.ndarray) -> np.ndarray:
+    return np.array(in_colors(image))
 
 
 def scramble(number: int) -> int:

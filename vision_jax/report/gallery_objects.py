@@ -1,14 +1,12 @@
 """Pictures of detected objects beside the annotated ones."""
 
-from collections.abc import Sequence
-
 import numpy as np
 
 from vision_jax import visualize
 from vision_jax.evaluation import Record, records
 from vision_jax.evaluation.voc import rank
-from vision_jax.report.gallery import HardAndEven
-from vision_jax.report.gallery_semantic import cells, content
+from vision_jax.report.gallery import DrawnGallery
+from vision_jax.report.gallery_semantic import cells
 from vision_jax.structs import Batch, Detections
 from vision_jax.visualize.detection import COCO_SKELETON
 
@@ -16,17 +14,8 @@ SIDE = 288  # pixels of a picture
 THRESHOLD = 0.5  # score from which a detection is shown and judged
 
 
-class ObjectGallery:
+class ObjectGallery(DrawnGallery):
     """A choice of images with their objects: those with the lowest F1, and others."""
-
-    def __init__(self, names: Sequence[str] = (), count: int = 12):
-        """
-        Args:
-          names: the classes' names.
-          count: how many images to keep.
-        """
-        self._names = tuple(names)
-        self._kept = HardAndEven(count)
 
     def add(self, detections: Detections, batch: Batch) -> None:
         """Looks at a batch (NumPy arrays) that has targets."""
@@ -45,9 +34,9 @@ class ObjectGallery:
         return cells(self._kept.result(), ("truth", "found"))
 
     def _draw(self, detections: Detections, batch: Batch, row: int, quality: float) -> tuple:
-        image = content(batch, row)
+        image, scale = self._originals.seen(batch, row)
         picture = visualize.fit(image, SIDE)
-        scale = np.array(image.shape[:2]) / picture.shape[:2]
+        scale = scale * image.shape[:2] / picture.shape[:2]
         points = batch.targets.keypoints
         human = points is not None and points.shape[2] == 17
         skeleton = COCO_SKELETON if human else ()

@@ -5,22 +5,18 @@ from collections.abc import Sequence
 import numpy as np
 
 from vision_jax import visualize
-from vision_jax.report.gallery import HardAndEven
+from vision_jax.report.gallery import DrawnGallery
 from vision_jax.structs import Batch
-from vision_jax.visualize.semantic import VOID
+from vision_jax.visualize.captions import named
+from vision_jax.visualize.semantic import VOID, resized_labels
 
 SIDE = 224  # pixels of a picture
+_COLORS = visualize.voc_palette()
+_COLORS[0] = 255  # what is not tinted
 
 
-class SemanticGallery:
+class SemanticGallery(DrawnGallery):
     """A choice of segmented images: those with the fewest right pixels, and others."""
-
-    def __init__(self, count: int = 12):
-        """
-        Args:
-          count: how many images to keep.
-        """
-        self._kept = HardAndEven(count)
 
     def add(self, predicted: np.ndarray, batch: Batch) -> None:
         """Looks at a batch: labels (b, h, w), and NumPy arrays with targets."""
@@ -32,32 +28,43 @@ class SemanticGallery:
             self._kept.offer(
                 int(batch.id[row]),
                 right,
-                lambda row=row, labels=labels, right=right: self._draw(*labels, batch, row, right),
+                lambda row=row, labels=labels, right=right: self._draw(labels, batch, row, right),
             )
 
     def result(self) -> dict[str, np.ndarray]:
-        """Returns pictures and captions: for `save_arrays(folder, "segmentations", …)`."""
-        return cells(self._kept.result(), ("image", "truth", "found"))
+        """Returns pictures, captions, and the legend's colours and names.
+
+        It is for `save_arrays(folder, "segmentations", …)`.
+        """
+        chosen = self._kept.result()
+        labels = sorted({label for *_, shown, _ in chosen for label in shown})
+        names = [self._named(label) for label in labels]
+        pictures = [(*pictures, caption) for *pictures, _, caption in chosen]
+        return {
+            **cells(pictures, ("image", "truth", "found")),
+            "legend_colors": _COLORS[np.array(labels, int)],
+            "legend_names": np.array(names, dtype=np.str_),
+        }
+
+    def _named(self, label: int) -> str:
+        """Names a label in the legend."""
+        if label == VOID:
+            return "void"
+        return named(label, self._names) + (" (not tinted)" if label == 0 else "")
 
     def _draw(
-        self, truth: np.ndarray, predicted: np.ndarray, batch: Batch, row: int, right: float
+        self, labels: tuple[np.ndarray, np.ndarray], batch: Batch, row: int, right: float
     ) -> tuple:
-        image = content(batch, row)
-        height, width = image.shape[:2]
-        if truth.shape != batch.image.shape[1:3]:  # labels of the original, on an array of its own
-            height, width = batch.size[row].astype(int)
-        pictures = [image]
-        pictures += [visualize.draw_semantic(x[:height, :width]) for x in (truth, predicted)]
-        return *(visualize.fit(picture, SIDE) for picture in pictures), f"{right:.1%} of pixels"
-
-
-def content(batch: Batch, row: int) -> np.ndarray:
-    """Cuts an image as the network saw it out of the padding at its right and bottom."""
-    image = np.asarray(batch.image[row])
-    if batch.size is None or batch.scale is None:
-        return image
-    height, width = np.maximum(1, np.round(batch.size[row] * batch.scale[row])).astype(int)
-    return image[:height, :width]
+        image, scale = self._originals.seen(batch, row)
+        picture = visualize.fit(image, SIDE)
+        height, width = np.array(image.shape[:2]) * scale
+        if labels[0].shape != batch.image.shape[1:3]:  # the original's, on an array of its own
+            height, width = batch.size[row]
+        parts = [x[: round(float(height)), : round(float(width))] for x in labels]
+        resized = [resized_labels(part, *picture.shape[:2]) for part in parts]
+        drawn = [visualize.draw_semantic(x, picture, outlined=True) for x in resized]
+        shown = np.unique(resized).tolist()
+        return picture, *drawn, shown, f"{right:.1%} of pixels"
 
 
 def cells(chosen: Sequence[tuple], names: Sequence[str]) -> dict[str, np.ndarray]:

@@ -1,69 +1,76 @@
 """The page's part about the last evaluation: pictures of answers, curves, tables of classes."""
 
+import functools
 import pathlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from vision_jax import visualize
-from vision_jax.report.folder import load_arrays
-from vision_jax.report.markup import Page, number, table
+from vision_jax.report import pictures
+from vision_jax.report.markup import Page, file_name, table
+from vision_jax.report.saved_arrays import checked_arrays
+from vision_jax.report.titles import are_fractions, titled, valued
+from vision_jax.visualize.captions import named
 
 Arrays = Mapping[str, np.ndarray]
 # Kinds of pictures that stand beside each other: headline, text below.
 _PAIRS = {
     "detections": (
         "Detections",
-        "The annotated objects, and those detected with a score of 0.5 or more. The first half are"
+        "The annotated objects, and those detected with a score of 0.5 or more, drawn on the"
+        " original images. The first half are"
         " the images with the lowest F1, the others lie evenly over the data set.",
     ),
     "segmentations": (
         "Segmentations",
-        "The image, its annotation, and the prediction. The first half are the images with the"
+        "The image, its annotation, and the prediction; the strip below says which colour is which"
+        " class. The first half are the images with the"
         " fewest right pixels, the others lie evenly over the data set.",
     ),
 }
 
 
 def add_evaluation(page: Page, folder: pathlib.Path) -> None:
-    """Adds the arrays that `save_evaluation` saved, as far as they are there."""
-    _add_predictions(page, load_arrays(folder, "predictions"))
+    """Adds the arrays that `save_evaluation` saved, as far as they are there and whole."""
+    sections: dict[str, Callable[[Page, Arrays], None]] = {"predictions": _add_predictions}
     for name, (title, caption) in _PAIRS.items():
-        _add_pairs(page, name, load_arrays(folder, name), title, caption)
-    _add_confusion(page, load_arrays(folder, "confusion"))
-    _add_precision(page, load_arrays(folder, "precision_recall"))
-    _add_curves(page, load_arrays(folder, "curves"))
-    _add_classes(page, load_arrays(folder, "per_class"))
+        sections[name] = functools.partial(_add_pairs, name=name, title=title, caption=caption)
+    sections |= {
+        "confusion": _add_confusion,
+        "precision_recall": _add_precision,
+        "curves": _add_curves,
+        "per_class": _add_classes,
+    }
+    for name, add in sections.items():
+        with page.without_damage():
+            arrays = checked_arrays(folder, name)
+            if arrays is not None:
+                add(page, arrays)
 
 
-def _add_confusion(page: Page, arrays: Arrays | None) -> None:
-    if arrays is None:
-        return
-    matrix, names = arrays["matrix"], arrays.get("classes", ())
+def _add_confusion(page: Page, arrays: Arrays) -> None:
+    matrix = arrays["matrix"]
     right, total = int(np.trace(matrix)), int(matrix.sum())
     alt = f"Confusion matrix of {len(matrix)} classes; {right} of {total} on the diagonal"
     caption = f"{right} of {total} are on the diagonal; shades are shares of a row."
-    picture = visualize.confusion(matrix, names)
-    page.add_figure("Confusion", "confusion", picture, alt, caption)
+    page.add_figure("Confusion", "confusion", pictures.confusion(arrays), alt, caption)
 
 
-def _add_classes(page: Page, arrays: Arrays | None) -> None:
-    if arrays is None:
-        return
+def _add_classes(page: Page, arrays: Arrays) -> None:
     metrics = [name for name in arrays if name != "classes"]
     order = np.argsort(arrays[metrics[0]], kind="stable") if metrics else []
-    rows = [
-        (str(arrays["classes"][i]), *(number(float(arrays[m][i])) for m in metrics)) for i in order
-    ]
-    page.add(table("Classes, the hardest first", rows, ("class", *metrics)))
+    names = arrays["classes"].tolist()
+    rows = [(named(i, names), *(valued(m, float(arrays[m][i])) for m in metrics)) for i in order]
+    head = ("class", *map(titled, metrics))
+    page.add(table("Classes, the hardest first", rows, head))
 
 
-def _add_predictions(page: Page, arrays: Arrays | None) -> None:
-    if arrays is None or not len(arrays["image"]):
+def _add_predictions(page: Page, arrays: Arrays) -> None:
+    image = pictures.predictions(arrays)
+    if image is None:
         return
     label, predicted = arrays["label"], arrays["predicted"]
-    answers = (label, predicted, arrays["confidence"], arrays["classes"])
-    image = visualize.predictions(arrays["image"], *answers, min(8, len(label)))
     wrong = int((label != predicted).sum())
     alt = f"{len(label)} images with the network's answers, {wrong} of them wrong"
     caption = (
@@ -73,25 +80,17 @@ def _add_predictions(page: Page, arrays: Arrays | None) -> None:
     page.add_figure("Predictions", "predictions", image, alt, caption)
 
 
-def _add_pairs(page: Page, name: str, arrays: Arrays | None, title: str, caption: str) -> None:
+def _add_pairs(page: Page, arrays: Arrays, name: str, title: str, caption: str) -> None:
     """Adds pictures of the same image side by side, image after image."""
-    if arrays is None or not len(arrays["caption"]):
+    image = pictures.pairs(arrays)
+    if image is None:
         return
-    kinds = [kind for kind in arrays if kind != "caption"]
-    pictures, captions = [], []
-    for row, text in enumerate(arrays["caption"].tolist()):
-        pictures += [arrays[kind][row] for kind in kinds]
-        captions += [*kinds[:-1], f"{kinds[-1]}: {text}"]
-    side, columns = arrays[kinds[0]].shape[1], 2 * len(kinds)
-    image = visualize.panel(pictures, captions, columns=columns, side=side)
-    alt = f"{len(arrays['caption'])} images: {', '.join(kinds)}"
+    alt = f"{len(arrays['caption'])} images: {', '.join(pictures.kinds_of(arrays))}"
     page.add_figure(title, name, image, alt, caption)
 
 
-def _add_precision(page: Page, arrays: Arrays | None) -> None:
+def _add_precision(page: Page, arrays: Arrays) -> None:
     """Adds precision against recall: the mean over classes, the best class and the worst."""
-    if arrays is None:
-        return
     precision, names = arrays["precision"], arrays["classes"]
     known = np.flatnonzero(~np.isnan(precision).any(1))
     if not len(known):
@@ -101,24 +100,25 @@ def _add_precision(page: Page, arrays: Arrays | None) -> None:
     order = known[np.argsort(precision[known].mean(1), kind="stable")]
     if len(known) > 1:
         for which, label in (("best", order[-1]), ("worst", order[0])):
-            series[f"{which}: {names[label]}"] = (recall, precision[label])
-    image = visualize.curves(series, "precision", "recall")
+            series[f"{which}: {named(int(label), names)}"] = (recall, precision[label])
+    image = visualize.curves(series, "precision", "recall", fractions=True)
     alt = f"Precision against recall: {', '.join(series)}"
     caption = f"At IoU 0.5, of {len(known)} classes."
     page.add_figure("Precision and recall", "precision_recall", image, alt, caption)
 
 
-def _add_curves(page: Page, arrays: Arrays | None) -> None:
+def _add_curves(page: Page, arrays: Arrays) -> None:
     """Adds a picture per title; names are 'curve/TITLE/X/NAME'."""
-    pictures: dict[tuple[str, str], dict] = {}
-    for name, (x, y) in (arrays or {}).items():
+    drawn: dict[tuple[str, str], dict] = {}
+    for name, (x, y) in arrays.items():
         _, title, x_label, line = name.split("/")
-        pictures.setdefault((title, x_label), {})[line] = (x, y)
+        drawn.setdefault((title, x_label), {})[line] = (x, y)
     figures = []
-    for (title, x_label), series in pictures.items():
+    for (title, x_label), series in drawn.items():
         alt = f"{title} against {x_label}: {', '.join(series)}"
-        image = visualize.curves(series, title, x_label)
-        picture = page.picture(f"curve_{title.replace(' ', '_')}", image, alt)
+        fractions = are_fractions(title, np.concatenate([y for _, y in series.values()]))
+        image = visualize.curves(series, title, x_label, fractions=fractions)
+        picture = page.picture(file_name(f"curve_{title}"), image, alt)
         figures.append(f"<figure>{picture}</figure>")
     if figures:
         page.add(f'<h2>Measured</h2><div class="pictures">{"".join(figures)}</div>')

@@ -3,6 +3,7 @@
 import dataclasses
 import math
 import re
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -16,6 +17,10 @@ MEANINGS = {
     "parity": "parity: the reference's weights, evaluated by us",
     "smoke": "smoke-tested: reduced scale, not comparable",
 }
+
+
+_LAST_STEP = 2**53  # those beyond are damage
+TIMED = "preparing, compiling, training and evaluation"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,19 +65,48 @@ def compare(
       rows: of metrics.jsonl. Given weights without a row of training are a parity run.
     """
     expect = config.get("expect")
-    if not expect or not expect.get("metric"):
+    if not isinstance(expect, Mapping) or not isinstance(expect.get("metric"), str):
         return None
-    metric, last = expect["metric"], last_values(rows)
+    metric, last, value = expect["metric"], last_values(rows), as_number(expect.get("value"))
+    if not metric or value is None:
+        return None
     if metric not in last and f"eval/{metric}" in last:
         metric = f"eval/{metric}"
-    init = config.get("init") or {}
-    if re.search(r"\.py:\S*\b(smoke|twin)\b", made_with.get("command") or ""):
+    init = config.get("init")
+    weights = isinstance(init, Mapping) and init.get("weights")
+    if re.search(r"\.py:\S*\b(smoke|twin)\b", str(made_with.get("command"))):
         kind = "smoke"
-    elif init.get("weights") and not any(name.startswith("train/") for name in last):
+    elif weights and not any(name.startswith("train/") for name in last):
         kind = "parity"
     else:
         kind = "trained"
-    return Comparison(metric, float(expect["value"]), last.get(metric), expect["source"], kind)
+    return Comparison(metric, value, last.get(metric), str(expect.get("source")), kind)
+
+
+def numeric(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Returns rows with the numbers that can be drawn alone, null as NaN; none of odd steps."""
+    whole = []
+    for row in rows:
+        step = row.get("step", 0)
+        if isinstance(step, int) and 0 <= step <= _LAST_STEP:
+            values = {name: as_number(value) for name, value in row.items() if name != "step"}
+            whole.append({"step": step, **{n: v for n, v in values.items() if v is not None}})
+    return whole
+
+
+def as_number(value: Any) -> float | None:
+    """Returns a value of JSON as a number, null as NaN; None for anything else."""
+    if value is None:
+        return math.nan
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if abs(value) <= sys.float_info.max else math.inf
+
+
+def _finite(value: Any) -> float:
+    """Returns a number that can be added up: 0 for null and for what is none."""
+    number = as_number(value)
+    return number if number is not None and math.isfinite(number) else 0.0
 
 
 def last_values(rows: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -124,24 +158,25 @@ def groups(
 def rates(timing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Sums timing.jsonl up: median rate, time over all attempts, peaks, named seconds."""
     total: dict[str, Any] = {}
-    speeds = [row["images_per_second"] for row in timing if row.get("images_per_second")]
+    speeds = [speed for row in timing if (speed := _finite(row.get("images_per_second"))) > 0]
     if speeds:
         total["images_per_second_(median)"] = float(np.median(speeds))
     if timing:
-        total["time"] = _attempts(timing)
+        total[f"time_({TIMED})"] = total_time(timing)
     for row in timing:
         for name, value in row.items():
-            if name.endswith("_bytes") and value is not None:
+            if name.endswith("_bytes"):
                 label = name.removesuffix("_bytes") + "_MB"
-                total[label] = max(total.get(label, 0), round(value / 1e6))
-            elif name.endswith("_seconds") and value is not None:
-                total[name] = total.get(name, 0.0) + float(value)
+                total[label] = max(total.get(label, 0), round(_finite(value) / 1e6))
+            elif name.endswith("_seconds"):
+                total[name] = total.get(name, 0.0) + _finite(value)
     return total
 
 
-def _attempts(timing: Sequence[Mapping[str, Any]]) -> str:
+def total_time(timing: Sequence[Mapping[str, Any]]) -> str:
+    """Writes the time that a run took, over all attempts; `TIMED` says what it includes."""
     # `seconds` counts from each attempt's beginning: where it falls, a new attempt begins.
-    seconds = [float(row.get("seconds") or 0) for row in timing]
+    seconds = [_finite(row.get("seconds")) for row in timing] or [0.0]
     ends = [
         now for now, after in zip(seconds, [*seconds[1:], -1.0], strict=True) if after < now
     ] or [0.0]

@@ -13,6 +13,7 @@ import numpy as np
 from PIL import Image
 
 from vision_jax import visualize
+from vision_jax.config import brief
 from vision_jax.report.folder import write_atomically
 
 SEEDS = ("seed", "data_seed")
@@ -77,6 +78,7 @@ def write_sweep(
     rows: Sequence[SweepRow],
     claims: Sequence[Claim] = (),
     bubbles: tuple[str, str, str] | None = None,
+    headline: str = "",
 ) -> pathlib.Path:
     """Writes results.csv (a line per run), table.md (seeds together, claims) and plot.png.
 
@@ -85,6 +87,7 @@ def write_sweep(
       rows: every run of the sweep, finished or not.
       claims: decided at the table's end.
       bubbles: columns to draw across, up and as the size of circles, into bubbles.png.
+      headline: the metric that plot.png shows where no claim names one, such as the runs' `best`.
 
     Returns:
       The path of table.md.
@@ -103,7 +106,8 @@ def write_sweep(
         lines += [_verdict(claim, rows) for claim in claims]
     table = folder / "table.md"
     write_atomically(table, ("\n".join(lines) + "\n").encode())
-    _plot(folder / "plot.png", groups, claims[0].metric if claims else _headline(metrics))
+    shown = headline if headline in metrics else _headline(metrics)
+    _plot(folder / "plot.png", groups, claims[0].metric if claims else shown)
     if bubbles is not None:
         _bubbles(folder / "bubbles.png", groups, bubbles)
     return table
@@ -119,7 +123,8 @@ def _csv(rows: Sequence[SweepRow], keys: Sequence[str], metrics: Sequence[str]) 
     writer.writerow(["name", *keys, *metrics])
     for row in rows:
         values = [(row.metrics or {}).get(metric, "") for metric in metrics]
-        writer.writerow([row.name, *(row.overrides.get(key, "") for key in keys), *values])
+        cells = [brief(row.overrides[key]) if key in row.overrides else "" for key in keys]
+        writer.writerow([row.name, *cells, *values])
     return text.getvalue()
 
 
@@ -127,7 +132,7 @@ def _group(rows: Sequence[SweepRow]) -> dict[tuple, list[SweepRow]]:
     """Groups rows by their overrides without seeds, in order of appearance."""
     groups: dict[tuple, list[SweepRow]] = {}
     for row in rows:
-        key = tuple((k, str(v)) for k, v in row.overrides.items() if k not in SEEDS)
+        key = tuple((k, brief(v)) for k, v in row.overrides.items() if k not in SEEDS)
         groups.setdefault(key, []).append(row)
     return groups
 

@@ -11,13 +11,14 @@ from vision_jax.visualize.detection import (
     draw_keypoints,
     draw_masks,
 )
-from vision_jax.visualize.matches import draw_matches
-from vision_jax.visualize.panels import enlarge, fit, panel, predictions, text, to_rgb
+from vision_jax.visualize.matches import MATCH_LEGEND, draw_matches
+from vision_jax.visualize.panels import enlarge, fit, legend, panel, predictions, text, to_rgb
 from vision_jax.visualize.semantic import draw_semantic, original_labels, voc_palette
 from vision_jax.visualize.targets import draw_targets
 
 __all__ = [
     "COCO_SKELETON",
+    "MATCH_LEGEND",
     "bars",
     "bubbles",
     "confusion",
@@ -31,6 +32,7 @@ __all__ = [
     "draw_targets",
     "enlarge",
     "fit",
+    "legend",
     "original_labels",
     "panel",
     "predictions",

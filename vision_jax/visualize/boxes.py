@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vision_jax.visualize import colors
-from vision_jax.visualize.panels import LINE_HEIGHT, font_for_labels, to_rgb
+from vision_jax.visualize.captions import class_caption, draw_caption
+from vision_jax.visualize.panels import to_rgb
 
 
 def draw_boxes(
@@ -30,7 +31,6 @@ def draw_boxes(
     """
     canvas = Image.fromarray(to_rgb(image))
     draw = ImageDraw.Draw(canvas)
-    font = font_for_labels()
     line = max(1, round(max(canvas.size) / 300))
     for number, (box, label) in enumerate(zip(np.asarray(boxes), labels, strict=True)):
         if label < 0:
@@ -40,12 +40,8 @@ def draw_boxes(
         # An edge is at a pixel's border: x2 = 10 outlines up to pixel 9.
         corners = [x1, y1, max(x1, x2 - 1), max(y1, y2 - 1)]
         draw.rectangle(corners, outline=color, width=line)
-        caption = str(names[label]) if label < len(names) else str(int(label))
+        caption = class_caption(int(label), names)
         if scores is not None:
             caption += f" {float(scores[number]):.2f}"
-        top = max(0.0, y1 - LINE_HEIGHT)
-        draw.rectangle(
-            [x1, top, x1 + font.getlength(caption) + 4, top + LINE_HEIGHT - 1], fill=color
-        )
-        draw.text((x1 + 2, top), caption, fill=colors.PAPER, font=font)
+        draw_caption(draw, x1, y1, caption, color)
     return np.asarray(canvas)

@@ -6,10 +6,13 @@ from typing import Any
 import numpy as np
 
 from vision_jax.visualize import colors
+from vision_jax.visualize.captions import class_caption, drawable
 
 _DPI = 110
 _NAMED_CLASSES = 30  # more names than this cannot be read along an axis
 _NUMBERED_CLASSES = 15  # nor more numbers than this in the cells
+_LONGEST_NAME = 24  # characters of a class, or of a line in a legend; an axis has no room for more
+_LONGEST_TITLE = 44
 
 
 def curves(
@@ -18,6 +21,7 @@ def curves(
     x_label: str = "step",
     target: tuple[float, str] | None = None,
     log_y: bool = False,
+    fractions: bool = False,
     size: tuple[float, float] = (5.2, 3.2),
 ) -> np.ndarray:
     """Draws lines over one axis.
@@ -28,6 +32,8 @@ def curves(
       x_label: the text below them.
       target: a height with its name, drawn as a dashed line.
       log_y: draw a logarithmic axis; every value is then above 0.
+      fractions: the values lie in 0..1, which the axis then shows whole; otherwise it fits the
+        values, and begins at 0 if they are all the same.
       size: inches at 110 pixels each.
 
     Returns:
@@ -35,15 +41,21 @@ def curves(
     """
     figure, axes = _axes(size, title)
     for number, (name, (x, y)) in enumerate(series.items()):
-        style = {"color": colors.fraction(colors.of_class(number)), "lw": 1.6, "label": name}
+        style = {"color": colors.fraction(colors.of_class(number)), "lw": 1.6}
+        style["label"] = _label(name, _LONGEST_TITLE)
         axes.plot(
             x, np.asarray(y, np.float64), marker="o" if len(x) < 30 else None, ms=3.5, **style
         )
+    faint = colors.fraction(colors.FAINT)
     if target is not None:
-        axes.axhline(target[0], ls="--", lw=1, color=colors.fraction(colors.FAINT), label=target[1])
+        axes.axhline(target[0], ls="--", lw=1, color=faint, label=_label(target[1], _LONGEST_TITLE))
     if log_y:
         axes.set_yscale("log")
-    axes.set_xlabel(x_label)
+    elif fractions:
+        axes.set_ylim(0, 1.02)
+    else:
+        _show_constant(axes, [y for _, y in series.values()])
+    axes.set_xlabel(_label(x_label, _LONGEST_TITLE))
     if len(series) > 1 or target is not None:
         axes.legend(frameon=False, fontsize=8)
     return _render(figure)
@@ -71,7 +83,7 @@ def bars(
     axes.plot(x, rows, "o", ms=5, color=color)
     known = np.isfinite(whiskers)
     axes.errorbar(x[known], rows[known], xerr=whiskers[known], fmt="none", capsize=3, color=color)
-    axes.set_yticks(rows, names)
+    axes.set_yticks(rows, [_label(name, _LONGEST_TITLE) for name in names])
     axes.set_ylim(-0.6, len(names) - 0.4)
     return _render(figure)
 
@@ -99,11 +111,11 @@ def bubbles(
     color = colors.fraction(colors.SERIES[0])
     axes.scatter(across, up, s=sizes, color=color, alpha=0.4, lw=0.8)
     for name, x, y in zip(names, across, up, strict=True):
-        axes.annotate(name, (x, y), ha="center", va="center", fontsize=7)
+        axes.annotate(_label(name), (x, y), ha="center", va="center", fontsize=7)
     _log_with_numbers(axes, max(across) / min(across))
     axes.margins(0.18)
-    axes.set_xlabel(labels[0], fontsize=8)
-    axes.set_ylabel(labels[1], fontsize=8)
+    axes.set_xlabel(_label(labels[0], _LONGEST_TITLE), fontsize=8)
+    axes.set_ylabel(_label(labels[1], _LONGEST_TITLE), fontsize=8)
     return _render(figure)
 
 
@@ -122,7 +134,7 @@ def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
     axes.grid(False)
     axes.imshow(share, cmap="Blues", vmin=0, vmax=1)
     if c <= _NAMED_CLASSES:
-        labels = [str(n) for n in names] if len(names) == c else [str(i) for i in range(c)]
+        labels = [_label(class_caption(i, names)) for i in range(c)]
         axes.set_xticks(range(c), labels, rotation=90 if max(map(len, labels)) > 2 else 0)
         axes.set_yticks(range(c), labels)
     if c <= _NUMBERED_CLASSES:
@@ -131,6 +143,20 @@ def confusion(matrix: np.ndarray, names: Sequence[str] = ()) -> np.ndarray:
             count = f"{matrix[row, column]:.0f}"
             axes.text(column, row, count, ha="center", va="center", fontsize=8, color=color)
     return _render(figure)
+
+
+def _label(text: str, longest: int = _LONGEST_NAME) -> str:
+    """Returns a text as matplotlib draws it letter by letter: no formula, never left out."""
+    line = drawable(text, longest).replace("$", r"\$")
+    return f" {line}" if line.startswith("_") else line  # legends leave such names out
+
+
+def _show_constant(axes: Any, values: Sequence[Sequence[float]]) -> None:
+    """Begins the axis at 0 where all values are one, whose surroundings would say nothing."""
+    known = np.concatenate([np.asarray(y, np.float64) for y in values] or [np.zeros(0)])
+    known = known[np.isfinite(known)]
+    if known.size and known.min() == known.max() != 0:
+        axes.set_ylim(*sorted((0, 1.5 * known[0])))
 
 
 def _log_with_numbers(axes: Any, ratio: float) -> None:
@@ -165,7 +191,7 @@ def _axes(size: tuple[float, float], title: str) -> tuple[Any, Any]:
     FigureCanvasAgg(figure)
     axes = figure.add_subplot()
     ink = colors.fraction(colors.INK)
-    axes.set_title(title, fontsize=10, loc="left", color=ink)
+    axes.set_title(_label(title, _LONGEST_TITLE), fontsize=10, loc="left", color=ink)
     axes.grid(True, lw=0.5, color="0.9")
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)

@@ -6,7 +6,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vision_jax.visualize import colors
-from vision_jax.visualize.panels import LINE_HEIGHT, font_for_labels
+from vision_jax.visualize.captions import LINE_HEIGHT, font_for_labels
 
 CELL = 34  # pixels
 _GAP = 16

@@ -1,15 +1,24 @@
 """Draws the anchors that are matched to each object."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from PIL import Image, ImageDraw
 
 from vision_jax.ops.assign import BACKGROUND, IGNORED
 from vision_jax.visualize import colors
+from vision_jax.visualize.captions import class_caption, draw_caption
 from vision_jax.visualize.detection import original_boxes
-from vision_jax.visualize.panels import LINE_HEIGHT, font_for_labels, to_rgb
+from vision_jax.visualize.panels import to_rgb
 
 BACKGROUND_COLOR = (203, 208, 215)
 IGNORED_COLOR = (250, 204, 21)
+# The entries of a picture's `legend`.
+MATCH_LEGEND = (
+    (colors.SERIES[0], "thick: an object; thin in its colour: the anchors that answer for it"),
+    (BACKGROUND_COLOR, "anchors that answer for the background (some of them)"),
+    (IGNORED_COLOR, "anchors that the loss ignores (some of them)"),
+)
 
 
 def draw_matches(
@@ -19,11 +28,14 @@ def draw_matches(
     gt_boxes: np.ndarray,
     scale: np.ndarray | None = None,
     max_others: int = 100,
+    labels: Sequence[int] | np.ndarray = (),
+    names: Sequence[str] = (),
 ) -> np.ndarray:
     """Draws objects in thick lines, and the anchors matched to them in the same colour.
 
-    Object i has the i-th colour (they repeat after seven) and the caption '#i: n', n being the
-    number of its anchors. Background anchors are light gray, ignored ones yellow.
+    Object i has the i-th colour (they repeat after seven), and the caption 'cat: 2 anchors' or,
+    without labels, '#i: 2 anchors'. `MATCH_LEGEND` explains the colours: background anchors are
+    light gray, ignored ones yellow.
 
     Args:
       image: in a form that `to_rgb` takes.
@@ -33,6 +45,8 @@ def draw_matches(
       gt_boxes: (g, 4) xyxy, in the same pixels, without padding.
       scale: (2,) network pixels per pixel of `image` (y, x); None is 1.
       max_others: background and ignored anchors shown, of each so many, evenly chosen by number.
+      labels: (g,) the objects' classes.
+      names: the classes' names.
 
     Returns:
       uint8 (h, w, 3), a copy.
@@ -44,7 +58,7 @@ def draw_matches(
     if len(idxs) and not IGNORED <= idxs.min() <= idxs.max() < len(gt_boxes):
         raise ValueError(f"matches are {idxs.min()}..{idxs.max()} for {len(gt_boxes)} objects")
     canvas = Image.fromarray(to_rgb(image))
-    draw, font = ImageDraw.Draw(canvas), font_for_labels()
+    draw = ImageDraw.Draw(canvas)
     thin = max(1, round(max(canvas.size) / 500))
     anchors, gt_boxes = original_boxes(anchors, scale), original_boxes(gt_boxes, scale)
     for kind, color in ((BACKGROUND, BACKGROUND_COLOR), (IGNORED, IGNORED_COLOR)):
@@ -55,11 +69,10 @@ def draw_matches(
     for i, box in enumerate(gt_boxes):
         color = colors.of_class(i)
         _outline(draw, box, color, 3 * thin)
-        caption = f"#{i}: {int((idxs == i).sum())}"
-        left, top = float(box[0]), max(0.0, float(box[1]) - LINE_HEIGHT)
-        right = left + font.getlength(caption) + 4
-        draw.rectangle([left, top, right, top + LINE_HEIGHT - 1], fill=color)
-        draw.text((left + 2, top), caption, fill=colors.PAPER, font=font)
+        who = class_caption(int(labels[i]), names) if i < len(labels) else f"#{i}"
+        count = int((idxs == i).sum())
+        caption = f"{who}: {count} anchor{'' if count == 1 else 's'}"
+        draw_caption(draw, float(box[0]), float(box[1]), caption, color)
     return np.asarray(canvas)
 
 

@@ -1,20 +1,20 @@
 """Puts images side by side with captions, tiny ones enlarged so that they can be seen."""
 
-import functools
-import importlib.util
 import math
-import pathlib
 from collections.abc import Sequence
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
 from vision_jax.visualize import colors
+from vision_jax.visualize.captions import (
+    LINE_HEIGHT,
+    class_caption,
+    cut,
+    drawable,
+    font_for_labels,
+)
 
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-
-FONT_SIZE = 13  # pixels
-LINE_HEIGHT = 17  # pixels
 _GAP = 10  # pixels between cells
 
 
@@ -73,9 +73,37 @@ def text(lines: Sequence[str], width: int, color: tuple[int, int, int] = colors.
     draw = ImageDraw.Draw(canvas)
     font = font_for_labels()
     for number, line in enumerate(lines):
-        fitting = _cut(line, width, font)
+        fitting = cut(drawable(line), width, font)
         draw.text((0, number * LINE_HEIGHT), fitting, fill=color, font=font)
     return np.asarray(canvas)
+
+
+def legend(entries: Sequence[tuple[Sequence[int], str]], width: int) -> np.ndarray:
+    """Draws squares of colours with what they stand for, as many in a row as fit.
+
+    Args:
+      entries: RGB and a name each.
+      width: of the picture, in pixels.
+
+    Returns:
+      uint8 (h, width, 3), of no height without entries.
+    """
+    font, places = font_for_labels(), []
+    left, row = _GAP, 0
+    for color, name in entries:
+        line = cut(drawable(name), width - LINE_HEIGHT - 2 * _GAP, font)
+        extent = LINE_HEIGHT + int(font.getlength(line)) + 2 * _GAP
+        if left + extent > width and left > _GAP:
+            left, row = _GAP, row + 1
+        places.append((left, row * LINE_HEIGHT, tuple(int(c) for c in color), line))
+        left += extent
+    canvas = Image.new("RGB", (width, (row + 1) * LINE_HEIGHT if places else 0), colors.PAPER)
+    draw = ImageDraw.Draw(canvas)
+    for left, top, color, line in places:
+        square = [left, top + 3, left + LINE_HEIGHT - 6, top + LINE_HEIGHT - 3]
+        draw.rectangle(square, fill=color, outline=colors.INK)
+        draw.text((left + LINE_HEIGHT, top), line, fill=colors.INK, font=font)
+    return np.asarray(canvas).reshape(-1, width, 3)
 
 
 def panel(
@@ -84,6 +112,7 @@ def panel(
     caption_colors: Sequence[tuple[int, int, int]] | None = None,
     columns: int | None = None,
     side: int = 128,
+    entries: Sequence[tuple[Sequence[int], str]] = (),
 ) -> np.ndarray:
     """Draws a grid of images with captions below them.
 
@@ -93,6 +122,7 @@ def panel(
       caption_colors: one RGB per image; default ink.
       columns: default makes the grid about 3:2, and at most 8 wide.
       side: pixels of a cell. Small images grow by whole factors, larger ones shrink.
+      entries: of the `legend` below all; none without any.
 
     Returns:
       uint8 (h, w, 3).
@@ -117,7 +147,7 @@ def panel(
         canvas[top + y : top + y + fitted.shape[0], left + x : left + x + fitted.shape[1]] = fitted
         words = text(lines, side, color)
         canvas[top + side + 4 : top + side + 4 + len(words), left : left + side] = words
-    return canvas
+    return np.concatenate([canvas, legend(entries, canvas.shape[1])])
 
 
 def predictions(
@@ -139,7 +169,7 @@ def predictions(
     """
     captions, caption_colors = [], []
     for true, guess, p in zip(truth, predicted, probability, strict=True):
-        caption = f"{100 * p:.0f}% {_name(guess, names)}"
+        caption = f"{100 * p:.0f}% {class_caption(int(guess), names)}"
         if true < 0:
             color = colors.INK
         elif guess == true:
@@ -147,31 +177,7 @@ def predictions(
         else:
             color = colors.WRONG
         known_wrong = true >= 0 and guess != true
-        captions.append(caption + (f"\nnot {_name(true, names)}" if known_wrong else "\n"))
+        right = f"not {class_caption(int(true), names)}" if known_wrong else ""
+        captions.append(f"{caption}\n{right}")
         caption_colors.append(color)
     return panel(images, captions, caption_colors, columns, side)
-
-
-@functools.cache
-def font_for_labels() -> Font:
-    """Returns the font of captions: matplotlib's if it is there, as Pillow's own has only ASCII."""
-    spec = importlib.util.find_spec("matplotlib")
-    folder = pathlib.Path(spec.origin).parent if spec and spec.origin else pathlib.Path()
-    path = folder / "mpl-data" / "fonts" / "ttf" / "DejaVuSans.ttf"
-    if path.is_file():
-        return ImageFont.truetype(str(path), FONT_SIZE - 1)
-    return ImageFont.load_default(FONT_SIZE)
-
-
-def _name(label: int, names: Sequence[str]) -> str:
-    """Returns a class's name, else its number."""
-    return str(names[label]) if 0 <= label < len(names) else str(int(label))
-
-
-def _cut(line: str, width: int, font: Font) -> str:
-    """Shortens a line of text so that it fits."""
-    if font.getlength(line) <= width:
-        return line
-    while line and font.getlength(line + "…") > width:
-        line = line[:-1]
-    return line + "…"

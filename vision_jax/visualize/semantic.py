@@ -23,7 +23,10 @@ def voc_palette() -> np.ndarray:
 
 
 def draw_semantic(
-    labels: np.ndarray, image: np.ndarray | None = None, tint: float = 0.6
+    labels: np.ndarray,
+    image: np.ndarray | None = None,
+    tint: float = 0.6,
+    outlined: bool = False,
 ) -> np.ndarray:
     """Draws a map of labels in VOC's colours, over the image if there is one.
 
@@ -31,6 +34,7 @@ def draw_semantic(
       labels: (h, w) integers 0..255; 0 is the background, 255 void.
       image: (h, w), in a form that `to_rgb` takes. The background then shows the image itself.
       tint: share of the colour over the image, 0..1.
+      outlined: pixels at a border between labels have all of the colour.
 
     Returns:
       uint8 (h, w, 3).
@@ -48,7 +52,22 @@ def draw_semantic(
     if labels.shape != picture.shape[:2]:
         raise ValueError(f"labels are {labels.shape}, the image {picture.shape[:2]}")
     mixed = np.round((1 - tint) * picture + tint * colored).astype(np.uint8)
-    return np.where((labels > 0)[..., None], mixed, picture)
+    drawn = np.where((labels > 0)[..., None], mixed, picture)
+    return np.where(borders(labels)[..., None], colored, drawn) if outlined else drawn
+
+
+def borders(labels: np.ndarray) -> np.ndarray:
+    """Returns (h, w) bool: pixels beside, above or below one of another label, without class 0."""
+    labels = np.asarray(labels)
+    padded = np.pad(labels, 1, mode="edge")
+    beside = [padded[1:-1, :-2], padded[1:-1, 2:], padded[:-2, 1:-1], padded[2:, 1:-1]]
+    return (labels > 0) & np.any([labels != other for other in beside], axis=0)
+
+
+def resized_labels(labels: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Resizes a map of labels 0..255 by nearest neighbour; uint8 (height, width)."""
+    part = Image.fromarray(np.asarray(labels, np.uint8))
+    return np.asarray(part.resize((width, height), Image.Resampling.NEAREST))
 
 
 def original_labels(labels: np.ndarray, size: np.ndarray, scale: np.ndarray) -> np.ndarray:
@@ -64,5 +83,4 @@ def original_labels(labels: np.ndarray, size: np.ndarray, scale: np.ndarray) -> 
     """
     height, width = (int(side) for side in size)
     used = np.round(np.asarray(size, np.float64) * np.asarray(scale, np.float64)).astype(int)
-    part = Image.fromarray(np.asarray(labels[: used[0], : used[1]], np.uint8))
-    return np.asarray(part.resize((width, height), Image.Resampling.NEAREST))
+    return resized_labels(labels[: used[0], : used[1]], height, width)

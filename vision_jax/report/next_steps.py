@@ -1,0 +1,64 @@
+"""The page's part about what to do next: commands to copy."""
+
+import pathlib
+import shlex
+from collections.abc import Mapping
+from typing import Any
+
+from vision_jax.report.markup import commands
+
+# Experiments for data of one's own, by the last part of the task's name in a config.
+_OWN = {
+    "Classification": "experiments/own_classification.py:train=folder:train,val=folder:val",
+    "Detection": (
+        "experiments/own_detection.py:train=coco:train.json,photos,val=coco:val.json,photos"
+    ),
+    "Segmentation": "experiments/own_segmentation.py:train=masks:images,masks,sky;road",
+}
+_LAUNCH = "python launch.py"
+
+
+def predict_command(folder: pathlib.Path) -> str:
+    """Returns the command that answers for a picture of one's own."""
+    return f"{_LAUNCH} --mode predict --workdir {_quoted(folder)} --input PICTURE.jpg"
+
+
+def next_steps(
+    folder: pathlib.Path, config: Mapping[str, Any], made_with: Mapping[str, Any], finished: bool
+) -> str:
+    """Makes the part: continuing an unfinished run, then looking at it, then data of one's own.
+
+    Args:
+      folder: the run's.
+      config: its tree; {} where there is none.
+      made_with: versions.json, with the run's command.
+      finished: whether it is done.
+    """
+    run, lines = _quoted(folder), []
+    if not finished and made_with.get("command") and config:
+        command = str(made_with["command"])
+        lines.append(("Go on with this run, from its newest checkpoint:", command))
+    lines += [
+        ("Ask the network about a picture, or a folder of pictures:", predict_command(folder)),
+        ("Measure it again on the evaluation set:", f"{_LAUNCH} --mode evaluate --workdir {run}"),
+        ("See what it is fed, augmented:", f"{_LAUNCH} --mode inspect --workdir {run}"),
+        (
+            "Watch curves and pictures (pip install tensorboard):",
+            f"tensorboard --logdir {_quoted(folder / 'events')}",
+        ),
+    ]
+    task = config.get("task")
+    task = str(task.get("target")).rpartition(".")[2] if isinstance(task, Mapping) else ""
+    if task in _OWN:
+        lines += [
+            ("Train on your own data:", f"{_LAUNCH} --config {shlex.quote(_OWN[task])}"),
+            (
+                "Begin another experiment with these weights:",
+                f"{_LAUNCH} --config {shlex.quote(_OWN[task])} --config.init.weights={run}",
+            ),
+        ]
+    return f"<h2>Next</h2>{commands(lines)}"
+
+
+def _quoted(path: pathlib.Path) -> str:
+    return shlex.quote(str(path))

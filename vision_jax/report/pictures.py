@@ -1,0 +1,62 @@
+"""Pictures of the last evaluation, for the page and for TensorBoard."""
+
+import pathlib
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from vision_jax import visualize
+from vision_jax.report.saved_arrays import checked_arrays
+
+Arrays = Mapping[str, np.ndarray]
+_SIDE_BY_SIDE = ("image", "truth", "found")
+
+
+def evaluation_pictures(folder: pathlib.Path) -> dict[str, np.ndarray]:
+    """Draws what `save_evaluation` saved: galleries and the confusion matrix, uint8 (h, w, 3)."""
+    makers: dict[str, Callable[[Arrays], np.ndarray | None]] = {
+        "predictions": predictions,
+        "detections": pairs,
+        "segmentations": pairs,
+        "confusion": confusion,
+    }
+    pictures = {}
+    for name, make in makers.items():
+        arrays = checked_arrays(folder, name)
+        picture = None if arrays is None else make(arrays)
+        if picture is not None:
+            pictures[name] = picture
+    return pictures
+
+
+def predictions(arrays: Arrays) -> np.ndarray | None:
+    """Draws classified images with the network's answers; None without any."""
+    if not len(arrays["image"]):
+        return None
+    answers = (arrays["label"], arrays["predicted"], arrays["confidence"], arrays["classes"])
+    return visualize.predictions(arrays["image"], *answers, min(8, len(arrays["image"])))
+
+
+def pairs(arrays: Arrays) -> np.ndarray | None:
+    """Draws pictures of the same image side by side, image after image; None without any."""
+    if not len(arrays["caption"]):
+        return None
+    kinds = kinds_of(arrays)
+    pictures, captions = [], []
+    for row, text in enumerate(arrays["caption"].tolist()):
+        pictures += [arrays[kind][row] for kind in kinds]
+        captions += [*kinds[:-1], f"{kinds[-1]}: {text}"]
+    side, columns = arrays[kinds[0]].shape[1], 2 * len(kinds)
+    colors, names = arrays.get("legend_colors", ()), arrays.get("legend_names", ())
+    entries = list(zip(np.asarray(colors).tolist(), np.asarray(names).tolist(), strict=True))
+    return visualize.panel(pictures, captions, columns=columns, side=side, entries=entries)
+
+
+def kinds_of(arrays: Arrays) -> list[str]:
+    """Returns the kinds of pictures that stand beside each other: image, truth, found."""
+    return [kind for kind in _SIDE_BY_SIDE if kind in arrays]
+
+
+def confusion(arrays: Arrays) -> np.ndarray:
+    """Draws a confusion matrix."""
+    return visualize.confusion(arrays["matrix"], arrays.get("classes", ()))
