@@ -82,7 +82,7 @@ def test_mistakes_are_one_line(folder, capsys):
     assert "not a list of detections" in capsys.readouterr().err
     base = ["--config", str(folder / "own.py"), "--mode", "explain", "--workdir", str(folder)]
     assert launch.main(base) == 2
-    assert "--mode explain needs --input" in capsys.readouterr().err
+    assert "--mode evaluate writes it" in capsys.readouterr().err
     source = COCO + ", fields=('captions',)"
     assert explain(folder, source, []) == 2
     error = capsys.readouterr().err.strip()

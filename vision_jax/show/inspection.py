@@ -10,10 +10,13 @@ from ml_collections import ConfigDict
 from PIL import Image
 
 from vision_jax import visualize
-from vision_jax.show.rendering import skeleton
+from vision_jax.report.rendering import skeleton
+from vision_jax.show.asked import NOTHING, Asked
+from vision_jax.show.trained import last_stage, tell
 from vision_jax.structs import Batch, Detector
 from vision_jax.tasks import Detection, Task
-from vision_jax.training import make_experiment
+from vision_jax.training import agree, spread
+from vision_jax.visualize.captions import class_caption
 from vision_jax.visualize.semantic import VOID
 
 PICTURED = 32  # images on an inspection's panel
@@ -21,14 +24,16 @@ SIDE = 256  # pixels of one with objects
 OTHERS = 20  # anchors drawn that answer for no object, and so many that are ignored
 
 
-def inspect(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> None:
+def inspect(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -> None:
     """Draws what the network is fed in training, augmentation and all, and in evaluation.
 
     Objects and semantic labels are drawn. Where the model has anchors, matches.png shows which of
     them answer for which object in training.
     """
-    experiment = make_experiment(config)
-    target = workdir / "inspect"
+    config, workdir = last_stage(config, workdir)
+    _, experiment, lines = agree(spread(config))
+    tell(lines)
+    target = asked.output or workdir / "inspect"
     target.mkdir(parents=True, exist_ok=True)
     key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
     with contextlib.closing(experiment.train.batches(0, experiment.data_seed)) as batches:
@@ -39,7 +44,8 @@ def inspect(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = 
     _save(target / "train.png", *target_pictures(seen, batch, lam, classes))
     model = experiment.task.model
     if isinstance(model, Detector) and model.anchors(*seen.shape[1:3]) is not None:
-        _save(target / "matches.png", *match_pictures(experiment.task, seen, batch))
+        drawn = match_pictures(experiment.task, seen, batch, classes)
+        _save(target / "matches.png", *drawn, visualize.MATCH_LEGEND)
     if experiment.eval is not None:
         with contextlib.closing(experiment.eval.batches()) as batches:
             batch = next(iter(batches))
@@ -99,13 +105,16 @@ def _labels_seen(batch: Batch, row: int, shape: tuple[int, int]) -> np.ndarray:
     return seen
 
 
-def match_pictures(task: Detection, seen: np.ndarray, batch: Batch) -> tuple[list, list, int]:
+def match_pictures(
+    task: Detection, seen: np.ndarray, batch: Batch, classes: tuple[str, ...] = ()
+) -> tuple[list, list, int]:
     """Draws which anchors answer for which object, and says how many they are.
 
     Args:
       task: its model has anchors.
       seen: (b, h, w, 3) in 0..1, as the network is fed them.
       batch: holds the objects.
+      classes: names.
 
     Returns:
       The pictures, their captions, and the side of a panel's cell.
@@ -120,18 +129,21 @@ def match_pictures(task: Detection, seen: np.ndarray, batch: Batch) -> tuple[lis
         large = visualize.enlarge(picture, SIDE)
         scale = np.array(picture.shape[:2]) / large.shape[:2]
         count = int(np.flatnonzero(np.asarray(targets.valid[row])).max(initial=-1)) + 1
-        boxes, idxs = np.asarray(targets.boxes[row])[:count], matched_idxs[row]
-        pictures.append(visualize.draw_matches(large, anchors, idxs, boxes, scale, OTHERS))
+        boxes, labels = (np.asarray(x[row])[:count] for x in (targets.boxes, targets.labels))
+        objects, idxs = (boxes, scale, OTHERS, labels, classes), matched_idxs[row]
+        pictures.append(visualize.draw_matches(large, anchors, idxs, *objects))
         captions.append(f"{(idxs >= 0).sum()} of {len(anchors)} anchors")
     return pictures, captions, SIDE
 
 
-def _save(file: pathlib.Path, pictures: list, captions: list, side: int) -> None:
-    Image.fromarray(visualize.panel(pictures, captions, side=side)).save(file)
+def _save(
+    file: pathlib.Path, pictures: list, captions: list, side: int, entries: tuple = ()
+) -> None:
+    Image.fromarray(visualize.panel(pictures, captions, side=side, entries=entries)).save(file)
     print(f"written: {file}")
 
 
 def _names(label: np.ndarray, classes: tuple[str, ...]) -> str:
     """Names a label, or all labels of a vector: 'cat', 'cat, dog'."""
     named = [int(label)] if np.ndim(label) == 0 else np.flatnonzero(label).tolist()
-    return ", ".join(classes[i] if 0 <= i < len(classes) else str(i) for i in named)
+    return ", ".join(class_caption(i, classes) for i in named)

@@ -1,98 +1,62 @@
-"""The mode `predict`: predictions.json and annotated pictures of images of your own."""
+"""The mode `predict`: answers and annotated pictures of images and videos of your own."""
 
 import pathlib
-from typing import Any
+from collections.abc import Callable
 
 import jax
 import numpy as np
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError
-from vision_jax.data.decode import decode_image
-from vision_jax.data.loading import unannotated
-from vision_jax.show.rendering import render
-from vision_jax.structs import Batch
-from vision_jax.tasks import Ensemble, Predictor
-from vision_jax.training import folder, initial, make_experiment, vmapped
-
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
+from vision_jax.config import UserError, build, leaves
+from vision_jax.data import pictures
+from vision_jax.data.loading import fed
+from vision_jax.report.prediction import predict_all
+from vision_jax.report.rendering import Rendered, render
+from vision_jax.show.asked import NOTHING, Asked
+from vision_jax.show.trained import Run, run_of, tell
 
 
-def predict(config: ConfigDict, workdir: pathlib.Path, user_input: str | None = None) -> list[dict]:
-    """Predicts for an image or a folder of images; writes predictions.json and annotated PNGs.
+def predict(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -> list[dict]:
+    """Answers for an image, a video, or a folder of them; see `report.prediction.predict_all`.
 
-    Boxes, points and masks are told and drawn in pixels of the original image. Several runs in one
-    program answer together, with the mean of their probabilities.
+    Boxes, points and masks are told and drawn in pixels of the original image.
 
     Raises:
-      UserError: several runs of something else than classifiers; no `--input`, or one that does
-        not exist, holds no image, or cannot be decoded.
+      UserError: no trained network, a threshold beyond 0..1, or what `predict_all` raises.
     """
-    files = _image_files(user_input)
-    experiment = make_experiment(config)
-    classes = experiment.train.classes
-    task: Predictor = experiment.task
-    variables: Any
-    several = vmapped.runs(experiment)
-    if several is not None and (workdir / initial.CHECKPOINTS).is_dir():
-        task = Ensemble(tuple(several.solo(k).task for k in range(several.count)))
-        stacked, origin = vmapped.stacked(several, workdir)
-        variables = tuple(vmapped.take(stacked, k) for k in range(several.count))
-    else:
-        variables, origin = initial.trained(experiment, workdir)
-    forward = jax.jit(lambda v, batch: {k: task.predict(v, batch)[k] for k in task.shown})
-    target = workdir / "predictions"
-    target.mkdir(parents=True, exist_ok=True)
-    predictions = []
-    for file in files:
-        image = _read(file, experiment.train.element().image.shape[-1])
-        batch = _fed(image, experiment.eval.transforms if experiment.eval else ())
-        outputs = forward(variables, batch)
-        answer, pictures = render(task, outputs, batch, image, classes)
-        stem = file.name.replace(".", "_")  # a.png and a.jpg may both be there
-        for name, picture in pictures.items():
-            path = target / f"{stem}{'' if name == 'picture' else '_' + name}.png"
-            picture.save(path)
-            answer = {name: str(path), **answer}
-        predictions.append({"file": str(file), **answer})
-        print(f"{file}: {answer['text']}")
-    record = {"weights": origin, "predictions": predictions}
-    folder.write_json(target / "predictions.json", record)
-    print(f"written: {target / 'predictions.json'} and pictures of {len(files)} images beside it")
-    return predictions
-
-
-def _fed(image: np.ndarray, transforms: tuple) -> Batch:
-    """Makes a batch of one image, transformed as in evaluation."""
-    example: dict[str, Any] = unannotated(image)
-    for transform in transforms:
-        example = transform(example, np.random.default_rng(0))
-    return Batch(
-        image=np.asarray(example["image"])[None],
-        valid=np.ones(1, bool),
-        index=np.zeros(1, np.int32),
-        size=example["size"][None],
-        scale=np.asarray(example["scale"], np.float32)[None],
+    if asked.threshold is not None and not 0 <= asked.threshold <= 1:
+        raise UserError(f"--threshold={asked.threshold:g}: a score lies in 0..1")
+    folder = asked.output or workdir / "predictions"
+    pictures.find(asked.input, folder)  # before anything is read or compiled
+    run = run_of(config, workdir)
+    tell(run.lines)
+    answer, origin = _answering(run, asked.threshold)
+    return predict_all(
+        answer,
+        asked.input,
+        folder,
+        run.signature.image[-1],
+        turned=asked.upright or _annotated_upright(config),
+        origin=origin,
+        results=asked.results,
     )
 
 
-def _image_files(user_input: str | None) -> list[pathlib.Path]:
-    """Lists the images that `--input` names."""
-    if user_input is None:
-        raise UserError("--mode predict needs --input IMAGE or --input FOLDER")
-    path = pathlib.Path(user_input)
-    if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not files:
-            raise UserError(f"--input {user_input!r} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        return files
-    if not path.is_file():
-        raise UserError(f"--input {user_input!r}: no such image or folder")
-    return [path]
+def _answering(run: Run, threshold: float | None) -> tuple[Callable[[np.ndarray], Rendered], str]:
+    """Makes the function from an image (h, w, c) to its answer; says where the weights are from."""
+    task, variables, origin = run.predictor()
+    transforms, classes = build(run.transforms), run.signature.classes
+    forward = jax.jit(lambda v, batch: {k: task.predict(v, batch)[k] for k in task.shown})
+
+    def answer(image: np.ndarray) -> Rendered:
+        batch = fed(image, transforms)
+        outputs = forward(variables, batch)
+        return render(task.describe, outputs, batch, image, classes, threshold)
+
+    return answer, origin
 
 
-def _read(file: pathlib.Path, channels: int) -> np.ndarray:
-    try:
-        return decode_image(file.read_bytes(), channels)
-    except (ValueError, OSError) as error:
-        raise UserError(f"--input {str(file)!r}: {error}") from error
+def _annotated_upright(config: ConfigDict) -> bool:
+    """Returns whether the data that the network learnt from were turned by their EXIF tags."""
+    settings = leaves(config.train.source)
+    return any(path.rpartition(".")[2] == "upright" and value for path, value in settings)

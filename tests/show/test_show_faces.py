@@ -1,0 +1,64 @@
+"""Faces that are cut out, aligned and compared; the search itself is held by the golden tests."""
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from vision_jax import weights
+from vision_jax.show import faces
+
+FACE = faces.Face(np.array([20.0, 30, 60, 90]), faces.TEMPLATE / 112 * 50 + 15, 0.9)
+PHOTO = np.random.default_rng(8).integers(0, 256, (100, 90, 3)).astype(np.uint8)
+
+
+def test_a_box_is_cut_with_its_margin_and_stretched():
+    PHOTO[30:90, 20:60] = 200
+    crop = faces.aligned(PHOTO, FACE, "box", 80)
+    assert crop.shape == (80, 80, 3)
+    inner = slice(int(80 * 0.16), int(80 * 0.84))
+    assert (crop[inner, inner] == 200).all() and (crop[:, :4] != 200).any()
+    beyond = FACE._replace(box=np.array([-30.0, -20, 40, 70]))
+    assert faces.aligned(PHOTO, beyond, "box", 40).shape == (40, 40, 3)
+
+
+def test_landmarks_come_to_the_templates_places():
+    image = np.zeros((100, 90, 3), np.uint8)
+    eye = FACE.points[0]
+    image[round(eye[1]) - 1 : round(eye[1]) + 2, round(eye[0]) - 1 : round(eye[0]) + 2] = 255
+    crop = faces.aligned(image, FACE, "landmarks", 112)
+    y, x = np.unravel_index(crop[..., 0].argmax(), (112, 112))
+    bright = np.argwhere(crop[..., 0] > 128)
+    np.testing.assert_allclose(bright.mean(0)[::-1], faces.TEMPLATE[0], atol=1.5)
+    assert abs(y - faces.TEMPLATE[0, 1]) < 5 and abs(x - faces.TEMPLATE[0, 0]) < 5
+
+
+def test_folders_keep_their_form(tmp_path, monkeypatch, capsys):
+    for place in ("ann/1.jpg", "ann/2.png", "bo/1.png"):
+        (tmp_path / "in" / place).parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(PHOTO).save(tmp_path / "in" / place)
+    found = iter([[FACE], [], [FACE, FACE]])
+    monkeypatch.setattr(faces, "Finder", lambda detector: lambda image: next(found))
+    assert faces.main(["align", str(tmp_path / "in"), str(tmp_path / "out")]) == 0
+    written = sorted(p.relative_to(tmp_path / "out").as_posix() for p in tmp_path.rglob("out/*/*"))
+    assert written == ["ann/1.png", "bo/1.png"]
+    said = capsys.readouterr().out
+    assert "2.png: no face" in said and "the largest of 2" in said and "2 faces of 3 images" in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["align", "nowhere", "out"], "no folder 'nowhere'"),
+        (["compare", "a.jpg", "--weights", "x.pt"], "at least two images, not 1"),
+        (["compare", "a.jpg", "b.jpg", "--weights", "x.pt"], "x.pt: no such file"),
+    ],
+)
+def test_a_mistake_is_one_line(capsys, arguments, message):
+    assert faces.main(arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_picture_that_is_too_small_holds_no_face(monkeypatch):
+    monkeypatch.setattr(weights, "load", lambda file, model: {})
+    assert faces.Finder()(PHOTO[:12]) == []

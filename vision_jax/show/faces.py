@@ -1,0 +1,209 @@
+"""Faces of photographs: cut out and aligned, or compared with each other.
+
+    python -m vision_jax.show.faces align PHOTOS OUT
+    python -m vision_jax.show.faces compare A.jpg B.jpg … --weights 20180402-114759-vggface2.pt
+
+`align` finds the faces of all images in a folder and writes each image's largest one to the same
+place below OUT; `compare` tells of every two images how far their largest faces are from each
+other. Both find faces with MTCNN's published weights. Networks that embed faces are not shipped:
+`--weights` takes a file in facenet-pytorch's names.
+"""
+
+import argparse
+import functools
+import itertools
+import pathlib
+import sys
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from PIL import Image
+
+from vision_jax import models, weights
+from vision_jax.config import UserError
+from vision_jax.data import Canvas
+from vision_jax.data.decode import decode_image
+from vision_jax.data.folders import folder_at, images_below
+from vision_jax.data.loading import fed
+from vision_jax.ops.alignment import align_face
+from vision_jax.tasks import Detection
+
+DETECTOR = pathlib.Path(__file__).parents[2] / "experiments" / "weights" / "mtcnn.safetensors"
+# facenet's crops: 182 pixels with a margin of 44 around the box, whatever its proportions.
+MARGIN = 44 / (182 - 44)
+# Eyes, nose and corners of the mouth in a picture of 112 pixels (InsightFace's template).
+TEMPLATE = np.array(
+    [[38.29, 51.70], [73.53, 51.50], [56.03, 71.74], [41.55, 92.37], [70.73, 92.20]], np.float32
+)
+SIZE = 160
+THRESHOLD = 1.1  # squared distance; FaceNet's figure 1 tells pairs apart by it
+
+
+class Face(NamedTuple):
+    """A face in an image's pixels."""
+
+    box: np.ndarray  # (4,) xyxy
+    points: np.ndarray  # (5, 2)
+    score: float
+
+
+class Finder:
+    """A search for faces in images of any size.
+
+    Args:
+      detector: file of MTCNN's weights.
+
+    Raises:
+      UserError: the file is missing or does not fit.
+    """
+
+    def __init__(self, detector: pathlib.Path = DETECTOR):
+        model = models.MTCNN()
+        variables = weights.load(detector, model)
+        task = Detection(model, mean=(0.0,) * 3, std=(1 / 255,) * 3)
+        self._predict = jax.jit(lambda batch: task.predict(variables, batch)["detections"])
+
+    def __call__(self, image: np.ndarray) -> list[Face]:
+        """Returns the faces of an image (h, w, 3) uint8, the largest first."""
+        if min(image.shape[:2]) < models.MTCNN.min_size:
+            return []
+        batch = fed(image, (Canvas(),))
+        found = jax.tree.map(lambda x: np.asarray(x[0]), self._predict(batch))
+        scale = np.asarray(batch.scale[0])[::-1]  # of x, y
+        faces = [
+            Face(box / np.tile(scale, 2), points[:, :2] / scale, float(score))
+            for box, points, score, valid in zip(
+                found.boxes, found.keypoints, found.scores, found.valid, strict=True
+            )
+            if valid
+        ]
+        return sorted(faces, key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
+
+
+def aligned(image: np.ndarray, face: Face, how: str, size: int = SIZE) -> np.ndarray:
+    """Returns a face as a network reads it, uint8 (size, size, 3).
+
+    Args:
+      image: uint8 (h, w, 3).
+      face: in its pixels.
+      how: 'box', facenet's crop: the box with a margin, stretched to a square; 'landmarks', turned
+        and scaled so that eyes, nose and mouth lie where InsightFace has them.
+      size: side of the result.
+    """
+    if how == "landmarks":
+        picture = _align(size)(jnp.asarray(image, jnp.float32), jnp.asarray(face.points))
+        return np.clip(np.round(np.asarray(picture)), 0, 255).astype(np.uint8)
+    sides = (face.box[2:] - face.box[:2]) * MARGIN / 2
+    low = np.maximum(np.round(face.box[:2] - sides), 0).astype(int)
+    high = np.minimum(np.round(face.box[2:] + sides), image.shape[1::-1]).astype(int)
+    crop = Image.fromarray(image[low[1] : high[1], low[0] : high[0]])
+    return np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
+
+
+def align(photos: str, out: str, how: str, detector: pathlib.Path, size: int = SIZE) -> int:
+    """Writes the largest face of each image below a folder to the same place below another.
+
+    Returns:
+      The number of faces that were written; images without one are told.
+
+    Raises:
+      UserError: no such folder, no image in it, or one that cannot be decoded.
+    """
+    root, target = folder_at(photos), pathlib.Path(out).expanduser()
+    files = [file for file in images_below(root) if target not in file.parents]
+    if not files:
+        raise UserError(f"{photos!r} holds no image")
+    find, count = Finder(detector), 0
+    for file in files:
+        image = _read(file)
+        faces = find(image)
+        if not faces:
+            print(f"{file}: no face")
+            continue
+        place = target / file.relative_to(root).with_suffix(".png")
+        place.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(aligned(image, faces[0], how, size)).save(place)
+        more = f", the largest of {len(faces)}" if len(faces) > 1 else ""
+        print(f"{file}: {place}{more}")
+        count += 1
+    print(f"{count} faces of {len(files)} images in {target}")
+    return count
+
+
+def compare(
+    files: list[str], embedder: str, threshold: float, how: str, detector: pathlib.Path
+) -> np.ndarray:
+    """Tells of every two images how far their largest faces are from each other.
+
+    Returns:
+      Squared distances (n, n) of the embeddings, in [0, 4].
+
+    Raises:
+      UserError: fewer than two images, one that cannot be decoded or shows no face, or weights that
+        do not fit.
+    """
+    if len(files) < 2:
+        raise UserError(f"compare needs at least two images, not {len(files)}")
+    model = models.InceptionResNetV1()
+    variables = weights.load(embedder, model)
+    find, crops = Finder(detector), []
+    for file in files:
+        image = _read(pathlib.Path(file))
+        faces = find(image)
+        if not faces:
+            raise UserError(f"{file!r}: no face was found")
+        crops.append(aligned(image, faces[0], how))
+    pixels = (jnp.asarray(np.stack(crops), jnp.float32) - 127.5) / 128
+    rows = np.asarray(jax.jit(model.apply)(variables, pixels)["embedding"])
+    squared = np.square(rows[:, None] - rows[None]).sum(-1)
+    for i, j in itertools.combinations(range(len(files)), 2):
+        verdict = "the same person" if squared[i, j] < threshold else "two people"
+        print(f"{files[i]} {files[j]}: {squared[i, j]:.3f}, {verdict}")
+    return squared
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs a command; see the module."""
+    raw = argparse.RawDescriptionHelpFormatter
+    name = "python -m vision_jax.show.faces"
+    parser = argparse.ArgumentParser(prog=name, description=__doc__, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command", required=True)
+    one = commands.add_parser("align", help="cut out and align faces")
+    one.add_argument("photos", help="folder of images, with sub-folders")
+    one.add_argument("out", help="folder that is written")
+    two = commands.add_parser("compare", help="tell how far faces are from each other")
+    two.add_argument("images", nargs="+")
+    two.add_argument("--weights", required=True, help="of Inception-ResNet v1")
+    two.add_argument("--threshold", type=float, default=THRESHOLD, help="squared distance")
+    for command in (one, two):
+        command.add_argument("--by", choices=("box", "landmarks"), default="box")
+        command.add_argument("--detector", type=pathlib.Path, default=DETECTOR)
+    given = parser.parse_args(arguments)
+    try:
+        if given.command == "align":
+            align(given.photos, given.out, given.by, given.detector)
+        else:
+            compare(given.images, given.weights, given.threshold, given.by, given.detector)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.code
+    return 0
+
+
+def _read(file: pathlib.Path) -> np.ndarray:
+    try:
+        return decode_image(file.read_bytes(), 3)
+    except (ValueError, OSError) as error:
+        raise UserError(f"{str(file)!r}: {error}") from error
+
+
+@functools.cache
+def _align(size: int):
+    template = jnp.asarray(TEMPLATE * (size / 112))
+    return jax.jit(lambda image, points: align_face(image, points, template, size))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
