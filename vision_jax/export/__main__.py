@@ -1,0 +1,124 @@
+"""Exports a trained network, and runs what was exported.
+
+python -m vision_jax.export RUN --out model.stablehlo [--batch 8] [--size 480x640]
+python -m vision_jax.export --config experiments/resnet50.py --weights FILE --out model.stablehlo
+python -m vision_jax.export run model.stablehlo [PICTURES] [--output FOLDER] [--time N]
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from vision_jax.config import UserError, load, override
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command line; returns 0, or 2 for bad input."""
+    try:
+        if list(argv[:1]) == ["run"]:
+            _run(_run_flags(argv[1:]))
+        else:
+            _export(_export_flags(argv))
+    except UserError as error:
+        print(f"export: {error}", file=sys.stderr)
+        return error.code
+    return 0
+
+
+def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m vision_jax.export",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", nargs="?", help="a run folder")
+    parser.add_argument("--config", metavar="F.py[:arg]", help="an experiment, with --weights")
+    parser.add_argument("--weights", help="as for --config.init.weights")
+    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("model.stablehlo"))
+    parser.add_argument("--format", default="stablehlo", choices=["stablehlo"])
+    parser.add_argument("--batch", default="b", help="images per call; b is any number (default)")
+    parser.add_argument("--size", help="height and width of the input, such as 480x640")
+    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="comma-joined")
+    return parser.parse_args(argv)
+
+
+def _run_flags(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m vision_jax.export run")
+    parser.add_argument("program", type=pathlib.Path, help="an exported program")
+    parser.add_argument("pictures", nargs="?", help="an image, a video, or a folder of them")
+    parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("predictions"))
+    parser.add_argument("--threshold", type=float, help="the least score of an answer")
+    parser.add_argument("--upright", action="store_true", help="turn pictures by their EXIF tag")
+    parser.add_argument("--time", type=int, metavar="N", help="measure N calls on zeros")
+    return parser.parse_args(argv)
+
+
+def _export(flags: argparse.Namespace) -> None:
+    # Running an exported program imports none of these.
+    from vision_jax.export.program import export
+    from vision_jax.export.runner import summary
+    from vision_jax.show.trained import run_of, tell
+    from vision_jax.training import signature
+
+    if (flags.run is None) == (flags.config is None):
+        raise UserError("name a run folder, or --config EXPERIMENT.py with --weights FILE")
+    workdir = pathlib.Path(flags.run or "")
+    config = load(flags.config) if flags.config else signature.read_config(workdir)
+    if flags.weights is not None:
+        override(config, "init.weights", flags.weights)
+    run = run_of(config, workdir if flags.run else pathlib.Path("no run folder"))
+    tell(run.lines)
+    artifact = export(run, _batch(flags.batch), _size(flags.size), flags.platforms.split(","))
+    artifact.save(flags.out)
+    print(f"written: {summary(flags.out, artifact)}")
+
+
+def _run(flags: argparse.Namespace) -> None:
+    from vision_jax.export.artifact import load as load_program
+    from vision_jax.export.runner import Runner, summary
+    from vision_jax.report.prediction import predict_all
+
+    if flags.pictures is None and flags.time is None:
+        raise UserError("name PICTURES, or --time N")
+    artifact = load_program(flags.program)
+    runner = Runner(artifact)
+    print(summary(flags.program, artifact))
+    if flags.time is not None:
+        if flags.time < 1:
+            raise UserError(f"--time={flags.time} must be at least 1")
+        seconds = sorted(runner.seconds(flags.time))
+        middle, fastest = seconds[len(seconds) // 2], seconds[0]
+        print(
+            f"{1000 * middle:.2f} ms a call (median of {flags.time}; fastest {1000 * fastest:.2f})"
+        )
+    if flags.pictures is not None:
+        predict_all(
+            lambda image: runner.answer(image, flags.threshold),
+            flags.pictures,
+            flags.output,
+            runner.channels,
+            turned=flags.upright,
+            origin=artifact.description.weights,
+        )
+
+
+def _batch(text: str) -> int | None:
+    if text == "b":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UserError(f"--batch {text!r}: write b for any number, or a number such as 8")
+    return int(text)
+
+
+def _size(text: str | None) -> tuple[int, int] | None:
+    if text is None:
+        return None
+    height, _, width = text.partition("x")
+    if not (height.isdigit() and width.isdigit() and int(height) and int(width)):
+        raise UserError(f"--size {text!r}: write height and width, such as 480x640")
+    return int(height), int(width)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
