@@ -109,7 +109,7 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
         environment.require_determinism()
     workdir = pathlib.Path(flags.workdir or pathlib.Path("runs") / folder.name(flags.config))
     if flags.sweep or flags.sweep_list or flags.sweep_index is not None:
-        return sweep.launch(flags, overrides, workdir)
+        return sweep.launch(flags, overrides, workdir, pathlib.Path(__file__))
     trains = flags.mode == "train"
     join = (flags.coordinator, flags.num_processes, flags.process_id)
     multiprocess.initialize(*join, interruptible=trains)

@@ -32,8 +32,6 @@ from vision_jax.training import spread
 from vision_jax.training.flags import apply
 from vision_jax.training.folder import finished
 
-LAUNCH = pathlib.Path(__file__).parent.parent / "launch.py"
-
 
 @dataclasses.dataclass(frozen=True)
 class SweepFile:
@@ -143,8 +141,19 @@ def plan(file: SweepFile, overrides: dict[str, str]) -> list[Run]:
     return runs
 
 
-def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathlib.Path) -> int:
+def launch(
+    flags: argparse.Namespace,
+    overrides: dict[str, str],
+    workdir: pathlib.Path,
+    script: pathlib.Path,
+) -> int:
     """Lists, or runs, one or all runs of a sweep; finished runs are not run again.
+
+    Args:
+      flags: of the command line.
+      overrides: of the command line, {path: text}.
+      workdir: each run has a folder in it.
+      script: launch.py, which runs each of them.
 
     Returns:
       0, or 1 if a run failed: the others are still run, and the table says which failed. If a
@@ -159,11 +168,11 @@ def launch(flags: argparse.Namespace, overrides: dict[str, str], workdir: pathli
     if flags.sweep_index is not None:
         if not 0 <= flags.sweep_index < len(runs):
             raise UserError(f"--sweep_index={flags.sweep_index}: the sweep has {len(runs)} runs")
-        return _run(runs[flags.sweep_index], overrides, workdir)
+        return _run(runs[flags.sweep_index], overrides, workdir, script)
     failed = []
     for number, run in enumerate(runs):
         print(f"sweep {number + 1}/{len(runs)}: {run.name}", flush=True)
-        code = _run(run, overrides, workdir)
+        code = _run(run, overrides, workdir, script)
         if signals.is_code(code):
             print(f"sweep: interrupted at {run.name}; the same command goes on", file=sys.stderr)
             return abs(code) % 128 + 128
@@ -195,10 +204,10 @@ def write_tables(file: SweepFile, runs: list[Run], workdir: pathlib.Path) -> Non
     report.write_sweep(workdir, rows, file.claims(file.argument), file.bubbles, headline)
 
 
-def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path) -> int:
+def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path, script: pathlib.Path) -> int:
     """Runs a run in a process of its own; returns its exit code."""
     folder = workdir / run.name
-    command = [sys.executable, str(LAUNCH), "--config", run.spec, "--workdir", str(folder)]
+    command = [sys.executable, str(script), "--config", run.spec, "--workdir", str(folder)]
     command += [f"--config.{key}={value}" for key, value in overrides.items()] + run.arguments()
     # A process each frees the device's memory between runs and keeps one failure from the others.
     # In a group of its own it gets a terminal's Ctrl-C once, from here.

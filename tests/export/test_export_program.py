@@ -11,8 +11,9 @@ from PIL import Image
 
 from vision_jax import export
 from vision_jax.config import UserError
-from vision_jax.export.__main__ import main
+from vision_jax.export.__main__ import _export_flags, _named, main
 from vision_jax.export.runner import Runner
+from vision_jax.weights import zoo
 
 pytestmark = pytest.mark.usefixtures("at_the_root")
 ROOT = pathlib.Path(__file__).parents[2]
@@ -101,6 +102,16 @@ def test_mistakes_are_one_line(capsys, argv, message):
     assert main(argv) == 2
     error = capsys.readouterr().err
     assert message in error and error.count("\n") == 1
+
+
+def test_a_name_of_the_zoo_is_its_experiment_with_these_weights():
+    name = next(name for name, entry in zoo.entries().items() if entry.experiment == "resnet50")
+    config, workdir = _named(_export_flags([name]))
+    assert config.init.weights == name and not workdir.exists()
+    assert "imagenet" in str(config.train.source)
+    bare = next(name for name, entry in zoo.entries().items() if not entry.experiment)
+    with pytest.raises(UserError, match="no experiment"):
+        _named(_export_flags([bare]))
 
 
 def test_unknown_settings_are_refused():

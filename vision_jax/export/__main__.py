@@ -10,6 +10,8 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
+from ml_collections import ConfigDict
+
 from vision_jax.config import UserError, load, override
 
 
@@ -32,7 +34,7 @@ def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("run", nargs="?", help="a run folder")
+    parser.add_argument("run", nargs="?", help="a run folder, or a name of the zoo")
     parser.add_argument("--config", metavar="F.py[:arg]", help="an experiment, with --weights")
     parser.add_argument("--weights", help="as for --config.init.weights")
     parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("model.stablehlo"))
@@ -59,19 +61,38 @@ def _export(flags: argparse.Namespace) -> None:
     from vision_jax.export.program import export
     from vision_jax.export.runner import summary
     from vision_jax.show.trained import run_of, tell
-    from vision_jax.training import signature
 
-    if (flags.run is None) == (flags.config is None):
-        raise UserError("name a run folder, or --config EXPERIMENT.py with --weights FILE")
-    workdir = pathlib.Path(flags.run or "")
-    config = load(flags.config) if flags.config else signature.read_config(workdir)
-    if flags.weights is not None:
-        override(config, "init.weights", flags.weights)
-    run = run_of(config, workdir if flags.run else pathlib.Path("no run folder"))
+    config, workdir = _named(flags)
+    run = run_of(config, workdir)
     tell(run.lines)
     artifact = export(run, _batch(flags.batch), _size(flags.size), flags.platforms.split(","))
     artifact.save(flags.out)
     print(f"written: {summary(flags.out, artifact)}")
+
+
+def _named(flags: argparse.Namespace) -> tuple[ConfigDict, pathlib.Path]:
+    """Returns the config that the flags name, and a run folder, which may not be there.
+
+    Raises:
+      UserError: no run folder, no name of the zoo, or one that no experiment trains.
+    """
+    from vision_jax.training import signature
+    from vision_jax.weights import zoo
+
+    if (flags.run is None) == (flags.config is None):
+        raise UserError(
+            "name a run folder or a network of the zoo, or --config EXPERIMENT.py with --weights"
+        )
+    workdir, spec, weights = pathlib.Path(flags.run or "no run folder"), flags.config, flags.weights
+    if flags.run in zoo.entries():
+        entry = zoo.find(flags.run)
+        if not entry.experiment:
+            raise UserError(f"{entry.name}: no experiment says how its answers are made; --config")
+        spec, weights = f"experiments/{entry.experiment}.py", entry.name
+    config = load(spec) if spec else signature.read_config(workdir)
+    if weights is not None:
+        override(config, "init.weights", weights)
+    return config, workdir
 
 
 def _run(flags: argparse.Namespace) -> None:
