@@ -120,6 +120,11 @@ def test_unknown_settings_are_refused():
         export.export(run, platforms=("gpu",))
 
 
+def test_a_network_that_needs_proposals_has_no_program():
+    with pytest.raises(UserError, match="proposals that were made beforehand"):
+        export.export(fresh("experiments/fast_rcnn_vgg16_voc07.py:smoke"))
+
+
 @pytest.mark.parametrize("content", [b"", b"not a program" * 50])
 def test_a_damaged_program_is_named(tmp_path, content):
     run = fresh("experiments/resnet_cifar10.py:smoke")

@@ -154,6 +154,13 @@ def test_a_damaged_signature_is_named(own, tmp_path, capsys):
     assert "signature.json is damaged" in capsys.readouterr().err
 
 
+def test_a_network_that_needs_proposals_is_told_at_once(own, capsys):
+    config = "experiments/fast_rcnn_vgg16_voc07.py:smoke"
+    flags = ["--config", config, "--workdir", str(own / "none"), "--input", str(own / "input")]
+    assert launch.main([*flags, "--mode", "predict"]) == 2
+    assert "proposals that were made beforehand" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def detector(tmp_path_factory):
     folder = tmp_path_factory.mktemp("detector") / "run"

@@ -59,6 +59,7 @@ def export(
             f"a network that is fed {run.signature.dtype} {run.signature.image} has no exported "
             "form; it takes single images of uint8"
         )
+    run.check_pictures()
     task, variables, origin = run.predictor()
     height, width = size or run.signature.image[:2]
     shape = (height, width, run.signature.image[2])

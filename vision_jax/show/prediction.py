@@ -30,6 +30,7 @@ def predict(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -
     pictures.find(asked.input, folder)  # before anything is read or compiled
     run = run_of(config, workdir)
     tell(run.lines)
+    run.check_pictures()
     answer, origin = _answering(run, asked.threshold)
     return predict_all(
         answer,

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vision_jax.config import node
+from vision_jax.config import UserError, node
 from vision_jax.data import StretchTo
 from vision_jax.tasks import Ensemble, Predictor
 from vision_jax.training import (
@@ -72,6 +72,18 @@ class Run:
             return tuple(transforms)
         height, width, _ = self.signature.image
         return (node(StretchTo, size=height, width=width),)
+
+    def check_pictures(self) -> None:
+        """Refuses a network that cannot answer for a picture alone.
+
+        Raises:
+          UserError: it reads proposals that were made beforehand.
+        """
+        if self.signature.proposals:
+            raise UserError(
+                "this network reads proposals that were made beforehand, which a picture of your "
+                "own does not have; use one that makes its own, such as Faster R-CNN"
+            )
 
     def predictor(self) -> tuple[Predictor, Any, str]:
         """Reads the network as (predictor, variables, where they are from).
