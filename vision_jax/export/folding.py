@@ -14,16 +14,13 @@ from flax import linen as nn
 from flax.traverse_util import flatten_dict, unflatten_dict
 from jax.ad_checkpoint import checkpoint_name
 from jax.extend.core import Literal, jaxprs_in_params
-from jaxtyping import Array
 
 from vision_jax.models.layers import FOLDED, BatchNorm, Conv, ConvTranspose, channelwise
 
 Path = tuple[str, ...]
 
 
-def fold_norms(
-    model: nn.Module, variables: dict[str, Any], *inputs: Array | jax.ShapeDtypeStruct
-) -> dict[str, Any]:
+def fold_norms(model: nn.Module, variables: dict[str, Any], *inputs: Any) -> dict[str, Any]:
     """Returns variables with which `model` computes the same in inference without batch norms.
 
     Norms that cannot be folded stay: those that follow no convolution (pre-activation's first in

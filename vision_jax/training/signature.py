@@ -61,14 +61,7 @@ class Signature:
 
 def write(workdir: pathlib.Path, experiment: Experiment) -> None:
     """Writes a run's signature, and beside it the experiment files whose own classes it uses."""
-    element = experiment.train.element()
-    proposals = element.targets.proposals
-    signature = Signature(
-        classes=tuple(experiment.train.classes),
-        image=tuple(element.pixels.shape[1:]),
-        dtype=str(element.pixels.dtype),
-        proposals=0 if proposals is None else proposals.shape[1],
-    )
+    signature = _of_data(experiment.train)
     write_json(workdir / FILE, dataclasses.asdict(signature))
     tree = json.loads((workdir / CONFIG).read_text())
     for name in sorted({t.partition(".")[0] for t in _targets(tree)}):
@@ -113,14 +106,24 @@ def of_config(config: ConfigDict) -> tuple[Signature, list[str]]:
       UserError: neither the data nor a transform say how large images are.
     """
     try:
-        train = build(config.train)
-        element = train.element()
-        return Signature(tuple(train.classes), tuple(element.pixels.shape[1:])), []
+        return _of_data(build(config.train)), []
     except UserError as error:
         size = stated_size(config)
         if size is None:
             raise
         return Signature((), size), [f"classes are told by number: {error}"]
+
+
+def _of_data(train: Any) -> Signature:
+    """Returns the signature of training data, `data.Train`."""
+    element = train.element()
+    proposals = element.targets.proposals
+    return Signature(
+        classes=tuple(train.classes),
+        image=tuple(element.pixels.shape[1:]),
+        dtype=str(element.pixels.dtype),
+        proposals=0 if proposals is None else proposals.shape[1],
+    )
 
 
 def stated_size(config: ConfigDict) -> tuple[int, int, int] | None:
