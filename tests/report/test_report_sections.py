@@ -13,7 +13,8 @@ from vision_jax import data, report
 from vision_jax.config import UserError
 from vision_jax.report import next_steps
 from vision_jax.report.data_section import save_data
-from vision_jax.report.end_of_run import last_lines
+from vision_jax.report.end_of_run import Watcher, last_lines, save_evaluation
+from vision_jax.report.saved_arrays import checked_arrays
 from vision_jax.report.titles import are_fractions, titled, valued
 from vision_jax.structs import Batch, Detections, Targets
 
@@ -300,3 +301,16 @@ def test_pictures_of_an_evaluation_go_to_tensorboard(tmp_path):
         log.pictures(3, {"predictions": np.full((4, 5, 3), 7, np.uint8)})
     content = b"".join(p.read_bytes() for p in (tmp_path / "events").iterdir())
     assert b"pictures/predictions" in content and b"\x89PNG" in content
+
+
+def test_a_network_with_more_classes_than_the_data_has_a_whole_page(tmp_path):
+    """Those beyond the data's have numbers for names."""
+    results = {
+        "confusion": np.eye(4, dtype=np.int64),
+        "per_class_ap": np.array([0.5, 0.25, np.nan, np.nan]),
+        "precision_at_recall": np.ones((4, 101)),
+    }
+    save_evaluation(tmp_path, results, Watcher(("cat", "dog")))
+    for name in ("confusion", "per_class", "precision_recall"):
+        arrays = checked_arrays(tmp_path, name)
+        assert arrays["classes"].tolist() == ["cat", "dog", "2", "3"], name

@@ -23,6 +23,7 @@ from vision_jax.report.pictures import evaluation_pictures
 from vision_jax.report.summary import TIMED, total_time
 from vision_jax.structs import Batch
 
+_PER_CLASS = "per_class_"  # results that have a value per class begin with it
 CURVE = "curve/"  # names of results that are curves begin with it; see `save_evaluation`
 
 
@@ -94,24 +95,31 @@ def save_evaluation(
     Returns:
       Pictures of it by name, uint8 (h, w, 3).
     """
-    names = np.array(watcher.classes, dtype=np.str_)
     if "confusion" in results:
-        save_arrays(folder, "confusion", {"matrix": results["confusion"], "classes": names})
-    columns = {
-        name.replace("per_class_", ""): value
-        for name, value in results.items()
-        if np.ndim(value) == 1 and len(value) == len(names)
-    }
+        matrix = results["confusion"]
+        names = _names(watcher.classes, len(matrix))
+        save_arrays(folder, "confusion", {"matrix": matrix, "classes": names})
+    rows = {name: value for name, value in results.items() if np.ndim(value) == 1}
+    of_classes = [len(value) for name, value in rows.items() if name.startswith(_PER_CLASS)]
+    count = max(of_classes, default=len(watcher.classes))
+    columns = {n.replace(_PER_CLASS, ""): v for n, v in rows.items() if len(v) == count}
     if columns:
-        save_arrays(folder, "per_class", {"classes": names, **columns})
+        save_arrays(folder, "per_class", {"classes": _names(watcher.classes, count), **columns})
     curves = {name: value for name, value in results.items() if name.startswith(CURVE)}
     if curves:
         save_arrays(folder, "curves", curves)
     if "precision_at_recall" in results:
-        precision = {"precision": results["precision_at_recall"], "classes": names}
-        save_arrays(folder, "precision_recall", precision)
+        precision = results["precision_at_recall"]
+        names = _names(watcher.classes, len(precision))
+        save_arrays(folder, "precision_recall", {"precision": precision, "classes": names})
     watcher.save(folder)
     return evaluation_pictures(folder)
+
+
+def _names(classes: Sequence[str], count: int) -> np.ndarray:
+    """Names so many classes; by their numbers those that a network has beyond the data's."""
+    beyond = map(str, range(len(classes), count))
+    return np.array([*classes[:count], *beyond], dtype=np.str_)
 
 
 @contextlib.contextmanager
