@@ -21,7 +21,16 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 CHECKED = [
     f"vision_jax.{room}"
-    for room in ("kernels", "ops", "models", "tasks", "evaluation", "inspect", "export")
+    for room in (
+        "kernels",
+        "ops",
+        "proposals",
+        "models",
+        "tasks",
+        "evaluation",
+        "inspect",
+        "export",
+    )
 ]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")

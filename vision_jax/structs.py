@@ -35,6 +35,7 @@ class Targets(struct.PyTreeNode):
     segmentation: Array | None = None  # (b, h, w) int32, 255 = void
     proposals: Array | None = None  # (b, p, 4) float32 xyxy, made beforehand, the best first
     proposal_valid: Array | None = None  # (b, p) bool, False on padding
+    tokens: Array | None = None  # (b, t) int32, a caption: start, words, end, 0 on padding
 
 
 class Batch(struct.PyTreeNode):

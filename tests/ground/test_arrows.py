@@ -10,7 +10,7 @@ PACKAGE = ROOT / "vision_jax"
 
 # Each stands on those before it.
 GROUND = (
-    *("errors", "limits", "keys", "nodes", "config", "signals", "disk"),
+    *("errors", "limits", "keys", "nodes", "config", "signals", "disk", "words"),
     *("structs", "large_pages", "kernels", "ops"),
 )
 ROOMS = ("data", "proposals", "models", "tasks", "evaluation", "visualize", "inspect")

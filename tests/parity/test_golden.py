@@ -31,11 +31,20 @@ from tests.parity.golden_cases import (
 )
 from vision_jax import weights
 
+# Deeper and wider members of families that other files stand for.
+DEEPER = {"cifar_resnet110", "deeplabv3_resnet101", "fcn_resnet101", "resnet152"}
+DEEPER |= {"vgg19", "vgg19_bn", "wide_resnet50_2"}
 MOST_TURNED = 1e-5  # share of all choices that rounding may turn
 
 
+def tiered():
+    """Returns all files as cases; those that are `DEEPER` are slow, too."""
+    slow = pytest.mark.slow
+    return [pytest.param(p, marks=slow if p.stem in DEEPER else (), id=p.stem) for p in files()]
+
+
 @pytest.mark.golden
-@pytest.mark.parametrize("path", files(), ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", tiered())
 def test_network_equals_its_reference(path):
     if path.stem not in CASES:
         pytest.skip(f"no network for {path.name}")

@@ -61,7 +61,14 @@ def test_programs_end_where_something_is_due(count, every, saved):
     assert [end for end in ends[1:] if parts.is_checkpoint_step(end)] == expected
 
 
-@pytest.mark.parametrize("changes", [{}, {"parallel": "pmap", "accumulate": 2}, {"seeds": 2}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        pytest.param({"parallel": "pmap", "accumulate": 2}, marks=pytest.mark.slow),
+        pytest.param({"seeds": 2}, marks=pytest.mark.slow),
+    ],
+)
 def test_a_run_is_the_same_in_programs_of_several_updates(tmp_path, changes):
     trees = {"1": config(**changes), "4": config(**changes, steps_per_dispatch=4)}
     for name, tree in trees.items():

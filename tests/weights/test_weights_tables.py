@@ -28,6 +28,7 @@ REFERENCES = {
     "models/timm_resnetv2_50": (models.ResNet50V2, 224),
     "models_thirdparty/facenet_inception_resnet_v1": (models.InceptionResNetV1, 160),
     "models_thirdparty/cifar_resnet56": (functools.partial(models.CifarResNet, 56), 32),
+    "models_thirdparty/transformer_net": (models.transformer_net, 64),
 }
 
 
@@ -59,6 +60,7 @@ SMALL = {
     "inception-v3": (lambda: models.InceptionV3(5, multiplier=0.1), 299),
     "mobilenet-v1": (lambda: models.MobileNetV1(5, multiplier=0.25), 32),
     "mobilenet-v2": (lambda: models.MobileNetV2(5, multiplier=0.1), 32),
+    "transformer-net": (lambda: models.transformer_net(2, 1), 16),
     "resnet-v2": (lambda: Classifier(models.ResNetV2((1, 2), width=4), PoolHead(5)), 32),
 }
 

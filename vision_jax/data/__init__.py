@@ -3,6 +3,7 @@
 from vision_jax.data.batches import Batches
 from vision_jax.data.by_name import ByName
 from vision_jax.data.by_text import source_from_text
+from vision_jax.data.caption_folder import CaptionFolder, captions_of
 from vision_jax.data.coco_folder import CocoFolder
 from vision_jax.data.coco_json import KEYPOINT_MIRROR
 from vision_jax.data.coco_voc import CocoAsVoc
@@ -49,6 +50,7 @@ from vision_jax.data.transforms_objects import (
 from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, RandomRotation
 from vision_jax.data.transforms_warp import LensDistortion, RandomAffine
 from vision_jax.data.voc_folder import VocFolder
+from vision_jax.data.vocabulary import EncodeCaption, Vocabulary, read_vocabulary, vocabulary_of
 from vision_jax.data.yolo_folder import Yolo
 
 __all__ = [
@@ -59,6 +61,7 @@ __all__ = [
     "BoxMixUp",
     "ByName",
     "Canvas",
+    "CaptionFolder",
     "CenterCrop",
     "CocoAsVoc",
     "CocoFolder",
@@ -68,6 +71,7 @@ __all__ = [
     "Csv",
     "Digits",
     "EdgeJitter",
+    "EncodeCaption",
     "Eval",
     "Expand",
     "HeldOut",
@@ -108,8 +112,12 @@ __all__ = [
     "Transform",
     "Until",
     "VocFolder",
+    "Vocabulary",
     "WithProposals",
     "Wrapped",
     "Yolo",
+    "captions_of",
+    "read_vocabulary",
     "source_from_text",
+    "vocabulary_of",
 ]

@@ -1,7 +1,6 @@
 """Reads a file in COCO's format whole, and checks the types and the ids of its entries."""
 
 import dataclasses
-import json
 from collections.abc import Callable
 from typing import Any
 
@@ -9,7 +8,7 @@ from vision_jax.config import UserError
 from vision_jax.data import coco_json
 from vision_jax.data.checked_values import filled, identifier, printable, shown, size
 from vision_jax.data.coco_json import Key
-from vision_jax.data.folders import read_text
+from vision_jax.data.folders import read_json
 
 _LISTS = ("images", "annotations", "categories")
 
@@ -75,14 +74,7 @@ def read(path: str, categories: bool = True) -> Document:
 
 def _tree(path: str, lists: tuple[str, ...]) -> dict[str, Any]:
     """Returns the file's JSON, which has these lists of objects."""
-    try:
-        tree = json.loads(read_text(path))
-    except json.JSONDecodeError as error:
-        raise UserError(f"{path} row {error.lineno}: {error.msg}") from error
-    except RecursionError as error:
-        raise UserError(f"{path}: its lists and objects lie too deep within each other") from error
-    except ValueError as error:  # a number of thousands of digits
-        raise UserError(f"{path}: a number cannot be read ({error})") from error
+    tree = read_json(path)
     for key in lists:
         if not isinstance(tree, dict) or not isinstance(tree.get(key), list):
             raise UserError(f"{path}: no list {key!r}; is it in COCO's format?")

@@ -8,6 +8,7 @@ learn are left for the pipeline (`degenerate`) and for `python -m vision_jax.dat
 import abc
 import codecs
 import dataclasses
+import json
 import pathlib
 from typing import Any, ClassVar, NamedTuple
 
@@ -99,6 +100,10 @@ class Folder(LazySource, abc.ABC):
     def image_id(self, i: int) -> int | str:
         """Returns the image's id in the annotation file, else its name without suffix."""
         return self._listed[i].file.stem
+
+    def annotated(self, i: int) -> dict[str, Any]:
+        """Returns the fields of example i but its image, which is not read."""
+        return self._listed[i].fields
 
     def states_size(self, i: int) -> bool:
         """Returns whether the annotations state the image's size, which is then compared."""
@@ -227,6 +232,23 @@ def read_text(path: str | pathlib.Path, encoding: str = "utf-8") -> str:
     except UnicodeError as error:
         name = "UTF-8" if encoding == "utf-8" else encoding
         raise UserError(f"{path}: it is not {name} text") from error
+
+
+def read_json(path: str | pathlib.Path) -> Any:
+    """Returns what a JSON file holds.
+
+    Raises:
+      UserError: a file that cannot be read, or is no JSON; it names file and row.
+    """
+    name, text = printable(str(path), _LONGEST_PATH), read_text(path)
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise UserError(f"{name} row {error.lineno}: {error.msg}") from error
+    except RecursionError as error:
+        raise UserError(f"{name}: its lists and objects lie too deep within each other") from error
+    except ValueError as error:  # a number of thousands of digits
+        raise UserError(f"{name}: a number cannot be read ({error})") from error
 
 
 def is_image(path: pathlib.Path) -> bool:

@@ -6,6 +6,7 @@ the batch size, the padding or the number of devices.
 """
 
 from vision_jax.evaluation.boundary import BoundaryF
+from vision_jax.evaluation.captions import Captions
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
 from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
@@ -29,6 +30,7 @@ __all__ = [
     "VOC",
     "BoundaryF",
     "BoxIoU",
+    "Captions",
     "Confusion",
     "Errors",
     "GatheredMetric",

@@ -1,6 +1,30 @@
-"""Looks at a network: its layers and their costs, and what its pixels see."""
+"""Looks at a network: its layers and their costs, what its pixels see, and what it has learnt."""
 
-from vision_jax.inspect import receptive_field
+from vision_jax.inspect import attribution, receptive_field, synthesis
+from vision_jax.inspect.attribution import (
+    activation_score,
+    class_score,
+    grad_cam,
+    image_gradient,
+    occlusion,
+    saliency,
+)
 from vision_jax.inspect.summary import Layer, Summary, summarize
+from vision_jax.inspect.synthesis import class_image, invert_features
 
-__all__ = ["Layer", "Summary", "receptive_field", "summarize"]
+__all__ = [
+    "Layer",
+    "Summary",
+    "activation_score",
+    "attribution",
+    "class_image",
+    "class_score",
+    "grad_cam",
+    "image_gradient",
+    "invert_features",
+    "occlusion",
+    "receptive_field",
+    "saliency",
+    "summarize",
+    "synthesis",
+]

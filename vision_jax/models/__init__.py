@@ -95,6 +95,11 @@ from vision_jax.models.segmenters.pixelwise import (
 )
 from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.models.segmenters.segnet import SegNet, SegNetHead, segnet
+from vision_jax.models.stylizers.johnson import (
+    JohnsonStyle,
+    JohnsonSuperResolution,
+    transformer_net,
+)
 
 __all__ = [
     "FCN",
@@ -151,6 +156,8 @@ __all__ = [
     "InceptionResNetV1",
     "InceptionResNetV1Backbone",
     "InceptionV3",
+    "JohnsonStyle",
+    "JohnsonSuperResolution",
     "KeypointHead",
     "KeypointRCNNResNet50FPN",
     "Layers",
@@ -221,6 +228,7 @@ __all__ = [
     "resnet_v2",
     "retinanet_resnet_fpn",
     "segnet",
+    "transformer_net",
     "transplant",
     "vgg",
 ]

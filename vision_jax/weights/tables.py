@@ -31,10 +31,12 @@ from vision_jax.models.embedders.inception_resnet_v1 import InceptionResNetV1Bac
 from vision_jax.models.segmenters.deeplab import Dilated
 from vision_jax.models.segmenters.fcn import FCN
 from vision_jax.models.segmenters.segmenter import Segmenter
+from vision_jax.models.stylizers.johnson import JohnsonStyle
 from vision_jax.weights import (
     akamaster,
     detectron2,
     facenet_pytorch,
+    pytorch_examples,
     semseg,
     ssd,
     timm,
@@ -79,6 +81,13 @@ NETWORKS: Tables = {
     ),
     FastRCNN: (_DETECTORS_CLASSIFIER, _BACKBONE),
     FCN: (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _SEGMENTERS_CLASSIFIER, _BACKBONE),
+    JohnsonStyle: (
+        Table(
+            "pytorch-examples",
+            pytorch_examples.transformer_net,
+            pytorch_examples.has_transformer_net,
+        ),
+    ),
     MTCNN: (Table("facenet-pytorch", facenet_pytorch.mtcnn),),
     ONet: (Table("facenet-pytorch", facenet_pytorch.o_net),),
     PNet: (Table("facenet-pytorch", facenet_pytorch.p_net),),

@@ -49,7 +49,7 @@ class Conv(nn.Module):
 
 
 class ConvTranspose(nn.Module):
-    """A 2-D transposed convolution.
+    """A 2-D transposed convolution; for its geometry see `ops.conv.conv_transpose2d`.
 
     Parameters: `kernel` (k, k, c, features), `bias` (features,).
     """
@@ -58,6 +58,7 @@ class ConvTranspose(nn.Module):
     kernel: int
     stride: int = 1
     padding: int = 0
+    output_padding: int = 0
     use_bias: bool = True
     kernel_init: Initializer = he_fan_out
     layers: Layers = Layers()
@@ -67,7 +68,8 @@ class ConvTranspose(nn.Module):
         shape = (self.kernel, self.kernel, x.shape[-1], self.features)
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.layers.dtype, kernel)
-        x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), self.stride, self.padding)
+        geometry = self.stride, self.padding, self.output_padding
+        x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), *geometry)
         if self.use_bias or self.has_variable("params", "bias"):
             bias = self.param("bias", nn.initializers.zeros, (self.features,))
             x = x + channelwise(bias.astype(dtype))

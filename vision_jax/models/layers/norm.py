@@ -104,10 +104,11 @@ class BatchNorm(nn.Module):
 class GroupNorm(nn.Module):
     """Group normalisation (Wu & He 2018), statistics in float32. Parameters: `scale`, `bias`.
 
-    `groups` is lowered to the largest divisor of the channels that it can be.
+    `groups` is lowered to the largest divisor of the channels that it can be. None makes each
+    channel a group: instance normalisation (Ulyanov et al. 2016, arXiv:1607.08022).
     """
 
-    groups: int = 32
+    groups: int | None = 32
     zero_scale: bool = False
     layers: Layers = Layers()
 
@@ -117,7 +118,8 @@ class GroupNorm(nn.Module):
         start = nn.initializers.zeros if self.zero_scale else nn.initializers.ones
         scale = self.param("scale", start, (c,))
         bias = self.param("bias", nn.initializers.zeros, (c,))
-        groups = next(g for g in range(min(self.groups, c), 0, -1) if c % g == 0)
+        most = c if self.groups is None else min(self.groups, c)
+        groups = next(g for g in range(most, 0, -1) if c % g == 0)
         y = x.astype(scale.dtype).reshape(b, h, w, groups, c // groups)
         y = y - y.mean((1, 2, 4), keepdims=True)
         y = y * lax.rsqrt(lax.square(y).mean((1, 2, 4), keepdims=True) + self.layers.eps)
@@ -137,6 +139,8 @@ def norm(layers: Layers, name: str, *, zero_scale: bool = False) -> Callable[...
         return lambda x, *, train=False: x
     if layers.norm == "group":
         return GroupNorm(zero_scale=zero_scale, layers=layers, name=name)
+    if layers.norm == "instance":
+        return GroupNorm(None, zero_scale, layers, name=name)
     if layers.norm != "position":
         return BatchNorm(zero_scale, layers, name=name)
     flat = BatchNorm(zero_scale, layers.replace(norm="sync"), name=name)

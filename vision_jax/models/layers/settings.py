@@ -7,7 +7,7 @@ from typing import Any
 from vision_jax.config import UserError, suggest
 
 KNOWN = {  # the values that a setting can have
-    "norm": ("sync", "local", "frozen", "position", "group", "none"),
+    "norm": ("sync", "local", "frozen", "position", "group", "instance", "none"),
     "dtype": ("float32", "bfloat16", "float16", "float64"),
     "norm_form": ("torch", "darknet"),
 }
@@ -23,7 +23,7 @@ class Layers:
     Attributes:
       norm: 'sync', 'local', 'frozen' (see `BatchNorm`); 'position', as 'sync' with statistics,
         scale and bias for each place of the map by itself, which fixes the image's size; 'group'
-        (`GroupNorm`); or 'none'.
+        and 'instance' (`GroupNorm`); or 'none'.
       eps: added to the variance.
       momentum: share of the old running statistics that an update keeps.
       dtype: in which layers compute. Parameters and statistics are float32 whatever it is; float64

@@ -1,0 +1,262 @@
+"""Writes proposals for every image of a data set into a file that `data.WithProposals` reads:
+
+    python -m vision_jax.show.proposals METHOD SOURCE --out F.npz [--workers N]
+
+    python -m vision_jax.show.proposals selective_search_fast voc:VOC2007,trainval --out ss.npz
+
+METHOD is one of those that --help lists. SOURCE is KIND:…, as the doctor takes it. Interrupted, the
+same command goes on where it was: what is done lies in F.npz.parts until all is there.
+"""
+
+import argparse
+import concurrent.futures
+import concurrent.futures.process
+import contextlib
+import datetime
+import functools
+import json
+import multiprocessing
+import pathlib
+import shutil
+import signal
+import sys
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from vision_jax import disk, proposals
+from vision_jax.config import UserError, suggest
+from vision_jax.data.by_text import source_from_text
+from vision_jax.data.decode import decode_image
+from vision_jax.data.sources import Source
+
+_IMAGES = 32  # of a part
+_SETTINGS = "settings.json"
+Job = tuple[proposals.Method, str, int, int, pathlib.Path, int, int]  # see `_write_part`
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command line; returns 0, 2 for bad input, or 130 where it was interrupted."""
+    flags = _parser().parse_args(argv)
+    try:
+        print(_write(flags))
+    except UserError as error:
+        print(f"proposals: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("proposals: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vision_jax.show.proposals",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="methods: " + ", ".join(proposals.METHODS),
+    )
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("--out", metavar="F.npz", type=pathlib.Path, required=True)
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="processes beside this")
+    parser.add_argument("--most", metavar="N", type=int, default=2000, help="boxes per image")
+    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument(
+        "--fit", metavar="SOURCE", help="the boxes that uniform and gaussian take after"
+    )
+    return parser
+
+
+def _write(flags: argparse.Namespace) -> str:
+    """Does what the flags say; returns a line about it."""
+    for name, value, least in (
+        ("--workers", flags.workers, 0),
+        ("--most", flags.most, 1),
+        ("--seed", flags.seed, 0),
+    ):
+        if value < least:
+            raise UserError(f"{name} {value} must be {least} or more")
+    if flags.out.suffix != ".npz":
+        raise UserError(f"--out {flags.out} must end with .npz")
+    if flags.method not in proposals.METHODS:
+        known = suggest(flags.method, proposals.METHODS)
+        raise UserError(f"unknown method {flags.method!r}{known}")
+    method, source = _method(flags), _opened(flags.source)
+    settings = {
+        "method": repr(method),
+        "source": flags.source,
+        "images": len(source),
+        "most": flags.most,
+        "seed": flags.seed,
+    }
+    if flags.out.exists():
+        _same_settings(flags.out, _settings_of(flags.out), settings)
+        return f"{flags.out} is complete"
+    parts = flags.out.with_name(f"{flags.out.name}.parts")
+    _begin(parts, settings)
+    began = time.monotonic()
+    starts = [s for s in range(0, len(source), _IMAGES) if not _part(parts, s).exists()]
+    jobs: list[Job] = [
+        (method, flags.source, flags.seed, flags.most, parts, s, min(s + _IMAGES, len(source)))
+        for s in starts
+    ]
+    done = len(source) - sum(job[-1] - job[-2] for job in jobs)
+    _tell(_run(jobs, flags.workers), done, len(source))
+    boxes = _merge(parts, flags.out, source, settings)
+    seconds = time.monotonic() - began
+    return f"{flags.out}: {boxes} boxes of {len(source)} images, {seconds:.1f} s"
+
+
+def _method(flags: argparse.Namespace) -> proposals.Method:
+    """Returns the method that the flags name, fitted if they ask for it."""
+    method = proposals.METHODS[flags.method]
+    if flags.fit is None:
+        return method
+    if not isinstance(method, proposals.Uniform | proposals.Gaussian):
+        raise UserError(f"--fit is for uniform and gaussian, not for {flags.method}")
+    source, shapes = _opened(flags.fit), []
+    for i in range(len(source)):
+        example = source[i]
+        if "boxes" not in example:
+            raise UserError(f"--fit {flags.fit}: the source has no boxes")
+        boxes = np.asarray(example["boxes"], np.float64)
+        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
+        shapes.append(proposals.described(boxes, *_rgb(example["image"]).shape[:2]))
+    fitted = np.concatenate([np.zeros((0, 4)), *shapes])
+    if not len(fitted):
+        raise UserError(f"--fit {flags.fit}: the source has no boxes")
+    return method.fitted(fitted)
+
+
+@functools.cache
+def _opened(text: str) -> Source:
+    """Opens a source, once in each process."""
+    return source_from_text(text)
+
+
+def _rgb(image: bytes | np.ndarray) -> np.ndarray:
+    """Returns an example's image as uint8 (h, w, 3)."""
+    if isinstance(image, bytes):
+        return decode_image(image)
+    return np.ascontiguousarray(np.broadcast_to(image, (*image.shape[:2], 3)))
+
+
+def _part(parts: pathlib.Path, start: int) -> pathlib.Path:
+    return parts / f"{start:09d}.npz"
+
+
+def _begin(parts: pathlib.Path, settings: dict[str, Any]) -> None:
+    """Makes the folder of parts, or checks that the one that is there is of the same settings."""
+    path = parts / _SETTINGS
+    if path.exists():
+        _same_settings(parts, path.read_text(encoding="utf-8"), settings)
+        return
+    with disk.writing(parts):
+        parts.mkdir(parents=True, exist_ok=True)
+    with disk.whole_file(path) as half:
+        half.write_text(json.dumps(settings), encoding="utf-8")
+
+
+def _settings_of(path: pathlib.Path) -> str:
+    """Returns the settings that a file was made with, '' if it holds none."""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            return str(file["settings"]) if "settings" in file.files else ""
+    except Exception as error:  # zipfile, zlib, numpy: each has its own
+        raise UserError(
+            f"--out {path} exists and is no npz file; remove it, or choose another"
+        ) from error
+
+
+def _same_settings(path: pathlib.Path, found: str, settings: dict[str, Any]) -> None:
+    """Raises an error that names the first setting that differs from those of a file."""
+    try:
+        before = dict(json.loads(found))
+    except ValueError:
+        before = {}
+    for name, value in settings.items():
+        if before.get(name) != value:
+            raise UserError(
+                f"{path} was made with {name} {before.get(name, 'unknown')}, not {value}; remove "
+                "it, or choose another --out"
+            )
+
+
+def _write_part(job: Job) -> int:
+    """Proposes boxes for some images, and writes them down; returns the number of images."""
+    method, text, seed, most, parts, start, stop = job
+    source, found = _opened(text), []
+    for i in range(start, stop):
+        boxes = method(_rgb(source[i]["image"]), seed + i)[:most]
+        found.append(np.asarray(boxes, np.float32).reshape(-1, 4))
+    counts = np.array([len(boxes) for boxes in found], np.int64)
+    with disk.whole_file(_part(parts, start)) as half, open(half, "wb") as file:
+        np.savez_compressed(file, counts=counts, boxes=np.concatenate(found))
+    return len(found)
+
+
+def _run(jobs: list[Job], workers: int) -> Iterator[int]:
+    """Yields the number of images of each part that is done."""
+    if not workers:
+        yield from map(_write_part, jobs)
+        return
+    with contextlib.ExitStack() as stack:
+        pool = concurrent.futures.ProcessPoolExecutor(
+            min(workers, max(len(jobs), 1)),
+            mp_context=multiprocessing.get_context("spawn"),
+            initializer=signal.signal,
+            initargs=(signal.SIGINT, signal.SIG_IGN),
+        )
+        stack.callback(pool.shutdown, cancel_futures=True)
+        waiting = [pool.submit(_write_part, job) for job in jobs]
+        try:
+            for each in concurrent.futures.as_completed(waiting):
+                yield each.result()
+        except concurrent.futures.process.BrokenProcessPool as error:
+            raise UserError(
+                "a worker process died, perhaps for want of memory; the same command, with fewer "
+                "--workers, goes on"
+            ) from error
+
+
+def _tell(finished: Iterable[int], done: int, total: int) -> None:
+    """Goes through what is finished, and tells of it on standard error."""
+    terminal = sys.stderr.isatty()
+    began, first, due = time.monotonic(), done, 0.0
+    for images in finished:
+        done += images
+        now = time.monotonic()
+        if now < due and done < total:
+            continue
+        due = now + (0.5 if terminal else 15)
+        rate = (done - first) / max(now - began, 1e-3)
+        left = datetime.timedelta(seconds=round((total - done) / rate))
+        line = f"{done} of {total} images, {rate:.1f} images/s, {left} left"
+        end = "\r" if terminal and done < total else "\n"
+        print(f"{line:<79}" if terminal else line, end=end, file=sys.stderr, flush=True)
+
+
+def _merge(parts: pathlib.Path, out: pathlib.Path, source: Source, settings: dict[str, Any]) -> int:
+    """Writes the file from its parts, and removes them; returns the number of boxes."""
+    counts, boxes = [np.zeros(0, np.int64)], [np.zeros((0, 4), np.float32)]
+    for start in range(0, len(source), _IMAGES):
+        with np.load(_part(parts, start)) as part:
+            counts.append(part["counts"])
+            boxes.append(part["boxes"])
+    with disk.whole_file(out) as half, open(half, "wb") as file:
+        np.savez_compressed(
+            file,
+            counts=np.concatenate(counts),
+            boxes=np.concatenate(boxes),
+            ids=np.array([str(source.image_id(i)) for i in range(len(source))]),
+            settings=np.array(json.dumps(settings)),
+        )
+    shutil.rmtree(parts)
+    return sum(len(b) for b in boxes)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
