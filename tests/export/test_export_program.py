@@ -1,6 +1,7 @@
 """Exported programs answer as the network does, for any number of images, without its code."""
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -22,7 +23,8 @@ ROOT = pathlib.Path(__file__).parents[2]
 def run_worker(*argv):
     """Symbolic dimensions are no whole numbers, which the tests' own checks of shapes ask for."""
     command = [sys.executable, str(ROOT / "tests" / "export" / "export_worker.py"), *argv]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
 
 
 def test_any_number_of_images_on_several_platforms():

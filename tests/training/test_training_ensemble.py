@@ -68,7 +68,7 @@ def test_run_folders(tmp_path, capsys):
     assert printed == f"eval/top1 {right / total:.6g}\n"
 
     assert ensemble.main([*folders, str(tmp_path / "d")]) == 2
-    assert "is no run folder" in capsys.readouterr().err
+    assert "does not exist; name a run's --workdir" in capsys.readouterr().err
     other = experiment(seed=2)
     other.eval.source.split = "validation[:32]"
     run.train(other, tmp_path / "e")

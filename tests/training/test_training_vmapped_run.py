@@ -78,7 +78,7 @@ def test_looking_at_a_folder_of_several_runs(folders, tmp_path, capsys):
     picture = tmp_path / "digit.png"
     pixels = np.random.default_rng(0).integers(0, 255, (8, 8, 3)).astype(np.uint8)
     Image.fromarray(pixels).save(picture)
-    (answer,) = show.MODES["predict"](config, folder, str(picture))
+    (answer,) = show.MODES["predict"](config, folder, show.Asked(str(picture)))
     batch = Batch(
         image=decode_image(picture.read_bytes(), 1)[None],
         valid=np.ones(1, bool),
