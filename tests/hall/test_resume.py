@@ -98,6 +98,7 @@ def test_killed_and_resumed(tmp_path, undisturbed):
     assert bits(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_in_programs_of_several_updates(tmp_path):
     """With checkpoints that fall due within a program, and settings that may change on resume."""
     several = "--config.steps_per_dispatch=4"
@@ -130,6 +131,7 @@ def test_a_signal_saves_and_exits(tmp_path, undisturbed, number):
     assert bits(tmp_path) == undisturbed
 
 
+@pytest.mark.slow
 def test_a_full_disk_is_one_line_and_the_run_goes_on_once_there_is_space(tmp_path, undisturbed):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (FILE_LIMIT, before[1]))
