@@ -5,7 +5,7 @@ Flags only; `vision_jax.run` does the work. Any setting of the config can be giv
 """
 
 if __name__ == "__main__":  # before anything that takes time is imported
-    from vision_jax import large_pages, signals
+    from vision_jax.system import large_pages, signals
 
     signals.hold()
     large_pages.restart_with_large_pages()
@@ -18,8 +18,8 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import disk, keys
-from vision_jax.config import UserError
+from vision_jax.config import UserError, keys
+from vision_jax.system import disk
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from benchmarks import peaks
 from benchmarks.entries import Entry, Variant
-from vision_jax import large_pages as memory
+from vision_jax.system import large_pages as memory
 
 ROOT = pathlib.Path(__file__).parent.parent
 # A GPU is shared with the peer's process; TensorFlow is kept from chatting.

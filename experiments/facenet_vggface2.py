@@ -3,7 +3,7 @@
 paper    Schroff et al., "FaceNet: A Unified Embedding for Face Recognition and Clustering", 2015;
          Cao et al., "VGGFace2", 2018; the network is davidsandberg/facenet's
 needs    VGGFACE2/train, a folder for each of 8,631 identities, and LFW with its pairs.txt, both of
-         aligned faces: python -m vision_jax.align makes them from photographs
+         aligned faces: python -m vision_jax.show.faces align makes them from photographs
 expect   99.65 % on LFW (facenet's 20180402-114759, which was trained by softmax alone)
 cost     275,000 steps of 90 images; 1.4 G multiply-adds forward each
 run      python launch.py --config experiments/facenet_vggface2.py

@@ -26,8 +26,9 @@ from typing import Any
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax import keys, report, signals
-from vision_jax.config import UserError
+from vision_jax import report
+from vision_jax.config import UserError, keys
+from vision_jax.system import signals
 from vision_jax.training import spread
 from vision_jax.training.flags import apply
 from vision_jax.training.folder import finished

@@ -10,10 +10,9 @@ import numpy as np
 from PIL import Image
 
 from vision_jax import export
-from vision_jax.config import build, load
+from vision_jax.config import as_node, build, load
 from vision_jax.data.loading import fed
 from vision_jax.export.runner import Runner
-from vision_jax.nodes import as_node
 from vision_jax.report.rendering import render
 from vision_jax.show.trained import Run, run_of
 

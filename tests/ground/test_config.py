@@ -20,8 +20,8 @@ from vision_jax.config import (
     override,
     override_everywhere,
     plain,
+    within,
 )
-from vision_jax.limits import within
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,8 +7,8 @@ import resource
 
 import pytest
 
-from vision_jax import disk
 from vision_jax.config import UserError
+from vision_jax.system import disk
 
 TENSORSTORE = 'RESOURCE_EXHAUSTED: Error writing "a/0": Failed to write [OS error 28: ENOSPC No …]'
 

@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import importlib.util
 import inspect
 import pathlib
 import re
@@ -232,3 +233,11 @@ def test_the_readmes_functions_run():
     exec(compile(block, "README.md", "exec"), names)
     valid = np.asarray(names["detections"].valid)
     assert valid.ndim == 2 and names["outputs"]["anchors"].shape[-1] == 4
+
+
+@pytest.mark.parametrize("top", ["vision_jax", "experiments", "benchmarks"])
+def test_modules_that_code_names_as_commands_are_there(top):
+    for file in sorted((ROOT / top).rglob("*.py")):
+        for module in re.findall(r"python -m ([a-z_.]*[a-z_])", file.read_text()):
+            if module.split(".")[0] in TOPS:
+                assert importlib.util.find_spec(module), f"{file}: python -m {module}"

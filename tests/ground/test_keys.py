@@ -3,7 +3,7 @@
 import pytest
 from ml_collections import ConfigDict
 
-from vision_jax.keys import leaves, nearest, split
+from vision_jax.config.keys import leaves, nearest, split
 
 
 def tree() -> ConfigDict:

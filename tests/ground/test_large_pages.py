@@ -1,15 +1,16 @@
 import json
 import os
+import pathlib
 import subprocess
 import sys
 
 import pytest
 
-from vision_jax import large_pages
+from vision_jax.system import large_pages
 
 SCRIPT = """
 import json, os, sys
-from vision_jax import large_pages
+from vision_jax.system import large_pages
 large_pages.restart_with_large_pages()
 given = os.environ.get("GLIBC_TUNABLES")
 print(json.dumps([os.getpid(), sys.argv[1:], sys.flags.utf8_mode, given]))
@@ -45,7 +46,7 @@ def test_elsewhere_nothing_changes(library, monkeypatch):
 
 def test_the_same_process_begins_anew_with_the_same_command(tmp_path):
     (tmp_path / "script.py").write_text(SCRIPT)
-    root = os.path.dirname(os.path.dirname(large_pages.__file__))
+    root = str(pathlib.Path(large_pages.__file__).parents[2])
     environment = {**os.environ, "PYTHONPATH": root}
     environment.pop("GLIBC_TUNABLES", None)
     expected = large_pages.with_large_pages(environment).get("GLIBC_TUNABLES")

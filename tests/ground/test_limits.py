@@ -6,8 +6,8 @@ from typing import Any, Literal, Protocol
 
 import pytest
 
-from vision_jax.errors import SettingError
-from vision_jax.limits import misfit, one_of, unsuited, within
+from vision_jax.config import SettingError
+from vision_jax.config.limits import misfit, one_of, unsuited, within
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,10 +10,12 @@ import time
 
 import pytest
 
-from vision_jax import signals
+from vision_jax.system import signals
 
 ROOT = pathlib.Path(__file__).parents[2]
-BEGIN = "import signal, sys, time; from vision_jax import signals; signals.end_at_once('prog');"
+BEGIN = (
+    "import signal, sys, time; from vision_jax.system import signals; signals.end_at_once('prog');"
+)
 # What a main thread may be at when Python's own handlers would come too late, or be dropped.
 STATES = {
     "python": "print('up', flush=True)\nwhile True: pass",
@@ -60,7 +62,7 @@ def test_a_signal_ends_at_once_with_one_line(state, number):
 
 def test_what_waited_over_an_exec_is_not_lost():
     program = (
-        "import os, signal, sys; from vision_jax import signals\n"
+        "import os, signal, sys; from vision_jax.system import signals\n"
         "if len(sys.argv) == 1:\n"
         "    signals.hold(); os.kill(os.getpid(), signal.SIGINT)\n"
         "    os.execv(sys.executable, [*sys.orig_argv, 'again'])\n"

@@ -11,10 +11,10 @@ from typing import Protocol
 
 from absl import flags, logging
 
-from vision_jax import signals
 from vision_jax.config import UserError
 from vision_jax.data.stream import Element, Stream
 from vision_jax.structs import Batch, Targets
+from vision_jax.system import signals
 
 _FEW = 8  # so many bad records never exceed the tolerated share
 

@@ -22,8 +22,8 @@ from typing import Any
 
 import numpy as np
 
-from vision_jax import disk
 from vision_jax.config import UserError
+from vision_jax.system import disk
 
 _SHARD = re.compile(r"^(.+)-([^-.]+)\.tfrecord-(\d{5})-of-(\d{5})$")
 _CRC_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected: RFC 3720, appendix B.4

@@ -8,9 +8,8 @@ from typing import ClassVar
 import cv2
 import numpy as np
 
-from vision_jax.config import UserError, suggest
+from vision_jax.config import UserError, suggest, within
 from vision_jax.data.sources import Example, LazySource
-from vision_jax.limits import within
 
 _SPLIT = re.compile(r"(?P<name>\w+)(\[(?P<first>-?\d+%?)?:(?P<last>-?\d+%?)?\])?")
 

@@ -11,9 +11,8 @@ import functools
 import cv2
 import numpy as np
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, one_of, within
 from vision_jax.data.sources import Example, LazySource
-from vision_jax.limits import one_of, within
 
 _CANVAS = 96  # pixels that are drawn, before the image is warped to its size
 _SKIN = ((245, 220, 195), (225, 185, 150), (190, 140, 105), (140, 95, 65), (95, 62, 42))

@@ -7,14 +7,13 @@ import dataclasses
 
 import numpy as np
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, one_of, within
 from vision_jax.data.batches import Batches, as_batch
 from vision_jax.data.by_identity import Grouped
 from vision_jax.data.decode import RecordError
 from vision_jax.data.loading import AnyTransform
 from vision_jax.data.sources import Source
 from vision_jax.data.stream import Stream
-from vision_jax.limits import one_of, within
 from vision_jax.structs import Batch
 
 _LOOKED_AT = 32  # images that are read before anything is compiled

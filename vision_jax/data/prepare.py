@@ -23,8 +23,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vision_jax import disk
 from vision_jax.config import UserError, suggest
+from vision_jax.system import disk
 
 # TFDS's own data sets, and the archives that each is made of.
 OFFICIAL = {

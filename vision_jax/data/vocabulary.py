@@ -9,14 +9,13 @@ from typing import Any
 
 import numpy as np
 
-from vision_jax import disk
-from vision_jax.config import UserError
+from vision_jax.config import UserError, within
 from vision_jax.data.caption_folder import captions_of
 from vision_jax.data.checked_values import printable, shown
 from vision_jax.data.folders import read_json
 from vision_jax.data.loading import Transform
 from vision_jax.data.sources import Example, Source
-from vision_jax.limits import within
+from vision_jax.system import disk
 from vision_jax.words import tokenize
 
 SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")

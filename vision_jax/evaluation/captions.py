@@ -6,8 +6,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
-from vision_jax.config import UserError
-from vision_jax.errors import suggest
+from vision_jax.config import UserError, suggest
 from vision_jax.evaluation.caption_scores import bleu, cider_d, rouge_l
 from vision_jax.evaluation.metric import GatheredMetric, Results
 from vision_jax.structs import Batch

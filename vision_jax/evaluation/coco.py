@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from vision_jax.config import SettingError, UserError
+from vision_jax.config import SettingError, UserError, within
 from vision_jax.evaluation.metric import Results
 from vision_jax.evaluation.records import (
     Annotated,
@@ -19,7 +19,6 @@ from vision_jax.evaluation.records import (
     annotated,
     records,
 )
-from vision_jax.limits import within
 from vision_jax.structs import Batch
 
 IOU_TYPES = ("bbox", "segm", "keypoints")

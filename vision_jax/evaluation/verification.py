@@ -11,9 +11,8 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from vision_jax.config import UserError
+from vision_jax.config import UserError, one_of, within
 from vision_jax.evaluation.metric import GatheredMetric, Results
-from vision_jax.limits import one_of, within
 from vision_jax.structs import Batch
 
 Distance = Literal["euclidean", "cosine"]

@@ -96,6 +96,7 @@ def _named(flags: argparse.Namespace) -> tuple[ConfigDict, pathlib.Path]:
 
 
 def _run(flags: argparse.Namespace) -> None:
+    from vision_jax.data import pictures
     from vision_jax.export.artifact import load as load_program
     from vision_jax.export.runner import Runner, summary
     from vision_jax.report.prediction import predict_all
@@ -116,7 +117,7 @@ def _run(flags: argparse.Namespace) -> None:
     if flags.pictures is not None:
         predict_all(
             lambda image: runner.answer(image, flags.threshold),
-            flags.pictures,
+            pictures.find(flags.pictures, flags.output),
             flags.output,
             runner.channels,
             turned=flags.upright,

@@ -16,12 +16,11 @@ from jax import export as jax_export
 from jaxtyping import Array, Float, UInt8
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, build, node
+from vision_jax.config import UserError, as_node, build, node
 from vision_jax.data import StretchTo
 from vision_jax.data.loading import fed
 from vision_jax.export.artifact import Artifact, Description
 from vision_jax.export.folding import fold_norms
-from vision_jax.nodes import as_node
 from vision_jax.show.trained import Run
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks import Classification, Detection, Ensemble, Localization, Predictor

@@ -7,10 +7,9 @@ from typing import Any
 import jax
 import numpy as np
 
-from vision_jax.config import UserError, build
+from vision_jax.config import UserError, as_node, build
 from vision_jax.data.loading import AnyTransform, fed
 from vision_jax.export.artifact import Artifact
-from vision_jax.nodes import as_node
 from vision_jax.report.rendering import Rendered, render
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks.descriptions import (

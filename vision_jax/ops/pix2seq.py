@@ -183,7 +183,8 @@ def focal_cross_entropy(
 ) -> Float[Array, "*n"]:
     """Computes (1 - p)^gamma times the cross-entropy, p being the target's probability.
 
-    As in the code, 1e-8 is added to p within the logarithm, so that no loss exceeds 18.5.
+    1e-8 is added to p within the logarithm, as in the reference's stored losses, so that no loss
+    exceeds 18.5.
     """
     probability = jax.nn.softmax(logits, -1)
     p = jnp.take_along_axis(probability, targets[..., None], -1)[..., 0]

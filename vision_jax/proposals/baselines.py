@@ -46,8 +46,8 @@ class Gaussian:
 
     Attributes:
       count: boxes per image.
-      mean, covariance: see `described`. By default boxes of a fifth of the image lie in its middle,
-        with the spread that is usual in photographs.
+      mean, covariance: see `described`. By default boxes of a fifth of the image lie about its
+        middle, widely spread: a start, not a measurement; `fitted` takes a training set's.
     """
 
     count: int = 1000

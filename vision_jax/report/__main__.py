@@ -9,11 +9,11 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from vision_jax import disk
 from vision_jax.config import UserError
 from vision_jax.report.figures import write_figures
 from vision_jax.report.folder import write_atomically
 from vision_jax.report.sweep_page import sweep_page
+from vision_jax.system import disk
 
 
 def main(argv: Sequence[str]) -> int:

@@ -16,7 +16,7 @@ from tensorboardX.proto.summary_pb2 import Summary
 from tensorboardX.record_writer import RecordWriter
 from tensorboardX.summary import image, scalar
 
-from vision_jax import disk
+from vision_jax.system import disk
 
 _FLUSH_S = 60.0  # between flushes
 

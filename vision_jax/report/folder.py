@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from vision_jax import disk
 from vision_jax.config import UserError
+from vision_jax.system import disk
 
 
 def write_atomically(path: pathlib.Path, content: bytes) -> None:

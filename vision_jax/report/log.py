@@ -13,9 +13,9 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
-from vision_jax import disk
 from vision_jax.report.folder import keep_rows, row_line
 from vision_jax.report.progress import Progress
+from vision_jax.system import disk
 
 # The numbers that the progress line shows, by the names under which they may come.
 _SHOWN = {"train/loss": "loss", "loss": "loss", "train/lr": "lr", "lr": "lr"}

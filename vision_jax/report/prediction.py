@@ -2,7 +2,7 @@
 
 import pathlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 
@@ -16,7 +16,7 @@ _LINE = 200  # letters of an answer on the terminal
 
 def predict_all(
     answer: Callable[[np.ndarray], Rendered],
-    user_input: str | None,
+    files: Sequence[tuple[pathlib.Path, str]],
     folder: pathlib.Path,
     channels: int,
     *,
@@ -24,13 +24,13 @@ def predict_all(
     origin: str,
     results: bool = False,
 ) -> list[Answer]:
-    """Answers for an image, a video, or a folder of them; writes predictions.json and pictures.
+    """Answers for images and videos; writes predictions.json and pictures.
 
     A file that cannot be read is named and left out; the others are answered all the same.
 
     Args:
       answer: tells and draws one image (h, w, channels) uint8.
-      user_input: the flag that names the pictures; see `data.pictures.find`.
+      files: the pictures, as `data.pictures.find` lists them.
       folder: where answers are written.
       channels: 3, or 1 for gray.
       turned: turn images by their EXIF tag; else they are taken as stored, and that is said.
@@ -41,10 +41,9 @@ def predict_all(
       The answers, as in predictions.json.
 
     Raises:
-      UserError: no pictures; a folder that cannot be written; and, at the end, files that could not
-        be read.
+      UserError: a folder that cannot be written; and, at the end, files that could not be read.
     """
-    files, unread = pictures.find(user_input, folder), list[str]()
+    unread: list[str] = []
     with Answers(folder, origin) as answers:
         for file, name in files:
             rate = pictures.frame_rate(file) if pictures.is_video(file) else None

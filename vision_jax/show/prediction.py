@@ -22,19 +22,20 @@ def predict(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -
     Boxes, points and masks are told and drawn in pixels of the original image.
 
     Raises:
-      UserError: no trained network, a threshold beyond 0..1, or what `predict_all` raises.
+      UserError: no pictures, no trained network, a threshold beyond 0..1, or what `predict_all`
+        raises.
     """
     if asked.threshold is not None and not 0 <= asked.threshold <= 1:
         raise UserError(f"--threshold={asked.threshold:g}: a score lies in 0..1")
     folder = asked.output or workdir / "predictions"
-    pictures.find(asked.input, folder)  # before anything is read or compiled
+    files = pictures.find(asked.input, folder)  # before anything is read or compiled
     run = run_of(config, workdir)
     tell(run.lines)
     run.check_pictures()
     answer, origin = _answering(run, asked.threshold)
     return predict_all(
         answer,
-        asked.input,
+        files,
         folder,
         run.signature.image[-1],
         turned=asked.upright or _annotated_upright(config),

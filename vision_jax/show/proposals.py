@@ -26,11 +26,12 @@ from typing import Any
 
 import numpy as np
 
-from vision_jax import disk, proposals
+from vision_jax import proposals
 from vision_jax.config import UserError, suggest
 from vision_jax.data.by_text import source_from_text
 from vision_jax.data.decode import decode_image
 from vision_jax.data.sources import Source
+from vision_jax.system import disk
 
 _IMAGES = 32  # of a part
 _SETTINGS = "settings.json"

@@ -8,8 +8,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Key
 
-from vision_jax.config import UserError
-from vision_jax.limits import within
+from vision_jax.config import UserError, within
 from vision_jax.ops import image as image_ops
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch, Terms

@@ -8,7 +8,7 @@ import numpy as np
 from jax import lax
 from jaxtyping import Array, Key
 
-from vision_jax.limits import one_of, within
+from vision_jax.config import one_of, within
 from vision_jax.ops import losses, triplets
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.ops.normalize import l2_normalize, prewhiten

@@ -8,8 +8,8 @@ from collections.abc import Iterable, Iterator
 import jax
 import numpy as np
 
-from vision_jax import disk
 from vision_jax.structs import Batch
+from vision_jax.system import disk
 from vision_jax.tasks.solvers import on_host
 from vision_jax.tasks.task import Predictor, Variables
 

@@ -12,9 +12,8 @@ from collections.abc import Iterator
 import jax
 from ml_collections import ConfigDict
 
-from vision_jax.config import SettingError, UserError, printable, suggest
+from vision_jax.config import SettingError, UserError, printable, suggest, within
 from vision_jax.data import Eval, Train
-from vision_jax.limits import within
 from vision_jax.training import initial, phases, vmapped
 from vision_jax.training.classes import agree
 from vision_jax.training.experiment import Experiment, spread

@@ -9,8 +9,15 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vision_jax.config import SettingError, UserError, build, override_everywhere, suggest
-from vision_jax.limits import one_of, within
+from vision_jax.config import (
+    SettingError,
+    UserError,
+    build,
+    one_of,
+    override_everywhere,
+    suggest,
+    within,
+)
 from vision_jax.models.layers import norms
 from vision_jax.tasks import Solver, Task
 from vision_jax.training.optimizer import Ema, Optimizer

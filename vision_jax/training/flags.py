@@ -7,11 +7,10 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vision_jax import keys
-from vision_jax.config import node, override
+from vision_jax.config import keys, node, override
+from vision_jax.config.nodes import hint_of
 from vision_jax.data import by_text
 from vision_jax.data.folders import ObjectFolder
-from vision_jax.nodes import hint_of
 
 _SOURCE = "source"
 _LENGTHS = {"steps": "epochs", "epochs": "steps"}

@@ -11,9 +11,9 @@ from typing import Any
 
 from ml_collections import ConfigDict
 
-from vision_jax import disk
 from vision_jax.config import UserError
 from vision_jax.report.folder import write_atomically
+from vision_jax.system import disk
 from vision_jax.training import lock, multiprocess, phases, resume
 from vision_jax.training.experiment import Experiment, may_change
 

@@ -21,8 +21,8 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from vision_jax import disk, signals
 from vision_jax.config import UserError
+from vision_jax.system import disk, signals
 
 FILE = ".lock"  # within the run folder
 _BEAT_S = 5.0  # between renewals of the time stamp

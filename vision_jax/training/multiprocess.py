@@ -21,8 +21,8 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 
-from vision_jax import signals
 from vision_jax.config import UserError
+from vision_jax.system import signals
 from vision_jax.training import failures, relay
 
 _HEARTBEAT_S = 30  # a process silent for so long is taken for dead

@@ -12,8 +12,7 @@ from typing import Any, Protocol, TypeAlias
 import jax
 import optax
 
-from vision_jax.config import SettingError
-from vision_jax.limits import one_of, within
+from vision_jax.config import SettingError, one_of, within
 from vision_jax.training import paths
 from vision_jax.training.schedule import Rate, ReduceOnPlateau, Schedule
 

@@ -13,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision_jax.limits import one_of, within
+from vision_jax.config import one_of, within
 from vision_jax.training.state import PlateauState
 
 Rate = Callable[[jax.Array], jax.Array]

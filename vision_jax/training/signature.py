@@ -16,8 +16,8 @@ import numpy as np
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build, load_module
+from vision_jax.config.nodes import EXPERIMENT, TARGET, as_node
 from vision_jax.data.tfds import IMAGE_SHAPES
-from vision_jax.nodes import EXPERIMENT, TARGET, as_node
 from vision_jax.structs import Batch, Targets
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.folder import write_json

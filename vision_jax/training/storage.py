@@ -20,8 +20,8 @@ import numpy as np
 import orbax.checkpoint as ocp
 from jax.experimental import multihost_utils
 
-from vision_jax import disk
 from vision_jax.config import UserError
+from vision_jax.system import disk
 from vision_jax.training import paths
 
 Tree = Any

@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from flax import linen as nn
 
-from vision_jax import disk
 from vision_jax.config import UserError, printable
+from vision_jax.system import disk
 from vision_jax.weights import engine
 from vision_jax.weights.darknet_sections import darknet, sections, shapes
 from vision_jax.weights.engine import Loaded, State, Table

@@ -11,7 +11,7 @@ from vision_jax.models.layers import (
     Dense,
     Dropout,
     Endpoints,
-    Images,
+    Headed,
     Keys,
     Layers,
     last_map,
@@ -20,7 +20,7 @@ from vision_jax.models.layers import (
 from vision_jax.ops.pool import adaptive_avg_pool, global_avg_pool
 
 
-class Classifier(nn.Module):
+class Classifier(Headed):
     """A network of a backbone, which finds feature maps, and a head, which scores classes.
 
     It returns one dict, the same in training and evaluation:
@@ -30,25 +30,6 @@ class Classifier(nn.Module):
       `aux_logits`, a tuple of (b, num_classes), where the paper has auxiliary heads and the maps
         are large enough for them.
     """
-
-    backbone: nn.Module
-    head: nn.Module
-
-    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
-        """Finds all outputs; see the class.
-
-        Args:
-          images: normalised RGB.
-          train: use batch statistics, dropout and stochastic depth.
-          keys: one random key per example; needed in training by networks that draw.
-        """
-        outputs = self.backbone(images, train=train, keys=keys)
-        return {**outputs, **self.head(outputs, train=train, keys=keys)}
-
-    @property
-    def strides(self) -> dict[str, int]:
-        """Input pixels per pixel of each endpoint."""
-        return self.backbone.strides
 
 
 class PoolHead(nn.Module):

@@ -11,7 +11,7 @@ from vision_jax.models.layers import (
     Dense,
     Dropout,
     Endpoints,
-    Images,
+    Headed,
     Keys,
     Layers,
     last_map,
@@ -22,29 +22,12 @@ from vision_jax.ops.normalize import l2_normalize
 from vision_jax.ops.pool import global_avg_pool
 
 
-class Embedder(nn.Module):
+class Embedder(Headed):
     """A network of a backbone, which finds feature maps, and a head, which embeds images.
 
     It returns one dict, the same in training and evaluation: each of the backbone's endpoints
-    (b, h, w, c), and what the head returns.
-
-    Fields:
-      backbone: any backbone.
-      head: reads the endpoints; `EmbeddingHead` or one of a paper's own.
+    (b, h, w, c), and what the head returns, such as `EmbeddingHead` or one of a paper's own.
     """
-
-    backbone: nn.Module
-    head: nn.Module
-
-    def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
-        """Finds all outputs; see the class, and `Classifier` for the arguments."""
-        outputs = self.backbone(images, train=train, keys=keys)
-        return {**outputs, **self.head(outputs, train=train, keys=keys)}
-
-    @property
-    def strides(self) -> dict[str, int]:
-        """Input pixels per pixel of each endpoint."""
-        return self.backbone.strides
 
 
 class EmbeddingHead(nn.Module):

@@ -10,6 +10,7 @@ from vision_jax.models.layers.arrays import (
     last_map,
 )
 from vision_jax.models.layers.dropout import HEAD_LAYER, Dropout, StochasticDepth
+from vision_jax.models.layers.headed import Headed
 from vision_jax.models.layers.initializers import (
     Initializer,
     he_fan_in,
@@ -44,6 +45,7 @@ __all__ = [
     "Dropout",
     "Endpoints",
     "GroupNorm",
+    "Headed",
     "Images",
     "Initializer",
     "Keys",

@@ -9,7 +9,7 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from vision_jax.errors import UserError, suggest
+from vision_jax.config.errors import UserError, suggest
 
 TARGET = "target"
 EXPERIMENT = "experiment_"  # the names of experiment files' modules begin with it

@@ -13,7 +13,7 @@ import typing
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
-from vision_jax.errors import SettingError, article, suggest
+from vision_jax.config.errors import SettingError, article, suggest
 
 _INTERVAL = re.compile(r"([\[(])([^,]+), ([^\])]+)([\])])")
 _EXAMPLES = {int: "1", float: "1.0", str: "'…'", bool: "True"}

@@ -1,9 +1,4 @@
-"""The config tree is the constructor tree.
-
-`node(cls, ...)` describes a constructor call as an `ml_collections.ConfigDict`: the dotted name
-under the key `target` and every argument, defaults included. `build` makes the call. So each
-argument of each part is a knob that a flag can turn, and a default lives in its constructor only.
-"""
+"""Builds, changes and loads config trees."""
 
 import ast
 import dataclasses
@@ -19,10 +14,10 @@ from typing import Any
 
 from ml_collections import ConfigDict, config_dict
 
-from vision_jax import keys, limits
-from vision_jax.errors import SettingError, UserError, article, printable, suggest
-from vision_jax.keys import leaves
-from vision_jax.nodes import (
+from vision_jax.config import keys, limits
+from vision_jax.config.errors import SettingError, UserError, article, suggest
+from vision_jax.config.keys import leaves
+from vision_jax.config.nodes import (
     EXPERIMENT,
     TARGET,
     as_node,
@@ -34,27 +29,6 @@ from vision_jax.nodes import (
     node,
     plain,
 )
-
-__all__ = [
-    "TARGET",
-    "CommaText",
-    "SettingError",
-    "UserError",
-    "arguments",
-    "as_node",
-    "brief",
-    "build",
-    "leaves",
-    "load",
-    "load_module",
-    "locate",
-    "node",
-    "override",
-    "override_everywhere",
-    "plain",
-    "printable",
-    "suggest",
-]
 
 _PIECE = re.compile(r'(?:"[^"]*"|[^,"])+')  # up to a comma outside of double quotes
 

@@ -8,7 +8,7 @@ import re
 import socket
 from collections.abc import Iterator
 
-from vision_jax.errors import UserError
+from vision_jax.config import UserError
 
 _FREE = "free some space there; what was saved before is whole, and the same command goes on"
 _ALLOW = "make it writable, or choose another folder"

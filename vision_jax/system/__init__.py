@@ -1,0 +1,1 @@
+"""The operating system as a run meets it: signals, disks, pages of memory."""
