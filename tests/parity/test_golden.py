@@ -31,16 +31,16 @@ from tests.parity.golden_cases import (
 )
 from vision_jax import weights
 
-# Deeper and wider members of families that other files stand for.
-DEEPER = {"cifar_resnet110", "deeplabv3_resnet101", "fcn_resnet101", "resnet152"}
-DEEPER |= {"vgg19", "vgg19_bn", "wide_resnet50_2"}
+# Members of families, most of them deeper or wider, that other files stand for.
+STOOD_FOR = {"cifar_resnet110", "deeplabv3_resnet101", "fcn_resnet101", "resnet152"}
+STOOD_FOR |= {"fcn16s_vgg16", "fcn32s_vgg16", "vgg11_bn", "vgg19", "vgg19_bn", "wide_resnet50_2"}
 MOST_TURNED = 1e-5  # share of all choices that rounding may turn
 
 
 def tiered():
-    """Returns all files as cases; those that are `DEEPER` are slow, too."""
+    """Returns all files as cases; those that `STOOD_FOR` names are slow, too."""
     slow = pytest.mark.slow
-    return [pytest.param(p, marks=slow if p.stem in DEEPER else (), id=p.stem) for p in files()]
+    return [pytest.param(p, marks=slow if p.stem in STOOD_FOR else (), id=p.stem) for p in files()]
 
 
 @pytest.mark.golden
