@@ -18,6 +18,7 @@ from vision_jax.data.lfw_pairs import LfwPairs
 from vision_jax.data.loading import Context, ContextTransform, Transform
 from vision_jax.data.mask_folder import MaskFolder
 from vision_jax.data.one_class import OneClass
+from vision_jax.data.photographs import Picture, PictureFolder, place
 from vision_jax.data.pipeline import Eval, Pipeline, Train
 from vision_jax.data.proposals import JitteredTruth, WithProposals
 from vision_jax.data.semantic_objects import ObjectsAsSemantic
@@ -94,6 +95,8 @@ __all__ = [
     "Pad",
     "PerBatch",
     "PhotometricDistortion",
+    "Picture",
+    "PictureFolder",
     "Pipeline",
     "RandomAffine",
     "RandomCrop",
@@ -117,6 +120,7 @@ __all__ = [
     "Wrapped",
     "Yolo",
     "captions_of",
+    "place",
     "read_vocabulary",
     "source_from_text",
     "vocabulary_of",

@@ -8,6 +8,7 @@
     masks:IMAGES,MASKS,NAMES                    images, and a mask for each; NAMES is 'sky;road;…'
     yolo:DATA.yaml[,SPLIT]                      what YOLO's tools read
     labelme:FOLDER                              labelme's JSON files
+    pictures:FOLDER                             images alone
 
 Items come in a source's order or as key=value, for each of its settings; those that are lists are
 joined by semicolons (`names=cat;dog`, `columns=path;what;l;t;r;b`, `colors=#000000;#ff0000`). A
@@ -25,6 +26,7 @@ from vision_jax.data.coco_folder import CocoFolder
 from vision_jax.data.image_folder import ImageFolder
 from vision_jax.data.labelme import Labelme
 from vision_jax.data.mask_folder import Colors, MaskFolder
+from vision_jax.data.photographs import PictureFolder
 from vision_jax.data.sources import Source
 from vision_jax.data.tables import Csv
 from vision_jax.data.tfds import TFDS
@@ -40,6 +42,7 @@ KINDS: dict[str, type[Any]] = {
     "masks": MaskFolder,
     "yolo": Yolo,
     "labelme": Labelme,
+    "pictures": PictureFolder,
 }
 _IN_ORDER = (str, str | None, bool)  # settings that need no key, as those without a default
 _SETTING = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)

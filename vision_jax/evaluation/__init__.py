@@ -5,6 +5,7 @@ a dict: a float is logged as `eval/<name>`, an array goes to the report. A resul
 the batch size, the padding or the number of devices.
 """
 
+from vision_jax.evaluation.averages import Averages
 from vision_jax.evaluation.boundary import BoundaryF
 from vision_jax.evaluation.captions import Captions
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
@@ -28,6 +29,7 @@ from vision_jax.evaluation.voc import VOC
 __all__ = [
     "COCO",
     "VOC",
+    "Averages",
     "BoundaryF",
     "BoxIoU",
     "Captions",

@@ -33,6 +33,15 @@ from vision_jax.models.classifiers.sliding import SlidingHead, fully_convolution
 from vision_jax.models.classifiers.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
 from vision_jax.models.classifiers.zfnet import ZFNet
 from vision_jax.models.detectors.box_head import BoxHead
+from vision_jax.models.detectors.detr import (
+    DETR,
+    DETRResNet50,
+    DETRResNet50DC5,
+    DETRResNet101,
+    DETRResNet101DC5,
+    detr_resnet,
+)
+from vision_jax.models.detectors.detr_masks import QueryMasks
 from vision_jax.models.detectors.fast_rcnn import FastRCNN, FastRCNNVGG16
 from vision_jax.models.detectors.faster_rcnn import (
     FasterRCNN,
@@ -77,7 +86,7 @@ from vision_jax.models.embedders.inception_resnet_v1 import (
     InceptionResNetV1,
     InceptionResNetV1Backbone,
 )
-from vision_jax.models.layers import Layers
+from vision_jax.models.layers import Decoder, Encoder, Layers, TransformerSettings
 from vision_jax.models.segmenters.deconvnet import DeconvNet, DeconvNetHead, deconvnet
 from vision_jax.models.segmenters.deeplab import (
     DeepLabV3ResNet50,
@@ -100,8 +109,10 @@ from vision_jax.models.stylizers.johnson import (
     JohnsonSuperResolution,
     transformer_net,
 )
+from vision_jax.models.stylizers.loss_network import FreeImage, WithLossNetwork
 
 __all__ = [
+    "DETR",
     "FCN",
     "FPN",
     "MTCNN",
@@ -121,9 +132,14 @@ __all__ = [
     "CaffeNet",
     "CifarResNet",
     "Classifier",
+    "DETRResNet50",
+    "DETRResNet50DC5",
+    "DETRResNet101",
+    "DETRResNet101DC5",
     "Darknet",
     "Darknet19",
     "Darknet53",
+    "Decoder",
     "DeconvNet",
     "DeconvNetHead",
     "DeepID",
@@ -132,6 +148,7 @@ __all__ = [
     "Dilated",
     "Embedder",
     "EmbeddingHead",
+    "Encoder",
     "Extraction",
     "FCN8s",
     "FCN16s",
@@ -150,6 +167,7 @@ __all__ = [
     "FasterRCNNResNet101FPN",
     "FasterRCNNVGG16",
     "FcHead",
+    "FreeImage",
     "FullResolutionBackbone",
     "GoogLeNet",
     "GoogLeNet2014",
@@ -180,6 +198,7 @@ __all__ = [
     "ProbeHead",
     "ProposalNetwork",
     "PyramidHead",
+    "QueryMasks",
     "RNet",
     "RegionPool",
     "ResNeXt50",
@@ -205,7 +224,9 @@ __all__ = [
     "Segmenter",
     "SlidingHead",
     "SmallSSD",
+    "TransformerSettings",
     "WideResNet50",
+    "WithLossNetwork",
     "YOLOv1",
     "YOLOv1Shipped",
     "YOLOv2",
@@ -214,6 +235,7 @@ __all__ = [
     "YOLOv3Tiny",
     "ZFNet",
     "deconvnet",
+    "detr_resnet",
     "faster_rcnn_resnet_c4",
     "faster_rcnn_resnet_fpn",
     "fcn",

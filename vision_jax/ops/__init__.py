@@ -56,7 +56,7 @@ from vision_jax.ops.boxes import ciou, diou, giou, iou
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pixel_shuffle
 from vision_jax.ops.crop import center_crop, five_crop, resized_crop, ten_crop
 from vision_jax.ops.image import cutmix, mixup, random_erasing
-from vision_jax.ops.lbfgs import LBFGSState, lbfgs, lbfgs_state, lbfgs_step
+from vision_jax.ops.lbfgs import LBFGSState, lbfgs, lbfgs_move, lbfgs_state, lbfgs_step
 from vision_jax.ops.losses import (
     balanced_cross_entropy,
     binary_cross_entropy,
@@ -154,6 +154,7 @@ __all__ = [
     "l2_normalize",
     "layer_norm",
     "lbfgs",
+    "lbfgs_move",
     "lbfgs_state",
     "lbfgs_step",
     "lecture_boxes",

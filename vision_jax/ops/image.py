@@ -55,6 +55,16 @@ def normalize(
     return (images.astype(dtype) - center) * scale
 
 
+def denormalize(
+    images: Float[Array, "*b h w c"], mean: tuple, std: tuple
+) -> Float[Array, "*b h w c"]:
+    """Turns normalised values back into pixels: 255 (images std + mean); see `normalize`."""
+    shape = (1,) * (images.ndim - 1) + (images.shape[-1],)
+    center = jnp.asarray([255 * m for m in mean], images.dtype).reshape(shape)
+    scale = jnp.asarray([255 * s for s in std], images.dtype).reshape(shape)
+    return images * scale + center
+
+
 def random_flip(
     images: Num[Array, "b h w c"], keys: Key[Array, "b"], probability: float = 0.5
 ) -> Num[Array, "b h w c"]:

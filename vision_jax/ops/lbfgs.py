@@ -69,6 +69,30 @@ def lbfgs_step(
       The new array, the new state, and the objective before the step.
     """
     value, gradient = jax.value_and_grad(function)(x)
+    x, state = lbfgs_move(x, value, gradient, state, step_size, function if line_search else None)
+    return x, state, value
+
+
+def lbfgs_move(
+    x: Float[Array, "*d"],
+    value: Float[Array, ""],
+    gradient: Float[Array, "*d"],
+    state: LBFGSState,
+    step_size: float | Float[Array, ""] = 1.0,
+    function: Objective | None = None,
+) -> tuple[Float[Array, "*d"], LBFGSState]:
+    """Makes one step where the objective and its gradient are known; see `lbfgs_step`.
+
+    Args:
+      x: where to step from.
+      value, gradient: of the objective there.
+      state: of the steps before.
+      step_size: multiplies the direction.
+      function: the objective, for a line search; None makes the whole step.
+
+    Returns:
+      The new array and the new state.
+    """
     gradient = gradient.reshape(-1)
     later = _with_newest_pair(state, gradient)
     direction = _direction(later, gradient)
@@ -78,12 +102,12 @@ def lbfgs_step(
     slope = jnp.vdot(gradient, direction)
     is_done = jnp.abs(gradient).max() <= _SMALLEST_GRADIENT
     falls = (slope <= -SMALLEST_CHANGE) & ~is_done
-    if line_search:
+    if function is not None:
         along = direction.reshape(x.shape)
         size = wolfe_step(function, x, along, size, value, slope, falls)
     move = jnp.where(falls, size * direction, 0)
     later = later._replace(gradient=gradient, move=move, iteration=state.iteration + 1)
-    return x + move.reshape(x.shape), choose(is_done, state, later), value
+    return x + move.reshape(x.shape), choose(is_done, state, later)
 
 
 def lbfgs(

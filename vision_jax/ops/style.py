@@ -27,23 +27,26 @@ def gram_matrix(x: Float[Array, "b h w c"]) -> Float[Array, "b c c"]:
 def content_loss(
     x: Float[Array, "b h w c"],
     target: Float[Array, "#b h w c"],
-    form: Literal["gatys", "johnson"] = "gatys",
+    form: Literal["gatys", "johnson", "relative"] = "gatys",
 ) -> Float[Array, "b"]:
     """Compares each image's feature map with that of the picture whose content is wanted.
 
     Args:
       x: the image's map.
       target: the content picture's map, of the same size.
-      form: 'gatys', half the sum of squared differences (eq. 1); or 'johnson', their mean (eq. 2).
+      form: 'gatys', half the sum of squared differences (eq. 1); 'johnson', their mean (eq. 2); or
+        'relative', their sum over the target's, which no scale of the network changes.
     """
     squared = lax.square(x - target)
+    if form == "relative":
+        return squared.sum((1, 2, 3)) / _size(target)
     return squared.sum((1, 2, 3)) / 2 if form == "gatys" else squared.mean((1, 2, 3))
 
 
 def style_loss(
     x: Float[Array, "b h w c"],
     target: Float[Array, "#b c c"],
-    form: Literal["gatys", "johnson", "mean"] = "gatys",
+    form: Literal["gatys", "johnson", "mean", "relative"] = "gatys",
 ) -> Float[Array, "b"]:
     """Compares the Gram matrix of each image's feature map with a wanted one.
 
@@ -55,9 +58,12 @@ def style_loss(
       x: the image's map.
       target: `gram_matrix` of the style picture's map.
       form: 'johnson', the squared Frobenius norm of the difference (eq. 4 there); 'gatys', a
-        quarter of it; or 'mean', it divided by the number of the matrix's elements.
+        quarter of it; 'mean', it divided by the number of the matrix's elements; or 'relative', it
+        divided by the squared norm of `target`.
     """
     squared = lax.square(gram_matrix(x) - target)
+    if form == "relative":
+        return squared.sum((1, 2)) / _size(target)
     if form == "mean":
         return squared.mean((1, 2))
     return squared.sum((1, 2)) / 4 if form == "gatys" else squared.sum((1, 2))
@@ -123,6 +129,12 @@ def with_chroma_of(
     # Red, green and blue that grow by the same amount keep their chroma.
     change = (images - colors) @ jnp.asarray(_LUMA, images.dtype)
     return colors + change[..., None]
+
+
+def _size(target):
+    """Returns the sum of squares of each image's target, and no zero."""
+    axes = tuple(range(1, target.ndim))
+    return jnp.maximum(lax.square(target).sum(axes), jnp.finfo(target.dtype).tiny)
 
 
 def _moments(images, eps):

@@ -13,10 +13,11 @@ from vision_jax.data.sources import Source
 from vision_jax.report.data_section import save_data
 from vision_jax.report.folder import read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
+from vision_jax.report.gallery_images import MADE, ImageGallery
 from vision_jax.report.gallery_objects import ObjectGallery
 from vision_jax.report.gallery_semantic import SemanticGallery
 from vision_jax.report.log import Log
-from vision_jax.report.next_steps import predict_command
+from vision_jax.report.next_steps import next_line
 from vision_jax.report.originals import Originals
 from vision_jax.report.page import write_report
 from vision_jax.report.pictures import evaluation_pictures
@@ -49,6 +50,7 @@ class Watcher:
             "detections": ObjectGallery(classes, originals=originals),
             "segmentations": SemanticGallery(classes, originals=originals),
         }
+        self._images = ImageGallery()
 
     @classmethod
     def of(cls, evaluation: Pipeline, training: Pipeline | None = None) -> "Watcher":
@@ -69,11 +71,15 @@ class Watcher:
             self._galleries["detections"].add(outputs["detections"], batch)
         if "segmentation" in outputs and targets.segmentation is not None:
             self._galleries["segmentations"].add(outputs["segmentation"], batch)
+        if "image" in outputs:
+            self._images.add(outputs["image"], batch)
 
     def save(self, folder: pathlib.Path) -> None:
         """Saves what the report of the run in `folder` shows: the data, pictures of answers."""
         save_data(folder, self._sources)
-        for name, gallery in self._galleries.items():
+        if self._images.first is not None:
+            save_arrays(folder, MADE, {"image": self._images.first})
+        for name, gallery in {**self._galleries, "images": self._images}.items():
             chosen = gallery.result()
             if len(next(iter(chosen.values()))):
                 save_arrays(folder, name, chosen)
@@ -150,4 +156,4 @@ def last_lines(folder: pathlib.Path, page: pathlib.Path, metrics: Mapping[str, f
     width = max((len(name) for name in metrics), default=0)
     lines += [f"  {name:{width}}  {value:.4f}" for name, value in sorted(metrics.items())]
     files = [f"run folder: {folder}", f"report: {page}"]
-    return "\n".join([*lines, *files, f"next: {predict_command(folder)}"])
+    return "\n".join([*lines, *files, next_line(folder)])

@@ -14,6 +14,8 @@ import jax
 import numpy as np
 
 from vision_jax.report.folder import keep_rows, row_line
+from vision_jax.report.gallery_images import MADE
+from vision_jax.report.growth import save_growth
 from vision_jax.report.progress import Progress
 from vision_jax.system import disk
 
@@ -80,7 +82,9 @@ class Log:
                 self._latest[_SHOWN[name]] = float(value)
 
     def pictures(self, step: int, pictures: Mapping[str, np.ndarray]) -> None:
-        """Writes pictures, uint8 (h, w, 3) by name, for TensorBoard."""
+        """Writes pictures, uint8 (h, w, 3) by name, for TensorBoard; what grows to the folder."""
+        if self.folder is not None and MADE in pictures:
+            save_growth(self.folder, step, pictures[MADE])
         for name, picture in pictures.items() if self._events is not None else ():
             self._events.add_image(f"pictures/{name}", picture, step)
 

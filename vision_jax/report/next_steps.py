@@ -1,10 +1,12 @@
 """The page's part about what to do next: commands to copy."""
 
+import json
 import pathlib
 import shlex
 from collections.abc import Mapping
 from typing import Any
 
+from vision_jax.report.growth import NEWEST
 from vision_jax.report.markup import commands
 
 # Experiments for data of one's own, by the last part of the task's name in a config.
@@ -16,11 +18,23 @@ _OWN = {
     "Segmentation": "experiments/own_segmentation.py:train=masks:images,masks,sky;road",
 }
 _LAUNCH = "python launch.py"
+_ONE_PICTURE = "StyledPicture"  # the task of a run that answers nothing, but is an answer
 
 
 def predict_command(folder: pathlib.Path) -> str:
     """Returns the command that answers for a picture of one's own."""
     return f"{_LAUNCH} --mode predict --workdir {_quoted(folder)} --input PICTURE.jpg"
+
+
+def next_line(folder: pathlib.Path) -> str:
+    """Returns the line that a finished run ends with: its picture, or how to ask its network."""
+    try:
+        config = json.loads((folder / "config.json").read_bytes())
+    except (OSError, ValueError, RecursionError):  # the page says what is damaged
+        config = None
+    if isinstance(config, Mapping) and _task_of(config) == _ONE_PICTURE:
+        return f"picture: {folder / NEWEST}"
+    return f"next: {predict_command(folder)}"
 
 
 def next_steps(
@@ -34,12 +48,14 @@ def next_steps(
       made_with: versions.json, with the run's command.
       finished: whether it is done.
     """
-    run, lines = _quoted(folder), []
+    run, lines, task = _quoted(folder), [], _task_of(config)
     if not finished and made_with.get("command") and config:
         command = str(made_with["command"])
         lines.append(("Go on with this run, from its newest checkpoint:", command))
+    if task != _ONE_PICTURE:
+        title = "Ask the network about a picture, or a folder of pictures:"
+        lines.append((title, predict_command(folder)))
     lines += [
-        ("Ask the network about a picture, or a folder of pictures:", predict_command(folder)),
         ("Measure it again on the evaluation set:", f"{_LAUNCH} --mode evaluate --workdir {run}"),
         ("See what it is fed, augmented:", f"{_LAUNCH} --mode inspect --workdir {run}"),
         (
@@ -47,8 +63,6 @@ def next_steps(
             f"tensorboard --logdir {_quoted(folder / 'events')}",
         ),
     ]
-    task = config.get("task")
-    task = str(task.get("target")).rpartition(".")[2] if isinstance(task, Mapping) else ""
     if task in _OWN:
         lines += [
             ("Train on your own data:", f"{_LAUNCH} --config {shlex.quote(_OWN[task])}"),
@@ -58,6 +72,12 @@ def next_steps(
             ),
         ]
     return f"<h2>Next</h2>{commands(lines)}"
+
+
+def _task_of(config: Mapping[str, Any]) -> str:
+    """Returns the last part of the task's name in a config; '' where there is none."""
+    task = config.get("task")
+    return str(task.get("target")).rpartition(".")[2] if isinstance(task, Mapping) else ""
 
 
 def _quoted(path: pathlib.Path) -> str:

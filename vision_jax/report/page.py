@@ -12,6 +12,7 @@ from vision_jax import visualize
 from vision_jax.config import UserError, printable
 from vision_jax.report.data_section import add_data
 from vision_jax.report.folder import read_rows
+from vision_jax.report.growth import add_growth
 from vision_jax.report.markup import Page, file_name, table, text
 from vision_jax.report.next_steps import next_steps
 from vision_jax.report.page_evaluation import add_evaluation
@@ -57,6 +58,7 @@ def write_report(folder: str | os.PathLike) -> pathlib.Path:
         page.add(next_steps(folder, tree, made_with, finished))
     add_data(page, folder)
     _add_curves(page, rows, comparison, headline)
+    add_growth(page, folder)
     add_evaluation(page, folder)
     page.add(table("Speed", [(_spaced(k), number(v)) for k, v in rates(timing).items()]))
     page.add(_made_with(made_with))

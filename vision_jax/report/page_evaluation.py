@@ -16,6 +16,10 @@ from vision_jax.visualize.captions import named
 Arrays = Mapping[str, np.ndarray]
 # Kinds of pictures that stand beside each other: headline, text below.
 _PAIRS = {
+    "images": (
+        "Images",
+        "The first images of the evaluation set, and what the network made of each.",
+    ),
     "detections": (
         "Detections",
         "The annotated objects, and those detected with a score of 0.5 or more, drawn on the"

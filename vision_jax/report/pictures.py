@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 
 from vision_jax import visualize
+from vision_jax.report.gallery_images import MADE
 from vision_jax.report.saved_arrays import checked_arrays
 
 Arrays = Mapping[str, np.ndarray]
@@ -18,6 +19,8 @@ def evaluation_pictures(folder: pathlib.Path) -> dict[str, np.ndarray]:
         "predictions": predictions,
         "detections": pairs,
         "segmentations": pairs,
+        "images": pairs,
+        MADE: lambda arrays: arrays["image"],
         "confusion": confusion,
     }
     pictures = {}

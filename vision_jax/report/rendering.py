@@ -11,6 +11,7 @@ from PIL import Image
 from vision_jax import visualize
 from vision_jax.ops import rle
 from vision_jax.ops.masks import paste_masks
+from vision_jax.report.gallery_images import as_pixels
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks.descriptions import Answers
 from vision_jax.visualize.detection import COCO_SKELETON, original_boxes, original_points
@@ -50,6 +51,9 @@ def render(
         return _objects(describe, detections, batch, image, classes, threshold)
     if "segmentation" in outputs:
         return _segmentation(describe, np.asarray(outputs["segmentation"]), batch, image, classes)
+    if "image" in outputs:
+        (answer,) = describe(outputs, classes, threshold)
+        return answer, {"picture": Image.fromarray(as_pixels(outputs["image"][0]))}
     if "boxes" in outputs or "points" in outputs:
         return _places(describe, outputs, batch, image, classes, threshold)
     (answer,) = describe(outputs, classes, threshold)

@@ -32,6 +32,13 @@ _FORMS: dict[str, dict[str, tuple[str, str]]] = {
         "legend_colors?": (_NUMBER, "labels 3"),
         "legend_names?": (_TEXT, "labels"),
     },
+    "images": {
+        "image": _PICTURES,
+        "truth?": _PICTURES,
+        "found": _PICTURES,
+        "caption": (_TEXT, "n"),
+    },
+    "made": {"image": (_PIXEL, "h w color")},
     "curves": {"*": (_NUMBER, "2 _")},
     "data": {
         "parts": (_TEXT, "p"),

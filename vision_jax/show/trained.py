@@ -12,7 +12,7 @@ from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, node
 from vision_jax.data import StretchTo
-from vision_jax.tasks import Ensemble, Predictor
+from vision_jax.tasks import Ensemble, Predictor, StyledPicture
 from vision_jax.training import (
     Experiment,
     agree,
@@ -65,8 +65,10 @@ class Run:
         """How pictures are prepared in evaluation, as nodes.
 
         Where nothing is done, since all images of the data have one size, pictures of other sizes
-        are stretched to it.
+        are stretched to it. A network that makes images takes pictures of any size as they are.
         """
+        if "image" in self.experiment.task.shown:
+            return ()
         transforms = self.config.eval.transforms if self.config.eval else ()
         if transforms or len(self.signature.image) != 3:
             return tuple(transforms)
@@ -77,8 +79,13 @@ class Run:
         """Refuses a network that cannot answer for a picture alone.
 
         Raises:
-          UserError: it reads proposals that were made beforehand.
+          UserError: it reads proposals that were made beforehand, or is one picture itself.
         """
+        if isinstance(self.experiment.task, StyledPicture):
+            raise UserError(
+                f"this run made one picture, {self.workdir / 'picture.png'}; a network that "
+                "repaints others is trained by experiments/style_johnson_coco.py"
+            )
         if self.signature.proposals:
             raise UserError(
                 "this network reads proposals that were made beforehand, which a picture of your "

@@ -7,6 +7,7 @@ from vision_jax.tasks.embedding import Embedding
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
+from vision_jax.tasks.perceptual import MakesImages, Perceptual
 from vision_jax.tasks.proposals import WriteProposals
 from vision_jax.tasks.segmentation import (
     CAFFE_MEAN,
@@ -15,6 +16,7 @@ from vision_jax.tasks.segmentation import (
     median_frequency,
 )
 from vision_jax.tasks.solvers import LogisticHead, RidgeHead, Solver, SvmHead
+from vision_jax.tasks.style import Completed, Style, StyledPicture
 from vision_jax.tasks.task import IMAGENET_MEAN, IMAGENET_STD, ImageTask, Predictor, Task
 
 __all__ = [
@@ -23,17 +25,22 @@ __all__ = [
     "IMAGENET_MEAN",
     "IMAGENET_STD",
     "Classification",
+    "Completed",
     "Detection",
     "Embedding",
     "Ensemble",
     "ImageTask",
     "Localization",
     "LogisticHead",
+    "MakesImages",
     "MultiScale",
+    "Perceptual",
     "Predictor",
     "RidgeHead",
     "Segmentation",
     "Solver",
+    "Style",
+    "StyledPicture",
     "SvmHead",
     "Task",
     "WriteProposals",

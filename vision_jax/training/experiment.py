@@ -78,7 +78,8 @@ class Experiment:
         flags: vary='optimizer.schedule.value', values=(0.1, 0.3).
       accumulate: micro-batches per step and device.
       ema: averaged variables, which are then the ones evaluated; None is off.
-      parallel: 'shard_map', 'pmap' or 'jit'; how a step is spread over devices.
+      parallel: 'shard_map', 'pmap' or 'jit', how a step is spread over devices; or 'single', one
+        device alone.
       steps_per_dispatch: so many updates in one program, for networks so small that an accelerator
         would wait for the host between them (a CPU is seldom faster, and can be slower); 1 is off.
         Checkpoints and signals wait until it ends. What does not fill a program before an

@@ -1,5 +1,6 @@
 """The state before the first step: fresh, or from weights that an experiment names."""
 
+import contextlib
 import dataclasses
 import functools
 import logging
@@ -15,6 +16,8 @@ import optax
 
 from vision_jax import weights
 from vision_jax.config import UserError
+from vision_jax.structs import Batch
+from vision_jax.tasks import Completed
 from vision_jax.training import paths
 from vision_jax.training.checkpoint import Restored, restore_params
 from vision_jax.training.experiment import Experiment, Init
@@ -23,7 +26,7 @@ from vision_jax.training.state import TrainState, create
 
 Tree = Any
 CHECKPOINTS = "checkpoints"  # within a run folder
-_FRESH = "init: fresh: "  # begins the line that lists what weights lack
+FRESH = "init: fresh: "  # begins the line that lists what weights lack
 _LOG = logging.getLogger(__name__)
 
 
@@ -51,6 +54,8 @@ def state(experiment: Experiment) -> tuple[Update, TrainState, list[str]]:
       UserError: weights that do not fit, or cannot be read.
     """
     start, lines = variables(experiment)
+    if isinstance(experiment.task, Completed):
+        start = experiment.task.complete(start, functools.partial(_first_batch, experiment))
     if experiment.solver is not None or experiment.optimizer is None:
         # No gradient steps: nothing is trained by them, and no optimizer state kept.
         update = Update(optax.identity(), jnp.zeros_like, frozenset())
@@ -94,9 +99,18 @@ def variables(experiment: Experiment) -> tuple[dict[str, Tree], list[str]]:
     theirs = paths.flatten(start.variables)
     start_variables = paths.like(fresh, {p: ours[p] if p in left else theirs[p] for p in names})
     lines = [f"init: {len(names) - len(left)} arrays from {init.weights}"]
-    told = {"init: adapted: ": start.adapted, _FRESH: sorted(left), "init: unused: ": start.unused}
+    told = {"init: adapted: ": start.adapted, FRESH: sorted(left), "init: unused: ": start.unused}
     lines += [title + weights.listed(some) for title, some in told.items() if some]
     return start_variables, lines
+
+
+def _first_batch(experiment: Experiment) -> Batch:
+    """Reads this process's share of the first batch."""
+    place = jax.process_index(), jax.process_count()
+    batches = experiment.train.batches(0, experiment.data_seed, *place, experiment.total_steps)
+    with contextlib.closing(batches):
+        batch: Batch = next(batches)
+    return batch
 
 
 class _Start(NamedTuple):
@@ -196,7 +210,7 @@ def trained(experiment: Experiment, workdir: pathlib.Path) -> tuple[dict[str, Tr
         )
     start, lines = variables(experiment)
     for line in lines:
-        if line.startswith(_FRESH):
+        if line.startswith(FRESH):
             _LOG.warning("%s; it lacks them, so they are not trained", line)
     return start, experiment.init.weights
 

@@ -7,6 +7,7 @@ learning rate times each group's multiplier. The learning rate reaches the rule 
 
 import dataclasses
 import math
+from collections.abc import Callable
 from typing import Any, Protocol, TypeAlias
 
 import jax
@@ -17,6 +18,7 @@ from vision_jax.training import paths
 from vision_jax.training.schedule import Rate, ReduceOnPlateau, Schedule
 
 Tree = Any
+Objective: TypeAlias = Callable[[Tree], jax.Array]
 Transform: TypeAlias = optax.GradientTransformationExtraArgs
 
 
@@ -108,7 +110,7 @@ class Optimizer:
     """The settings of an update. Patterns are regular expressions over whole paths ('head/.*').
 
     Attributes:
-      rule: `Sgd`, `AdamW` or `RmsProp`.
+      rule: `Sgd`, `AdamW`, `RmsProp` or `lbfgs.Lbfgs`.
       schedule: the learning rate over time.
       plateau: a further factor that falls when a metric stops improving.
       decay: weight decay; the rule says where it enters (L2 in the gradient, or apart).
@@ -203,11 +205,25 @@ class Update:
         return paths.nest({**paths.flatten(trainable), **paths.flatten(frozen)})
 
     def apply(
-        self, gradients: Tree, opt_state: Tree, trainable: Tree, learning_rate: jax.Array
+        self,
+        gradients: Tree,
+        opt_state: Tree,
+        trainable: Tree,
+        learning_rate: jax.Array,
+        objective: Objective | None = None,
     ) -> tuple[Tree, Tree]:
-        """Returns (new trainable parameters, new optimizer state)."""
+        """Returns (new trainable parameters, new optimizer state).
+
+        Args:
+          gradients: of the trainable parameters.
+          opt_state: from `init`, or from the step before.
+          trainable: the parameters.
+          learning_rate: of this step.
+          objective: the loss as a function of the trainable parameters, for rules that search along
+            a line; None where there is none to be had.
+        """
         updates, opt_state = self.transform.update(
-            gradients, opt_state, trainable, learning_rate=learning_rate
+            gradients, opt_state, trainable, learning_rate=learning_rate, objective=objective
         )
         return optax.apply_updates(trainable, updates), opt_state
 

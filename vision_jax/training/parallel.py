@@ -18,7 +18,7 @@ from vision_jax.config import UserError, suggest
 
 Tree = Any
 AXIS = "data"
-_HOW = ("shard_map", "pmap", "jit")
+_HOW = ("shard_map", "pmap", "jit", "single")
 _SPLIT, _SAME, _SEVERAL = PartitionSpec(AXIS), PartitionSpec(), PartitionSpec(None, AXIS)
 
 
@@ -27,7 +27,8 @@ class Parallel:
 
     Attributes:
       how: 'shard_map'; 'pmap', the older interface, whose batches have a device axis; or 'jit',
-        where XLA splits a step that sees the global batch.
+        where XLA splits a step that sees the global batch. 'single' is 'shard_map' over one device
+        alone, for what cannot be spread, such as one picture.
       axis: the axis name that steps must be made with; None for 'jit'.
       device_count: devices of all processes.
     """
@@ -37,6 +38,10 @@ class Parallel:
         if how not in _HOW:
             raise UserError(f"parallel={how!r} is unknown{suggest(how, _HOW)}")
         devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
+        if how == "single":
+            if jax.process_count() > 1:
+                raise UserError("parallel='single' uses one device: start one process")
+            how, devices = "shard_map", devices[:1]
         self.how = how
         self.axis = None if how == "jit" else AXIS
         self.device_count = len(devices)

@@ -95,7 +95,13 @@ def make_train_step(
             micro = _micro_batches(batch, accumulate)
             total = _accumulated(sums, trainable, state.collections, micro, axis)
         rate = update.rate(state.step) * state.plateau.scale
-        trained, opt_state = update.apply(total.gradients, state.opt_state, trainable, rate)
+        trained, opt_state = update.apply(
+            total.gradients,
+            state.opt_state,
+            trainable,
+            rate,
+            None if _is_spread(axis) else lambda p: _loss(sums(p, state.collections, batch)),
+        )
         new = state.replace(
             step=state.step + 1,
             params=update.merge(trained, frozen),
@@ -206,6 +212,12 @@ def _accumulated(
     return _Gradients(gradients, losses, metrics, _mean_floats(collections, axis))
 
 
+def _loss(of: tuple[dict[str, jax.Array], tuple]) -> jax.Array:
+    """Computes the loss of one device alone from what `_sums` returns."""
+    values, (weights, *_) = of
+    return sum((values[name] * _inverse(weights[name]) for name in values), jnp.float32(0))
+
+
 def _micro_batches(batch: Batch, parts: int) -> Batch:
     """Splits every (b, …) leaf into (parts, b / parts, …) and keeps neighbours together."""
     size, rest = divmod(batch.count, parts)
@@ -293,11 +305,16 @@ def _total(tree: Tree) -> Tree:
 
 def _psum(tree: Tree, axis: str | None) -> Tree:
     """Adds up over devices."""
-    if axis is not None and lax.axis_size(axis) > 1:
+    if _is_spread(axis):
         return lax.psum(tree, axis)
     # XLA:CPU's sum over one device would copy all gradients. With nothing at all in its place it
     # copies the parameters, because an update might come before the last look at the old ones.
     return materialize(tree)
+
+
+def _is_spread(axis: str | None) -> bool:
+    """Returns whether a step sees a part of the batch alone."""
+    return axis is not None and lax.axis_size(axis) > 1
 
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:

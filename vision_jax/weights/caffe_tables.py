@@ -2,8 +2,11 @@
 
 from collections.abc import Iterator
 
+from flax import linen as nn
+
 from vision_jax.models.classifiers.classifier import Classifier, FcHead
 from vision_jax.models.classifiers.googlenet import TABLE
+from vision_jax.models.classifiers.vgg import VGG
 from vision_jax.models.detectors.ssd import SSD
 from vision_jax.weights.engine import Row
 from vision_jax.weights.shared_rows import fully_connected, vgg_by_name, vgg_map
@@ -31,6 +34,17 @@ def has_vgg(model: Classifier) -> bool:
     backbone, head = model.backbone, model.head
     has_three = isinstance(head, FcHead) and len(head.hidden) == 2
     return has_three and backbone.layers.norm == "none" and not backbone.lrn
+
+
+def vgg_alone(model: nn.Module) -> Iterator[Row]:
+    """Yields the convolutions of VGG's files, for a network with such a backbone."""
+    yield from vgg_by_name(model.backbone)
+
+
+def has_vgg_alone(model: nn.Module) -> bool:
+    """Returns True on a VGG without norms."""
+    backbone = model.backbone
+    return isinstance(backbone, VGG) and backbone.layers.norm == "none" and not backbone.lrn
 
 
 def alexnet(model: Classifier) -> Iterator[Row]:

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from vision_jax.config import UserError, printable, suggest
-from vision_jax.weights import caffe, darknet, detectron2, safe_tensors
+from vision_jax.weights import caffe, darknet, detectron2, hed, safe_tensors
 from vision_jax.weights.pth import read_pth
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
@@ -43,8 +43,10 @@ def _read(path: Path) -> dict[str, np.ndarray]:
     suffix = path.suffix.lower()
     if suffix == caffe.SUFFIX:
         return caffe.read_caffemodel(path)
+    if suffix == hed.SUFFIX:
+        return hed.read_h5(path)
     if suffix not in (*TORCH_SUFFIXES, safe_tensors.SUFFIX, detectron2.SUFFIX):
-        suffixes = (caffe.SUFFIX, detectron2.SUFFIX, darknet.SUFFIX, INDEX)
+        suffixes = (caffe.SUFFIX, detectron2.SUFFIX, darknet.SUFFIX, hed.SUFFIX, INDEX)
         known = ", ".join((safe_tensors.SUFFIX, *TORCH_SUFFIXES, *suffixes))
         raise UserError(f"weights in a {suffix or 'nameless'} file - known: {known}")
     # People rename files: these three kinds are told apart by how they begin.

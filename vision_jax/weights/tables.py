@@ -17,6 +17,7 @@ from vision_jax.models.classifiers.resnet import ResNet
 from vision_jax.models.classifiers.resnet_cifar import ResNetCifar
 from vision_jax.models.classifiers.resnet_v2 import ResNetV2
 from vision_jax.models.classifiers.vgg import VGG
+from vision_jax.models.detectors.detr import DETR
 from vision_jax.models.detectors.fast_rcnn import FastRCNN
 from vision_jax.models.detectors.faster_rcnn import FasterRCNN
 from vision_jax.models.detectors.mtcnn import MTCNN
@@ -32,9 +33,11 @@ from vision_jax.models.segmenters.deeplab import Dilated
 from vision_jax.models.segmenters.fcn import FCN
 from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.models.stylizers.johnson import JohnsonStyle
+from vision_jax.models.stylizers.loss_network import WithLossNetwork
 from vision_jax.weights import (
     akamaster,
     detectron2,
+    detr,
     facenet_pytorch,
     pytorch_examples,
     semseg,
@@ -54,7 +57,7 @@ Tables = Mapping[type[nn.Module], tuple[Table, ...]]
 
 _DARKNET = Table("darknet", darknet.darknet, darknet.is_darknet)
 _YOLO = (_DARKNET, Table("eriklindernoren", darknet.pytorch_yolo, darknet.is_darknet))
-# A segmenter and an R-CNN also take their backbone's classifier.
+# A segmenter, an R-CNN and a loss network also take their backbone's classifier.
 _SEGMENTERS_CLASSIFIER = Table(
     "torchvision-classifier", segmentation.classifier, torchvision.has_classifier_of, is_part=True
 )
@@ -63,10 +66,18 @@ _DETECTORS_CLASSIFIER = Table(
 )
 _BACKBONE = Table("detectron2-backbone", detectron2.backbone, detectron2.has_backbone, is_part=True)
 _RCNN_OLD = functools.partial(detection.rcnn, old=True)
+_DETR_OF_TIMM = functools.partial(detr.transformers, timm=True)
 _RETINANET_OLD = functools.partial(retinanet.retinanet, old=True)
 
 # Networks that have tables of their own, whatever their backbone is.
 NETWORKS: Tables = {
+    DETR: (
+        Table("facebookresearch", detr.facebookresearch, detr.has_detr),
+        Table("transformers", _DETR_OF_TIMM, detr.has_transformers),
+        Table("transformers-own", detr.transformers, detr.has_transformers),
+        _DETECTORS_CLASSIFIER,
+        _BACKBONE,
+    ),
     Dilated: (
         Table("torchvision", segmentation.dilated, segmentation.has_dilated),
         _SEGMENTERS_CLASSIFIER,
@@ -114,6 +125,10 @@ NETWORKS: Tables = {
             "torchvision-classifier", ssd.classifier, torchvision.has_classifier_of, is_part=True
         ),
         _BACKBONE,
+    ),
+    WithLossNetwork: (
+        _DETECTORS_CLASSIFIER,
+        Table("caffe-classifier", caffe.vgg_alone, caffe.has_vgg_alone, is_part=True),
     ),
     YOLOv1: (_DARKNET,),
     YOLOv2: _YOLO,
