@@ -69,6 +69,11 @@ def allowed(here: str) -> set[str]:
     return {*GROUND, *ROOMS, *ABOVE, *HALL[: HALL.index(here) + 1]}
 
 
+def standing(file: str) -> str:
+    """Returns the room that a file stands in; an entry point, `ROOM/__main__.py`, in the hall."""
+    return HALL[-1] if file.endswith("/__main__.py") else file.split("/")[0].removesuffix(".py")
+
+
 def faults(file: str, source: str) -> list[str]:
     """Returns the imports of a file that point up or sideways.
 
@@ -80,13 +85,13 @@ def faults(file: str, source: str) -> list[str]:
 
 
 def _points_down(file: str, name: str) -> bool:
-    here = file.split("/")[0].removesuffix(".py")
+    here = standing(file)
     top, *rest = name.split(".")
     if top in (*OUTSIDE, ""):  # a relative import begins with an empty part
         return False
     if top != "vision_jax" or rest == ["__version__"]:
         return True
-    if not rest or here == "__init__" or rest[0] not in allowed(here):
+    if not rest or here == "__init__" or rest[0] not in allowed(here) or "__main__" in rest:
         return False
     if rest[0] == "kernels":
         return file.startswith(READERS_OF_KERNELS)
@@ -142,6 +147,10 @@ def test_nobody_may_import_what_stands_outside(outside):
         ("report/log.py", "from vision_jax.training import step", "vision_jax.training.step"),
         ("training/step.py", "from vision_jax import run", "vision_jax.run"),
         ("show/measure.py", "import vision_jax.run", "vision_jax.run"),
+        ("inspect/page.py", "from vision_jax import report", "vision_jax.report"),
+        ("inspect/__main__.py", "import experiments.lenet", "experiments.lenet"),
+        ("show/faces.py", "import vision_jax.inspect.__main__", "vision_jax.inspect.__main__"),
+        ("run.py", "from vision_jax.weights import __main__", "vision_jax.weights.__main__"),
         ("run.py", "from . import report", "..report"),
         ("run.py", "from .report import Log", ".report.Log"),
         ("run.py", "import vision_jax", "vision_jax"),
@@ -188,6 +197,9 @@ def test_an_import_that_points_up_or_sideways_is_found(file, source, name):
         ("report/versions.py", "from vision_jax import __version__"),
         ("training/initial.py", "from vision_jax import weights"),
         ("show/answers.py", "from vision_jax.training import Checkpoints"),
+        ("inspect/__main__.py", "from vision_jax.report import page"),
+        ("proposals/__main__.py", "from vision_jax.show import proposals"),
+        ("proposals/__main__.py", "from vision_jax import run"),
         ("run.py", "import experiments_of_mine, testsuite"),
         ("run.py", "from vision_jax import report, show, sweep"),
     ],

@@ -8,6 +8,7 @@ import pytest
 
 from vision_jax import data, proposals
 from vision_jax.data.by_text import source_from_text
+from vision_jax.proposals.__main__ import main
 from vision_jax.show import proposals as command
 
 
@@ -26,7 +27,7 @@ def folder(tmp_path, monkeypatch):
 
 
 def run(*words):
-    return command.main([str(word) for word in words])
+    return main([str(word) for word in words])
 
 
 def test_the_file_is_read_with_the_data(folder, capsys):

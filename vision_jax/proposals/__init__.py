@@ -1,7 +1,7 @@
 """Proposes boxes that may hold objects, on the host: selective search, its parts, and baselines.
 
 A method is called with an RGB image, uint8, and a seed, and returns boxes (n, 4) xyxy in pixels,
-with exclusive ends, the best first. `python -m vision_jax.show.proposals` writes those of a data
+with exclusive ends, the best first. `python -m vision_jax.proposals` writes those of a data
 set into a file, which `data.WithProposals` reads.
 """
 

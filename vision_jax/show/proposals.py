@@ -1,17 +1,13 @@
-"""Writes proposals for every image of a data set into a file that `data.WithProposals` reads:
+"""Writes proposals for every image of a data set into a file that `data.WithProposals` reads.
 
-    python -m vision_jax.show.proposals METHOD SOURCE --out F.npz [--workers N]
-
-    python -m vision_jax.show.proposals selective_search_fast voc:VOC2007,trainval --out ss.npz
-
-METHOD is one of those that --help lists. SOURCE is KIND:…, as the doctor takes it. Interrupted, the
-same command goes on where it was: what is done lies in F.npz.parts until all is there.
+What is done lies in F.npz.parts until all is there, so that a second call goes on after the first
+was interrupted. `python -m vision_jax.proposals` is the command line.
 """
 
-import argparse
 import concurrent.futures
 import concurrent.futures.process
 import contextlib
+import dataclasses
 import datetime
 import functools
 import json
@@ -21,7 +17,7 @@ import shutil
 import signal
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -38,97 +34,96 @@ _SETTINGS = "settings.json"
 Job = tuple[proposals.Method, str, int, int, pathlib.Path, int, int]  # see `_write_part`
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs a command line; returns 0, 2 for bad input, or 130 where it was interrupted."""
-    flags = _parser().parse_args(argv)
-    try:
-        print(_write(flags))
-    except UserError as error:
-        print(f"proposals: {error}", file=sys.stderr)
-        return error.code
-    except KeyboardInterrupt:
-        print("proposals: interrupted; the same command goes on", file=sys.stderr)
-        return 130
-    return 0
+@dataclasses.dataclass(frozen=True)
+class Order:
+    """What shall be written, as the command line's flags of these names say it.
+
+    Attributes:
+      method: of `proposals.METHODS`.
+      source: the images, KIND:…, see `data.by_text`.
+      out: the npz.
+      workers: processes beside this one; 0: this one works.
+      most: boxes per image, the best.
+      seed: of the first image; each following one has the next.
+      fit: a source whose boxes the method takes after; None: it stays as it is.
+
+    Raises:
+      UserError: an unknown method, a number out of range, or another file's ending.
+    """
+
+    method: str
+    source: str
+    out: pathlib.Path
+    workers: int = 0
+    most: int = 2000
+    seed: int = 0
+    fit: str | None = None
+
+    def __post_init__(self):
+        for name, value, least in (
+            ("--workers", self.workers, 0),
+            ("--most", self.most, 1),
+            ("--seed", self.seed, 0),
+        ):
+            if value < least:
+                raise UserError(f"{name} {value} must be {least} or more")
+        if self.out.suffix != ".npz":
+            raise UserError(f"--out {self.out} must end with .npz")
+        if self.method not in proposals.METHODS:
+            known = suggest(self.method, proposals.METHODS)
+            raise UserError(f"unknown method {self.method!r}{known}")
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="python -m vision_jax.show.proposals",
-        description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="methods: " + ", ".join(proposals.METHODS),
-    )
-    parser.add_argument("method", metavar="METHOD")
-    parser.add_argument("source", metavar="SOURCE")
-    parser.add_argument("--out", metavar="F.npz", type=pathlib.Path, required=True)
-    parser.add_argument("--workers", metavar="N", type=int, default=0, help="processes beside this")
-    parser.add_argument("--most", metavar="N", type=int, default=2000, help="boxes per image")
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
-    parser.add_argument(
-        "--fit", metavar="SOURCE", help="the boxes that uniform and gaussian take after"
-    )
-    return parser
+def write(order: Order) -> str:
+    """Writes the file; returns a line about it.
 
-
-def _write(flags: argparse.Namespace) -> str:
-    """Does what the flags say; returns a line about it."""
-    for name, value, least in (
-        ("--workers", flags.workers, 0),
-        ("--most", flags.most, 1),
-        ("--seed", flags.seed, 0),
-    ):
-        if value < least:
-            raise UserError(f"{name} {value} must be {least} or more")
-    if flags.out.suffix != ".npz":
-        raise UserError(f"--out {flags.out} must end with .npz")
-    if flags.method not in proposals.METHODS:
-        known = suggest(flags.method, proposals.METHODS)
-        raise UserError(f"unknown method {flags.method!r}{known}")
-    method, source = _method(flags), _opened(flags.source)
+    Raises:
+      UserError: a source that cannot be read, or a file or parts that were made otherwise.
+    """
+    method, source = _method(order), _opened(order.source)
     settings = {
         "method": repr(method),
-        "source": flags.source,
+        "source": order.source,
         "images": len(source),
-        "most": flags.most,
-        "seed": flags.seed,
+        "most": order.most,
+        "seed": order.seed,
     }
-    if flags.out.exists():
-        _same_settings(flags.out, _settings_of(flags.out), settings)
-        return f"{flags.out} is complete"
-    parts = flags.out.with_name(f"{flags.out.name}.parts")
+    if order.out.exists():
+        _same_settings(order.out, _settings_of(order.out), settings)
+        return f"{order.out} is complete"
+    parts = order.out.with_name(f"{order.out.name}.parts")
     _begin(parts, settings)
     began = time.monotonic()
     starts = [s for s in range(0, len(source), _IMAGES) if not _part(parts, s).exists()]
     jobs: list[Job] = [
-        (method, flags.source, flags.seed, flags.most, parts, s, min(s + _IMAGES, len(source)))
+        (method, order.source, order.seed, order.most, parts, s, min(s + _IMAGES, len(source)))
         for s in starts
     ]
     done = len(source) - sum(job[-1] - job[-2] for job in jobs)
-    _tell(_run(jobs, flags.workers), done, len(source))
-    boxes = _merge(parts, flags.out, source, settings)
+    _tell(_run(jobs, order.workers), done, len(source))
+    boxes = _merge(parts, order.out, source, settings)
     seconds = time.monotonic() - began
-    return f"{flags.out}: {boxes} boxes of {len(source)} images, {seconds:.1f} s"
+    return f"{order.out}: {boxes} boxes of {len(source)} images, {seconds:.1f} s"
 
 
-def _method(flags: argparse.Namespace) -> proposals.Method:
-    """Returns the method that the flags name, fitted if they ask for it."""
-    method = proposals.METHODS[flags.method]
-    if flags.fit is None:
+def _method(order: Order) -> proposals.Method:
+    """Returns the method that an order names, fitted if it says so."""
+    method = proposals.METHODS[order.method]
+    if order.fit is None:
         return method
     if not isinstance(method, proposals.Uniform | proposals.Gaussian):
-        raise UserError(f"--fit is for uniform and gaussian, not for {flags.method}")
-    source, shapes = _opened(flags.fit), []
+        raise UserError(f"--fit is for uniform and gaussian, not for {order.method}")
+    source, shapes = _opened(order.fit), []
     for i in range(len(source)):
         example = source[i]
         if "boxes" not in example:
-            raise UserError(f"--fit {flags.fit}: the source has no boxes")
+            raise UserError(f"--fit {order.fit}: the source has no boxes")
         boxes = np.asarray(example["boxes"], np.float64)
         boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
         shapes.append(proposals.described(boxes, *_rgb(example["image"]).shape[:2]))
     fitted = np.concatenate([np.zeros((0, 4)), *shapes])
     if not len(fitted):
-        raise UserError(f"--fit {flags.fit}: the source has no boxes")
+        raise UserError(f"--fit {order.fit}: the source has no boxes")
     return method.fitted(fitted)
 
 
@@ -257,7 +252,3 @@ def _merge(parts: pathlib.Path, out: pathlib.Path, source: Source, settings: dic
         )
     shutil.rmtree(parts)
     return sum(len(b) for b in boxes)
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,57 @@
+"""Proposes boxes for every image of a data set, into a file that `data.WithProposals` reads:
+
+    python -m vision_jax.proposals METHOD SOURCE --out F.npz [--workers N]
+
+    python -m vision_jax.proposals selective_search_fast voc:VOC2007,trainval --out ss.npz
+
+METHOD is one of those that --help lists. SOURCE is KIND:…, as the doctor takes it. Interrupted, the
+same command goes on where it was: what is done lies in F.npz.parts until all is there.
+"""
+
+import argparse
+import pathlib
+import sys
+from collections.abc import Sequence
+
+from vision_jax import proposals
+from vision_jax.config import UserError
+
+
+def main(argv: Sequence[str]) -> int:
+    """Runs a command line; returns 0, 2 for bad input, or 130 where it was interrupted."""
+    flags = _parser().parse_args(argv)
+    # The rest takes seconds to import, a mistake in the flags none.
+    from vision_jax.show.proposals import Order, write
+
+    try:
+        print(write(Order(**vars(flags))))
+    except UserError as error:
+        print(f"proposals: {error}", file=sys.stderr)
+        return error.code
+    except KeyboardInterrupt:
+        print("proposals: interrupted; the same command goes on", file=sys.stderr)
+        return 130
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="python -m vision_jax.proposals",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="methods: " + ", ".join(proposals.METHODS),
+    )
+    parser.add_argument("method", metavar="METHOD")
+    parser.add_argument("source", metavar="SOURCE")
+    parser.add_argument("--out", metavar="F.npz", type=pathlib.Path, required=True)
+    parser.add_argument("--workers", metavar="N", type=int, default=0, help="processes beside this")
+    parser.add_argument("--most", metavar="N", type=int, default=2000, help="boxes per image")
+    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument(
+        "--fit", metavar="SOURCE", help="the boxes that uniform and gaussian take after"
+    )
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
