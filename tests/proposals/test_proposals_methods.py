@@ -16,7 +16,8 @@ from vision_jax.proposals import (
 from vision_jax.proposals.regions import tight_boxes
 
 FAST = ("selective_search_fast", "selective_search_opencv_fast", "selective_search_single")
-QUICK = [name for name in METHODS if not name.startswith("selective_search")] + [*FAST]
+QUICK = [name for name in METHODS if not name.startswith(("selective_search", "bing"))] + [*FAST]
+NOT_RANDOM = ("edge_boxes", "edge_boxes_small")
 THINGS = np.array([[10, 8, 34, 40], [40, 20, 60, 50], [5, 44, 20, 60]])
 
 
@@ -43,12 +44,13 @@ def best_iou(boxes, truth):
 def test_boxes_lie_within_the_image_and_come_again(name):
     image = scene()
     boxes = METHODS[name](image, 5)
-    assert boxes.shape[1:] == (4,) and len(boxes) > 3
+    assert boxes.shape[1:] == (4,) and len(boxes) > (name != "edge_boxes") * 3
     assert (boxes[:, 2:] > boxes[:, :2]).all() and (boxes[:, :2] >= 0).all()
     assert (boxes[:, 2:] <= [72, 64]).all()
     np.testing.assert_array_equal(boxes, METHODS[name](image, 5))
     other = METHODS[name](image, 6)
-    assert other.shape != boxes.shape or (other != boxes).any()
+    same = other.shape == boxes.shape and (other == boxes).all()
+    assert same == (name in NOT_RANDOM)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 9), (40, 3), (17, 200)])
@@ -56,7 +58,8 @@ def test_boxes_lie_within_the_image_and_come_again(name):
 def test_any_size_of_image(name, shape):
     image = np.random.default_rng(1).integers(0, 256, (*shape, 3)).astype(np.uint8)
     boxes = METHODS[name](image, 0)
-    assert len(boxes) and (boxes[:, 2:] <= [shape[1], shape[0]]).all()
+    assert boxes.shape[1:] == (4,) and (boxes[:, 2:] <= [shape[1], shape[0]]).all()
+    assert len(boxes) or name in NOT_RANDOM  # which may find nothing
 
 
 @pytest.mark.parametrize("name", [*FAST, "superpixels"])
@@ -100,13 +103,14 @@ def test_neighbouring_windows_overlap_by_half():
 
 def test_baselines_take_after_a_training_set():
     truth = np.array([[10.0, 10, 30, 50], [20, 20, 60, 100], [0, 0, 100, 50]])
+    image = np.zeros((100, 200, 3), np.uint8)
     shapes = described(truth, 100, 200)
     np.testing.assert_allclose(shapes[0], [0.1, 0.3, np.log(0.04), np.log(0.5)])
-    uniform = Uniform().fitted(shapes)
+    uniform = Uniform().fitted([(image, truth[:1]), (image, truth[1:])])
     np.testing.assert_allclose(uniform.area, (0.04, 0.25))
     np.testing.assert_allclose(uniform.ratio, (0.5, 2.0))
-    gaussian = Gaussian(count=20000).fitted(shapes)
+    gaussian = Gaussian(count=20000).fitted([(image, truth)])
     np.testing.assert_allclose(gaussian.mean, shapes.mean(0))
     np.testing.assert_allclose(gaussian.covariance, np.cov(shapes, rowvar=False))
-    same = Gaussian().fitted(shapes[:1])(np.zeros((100, 200, 3), np.uint8), 0)
+    same = Gaussian().fitted([(image, truth[:1])])(image, 0)
     np.testing.assert_allclose(same, np.repeat(truth[:1], len(same), 0), atol=1e-9)

@@ -48,7 +48,10 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--most", metavar="N", type=int, default=2000, help="boxes per image")
     parser.add_argument("--seed", metavar="N", type=int, default=0)
     parser.add_argument(
-        "--fit", metavar="SOURCE", help="the boxes that uniform and gaussian take after"
+        "--fit", metavar="SOURCE", help="the boxes that uniform, gaussian and bing take after"
+    )
+    parser.add_argument(
+        "--weights", metavar="FOLDER", type=pathlib.Path, help="bing's published weights"
     )
     return parser
 

@@ -2,12 +2,16 @@
 
 import dataclasses
 import itertools
+from collections.abc import Iterable
 
 import numpy as np
 from jaxtyping import Float, UInt8
 
+from vision_jax.config import UserError
 from vision_jax.proposals.graph import graph_segments
 from vision_jax.proposals.regions import tight_boxes
+
+Example = tuple[UInt8[np.ndarray, "_h _w 3"], Float[np.ndarray, "_m 4"]]  # an image, and its boxes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,8 +37,9 @@ class Uniform:
             draws[:, column] = random.uniform(np.log(low), np.log(high), self.count)
         return _boxes(draws, *rgb.shape[:2])
 
-    def fitted(self, shapes: Float[np.ndarray, "n 4"]) -> "Uniform":
-        """Takes the ranges of boxes of a training set, see `described`."""
+    def fitted(self, examples: Iterable[Example]) -> "Uniform":
+        """Takes the ranges of the boxes of a training set."""
+        shapes = _shapes(examples)
         low, high = np.exp(shapes[:, 2:].min(0)), np.exp(shapes[:, 2:].max(0))
         ranges = [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
         return dataclasses.replace(self, area=ranges[0], ratio=ranges[1])
@@ -65,8 +70,9 @@ class Gaussian:
         draws = random.multivariate_normal(self.mean, self.covariance, self.count)
         return _boxes(draws, *rgb.shape[:2])
 
-    def fitted(self, shapes: Float[np.ndarray, "n 4"]) -> "Gaussian":
-        """Takes mean and covariance of boxes of a training set, see `described`."""
+    def fitted(self, examples: Iterable[Example]) -> "Gaussian":
+        """Takes mean and covariance of the boxes of a training set."""
+        shapes = _shapes(examples)
         covariance = np.cov(shapes, rowvar=False) if len(shapes) > 1 else np.zeros((4, 4))
         rows = tuple(tuple(row) for row in covariance.tolist())
         return dataclasses.replace(self, mean=tuple(shapes.mean(0).tolist()), covariance=rows)
@@ -125,6 +131,18 @@ def described(boxes: Float[np.ndarray, "n 4"], height: int, width: int) -> Float
     center = (boxes[:, 2:] + boxes[:, :2]) / 2 / [width, height]
     area = np.log(sides.prod(1) / (height * width))
     return np.concatenate([center, area[:, None], np.log(sides[:, :1] / sides[:, 1:])], 1)
+
+
+def _shapes(examples: Iterable[Example]) -> Float[np.ndarray, "_n 4"]:
+    """Describes all boxes of a training set.
+
+    Raises:
+      UserError: there are none.
+    """
+    shapes = [described(boxes, *rgb.shape[:2]) for rgb, boxes in examples]
+    if not sum(map(len, shapes)):
+        raise UserError("the source has no boxes to take after")
+    return np.concatenate(shapes)
 
 
 def _boxes(draws: np.ndarray, height: int, width: int) -> np.ndarray:

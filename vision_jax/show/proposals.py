@@ -46,6 +46,7 @@ class Order:
       most: boxes per image, the best.
       seed: of the first image; each following one has the next.
       fit: a source whose boxes the method takes after; None: it stays as it is.
+      weights: a folder with BING's published weights; None: it is fitted.
 
     Raises:
       UserError: an unknown method, a number out of range, or another file's ending.
@@ -58,6 +59,7 @@ class Order:
     most: int = 2000
     seed: int = 0
     fit: str | None = None
+    weights: pathlib.Path | None = None
 
     def __post_init__(self):
         for name, value, least in (
@@ -109,22 +111,31 @@ def write(order: Order) -> str:
 def _method(order: Order) -> proposals.Method:
     """Returns the method that an order names, fitted if it says so."""
     method = proposals.METHODS[order.method]
+    if order.weights is not None:
+        if order.method != "bing":
+            raise UserError(f"--weights is for bing, not for {order.method}")
+        return proposals.Bing.read(order.weights)
     if order.fit is None:
+        if order.method == "bing":
+            raise UserError("bing needs --fit SOURCE, to learn from, or --weights FOLDER")
         return method
-    if not isinstance(method, proposals.Uniform | proposals.Gaussian):
-        raise UserError(f"--fit is for uniform and gaussian, not for {order.method}")
-    source, shapes = _opened(order.fit), []
+    with_boxes = _with_boxes(order.fit)
+    if isinstance(method, proposals.Bing):
+        return proposals.learned_bing(with_boxes)
+    if isinstance(method, proposals.Uniform | proposals.Gaussian):
+        return method.fitted(with_boxes)
+    raise UserError(f"--fit is for uniform, gaussian and bing, not for {order.method}")
+
+
+def _with_boxes(text: str) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yields the images of a source with their boxes, those without extent left out."""
+    source = _opened(text)
     for i in range(len(source)):
         example = source[i]
         if "boxes" not in example:
-            raise UserError(f"--fit {order.fit}: the source has no boxes")
+            raise UserError(f"--fit {text}: the source has no boxes")
         boxes = np.asarray(example["boxes"], np.float64)
-        boxes = boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
-        shapes.append(proposals.described(boxes, *_rgb(example["image"]).shape[:2]))
-    fitted = np.concatenate([np.zeros((0, 4)), *shapes])
-    if not len(fitted):
-        raise UserError(f"--fit {order.fit}: the source has no boxes")
-    return method.fitted(fitted)
+        yield _rgb(example["image"]), boxes[(boxes[:, 2:] > boxes[:, :2]).all(1)]
 
 
 @functools.cache
