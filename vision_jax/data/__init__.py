@@ -17,7 +17,7 @@ from vision_jax.data.labelme import Labelme
 from vision_jax.data.lfw_pairs import LfwPairs
 from vision_jax.data.loading import Context, ContextTransform, Transform
 from vision_jax.data.mask_folder import MaskFolder
-from vision_jax.data.one_class import OneClass
+from vision_jax.data.one_class import AnyClass, OneClass
 from vision_jax.data.photographs import Picture, PictureFolder, place
 from vision_jax.data.pipeline import Eval, Pipeline, Train
 from vision_jax.data.proposals import JitteredTruth, WithProposals
@@ -26,6 +26,7 @@ from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import BaseSource, Source, Wrapped
 from vision_jax.data.tables import Csv
 from vision_jax.data.tfds import TFDS
+from vision_jax.data.tiles import Tiles
 from vision_jax.data.transforms import (
     CenterCrop,
     MultiCrop,
@@ -35,6 +36,7 @@ from vision_jax.data.transforms import (
     ScaleJitterCrop,
 )
 from vision_jax.data.transforms_color import HsvJitter, PhotometricDistortion
+from vision_jax.data.transforms_degrade import Degrade
 from vision_jax.data.transforms_mixing import BoxMixUp, Mosaic, PerBatch, Until
 from vision_jax.data.transforms_objects import (
     Canvas,
@@ -45,9 +47,11 @@ from vision_jax.data.transforms_objects import (
     Pad,
     RandomCrop,
     RandomScale,
+    RandomWindow,
     ResizeShortestEdge,
     StretchTo,
 )
+from vision_jax.data.transforms_patches import MaskPatches
 from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, RandomRotation
 from vision_jax.data.transforms_warp import LensDistortion, RandomAffine
 from vision_jax.data.voc_folder import VocFolder
@@ -57,6 +61,7 @@ from vision_jax.data.yolo_folder import Yolo
 __all__ = [
     "KEYPOINT_MIRROR",
     "TFDS",
+    "AnyClass",
     "BaseSource",
     "Batches",
     "BoxMixUp",
@@ -70,6 +75,7 @@ __all__ = [
     "Context",
     "ContextTransform",
     "Csv",
+    "Degrade",
     "Digits",
     "EdgeJitter",
     "EncodeCaption",
@@ -86,6 +92,7 @@ __all__ = [
     "Letterbox",
     "LfwPairs",
     "MaskFolder",
+    "MaskPatches",
     "Mosaic",
     "MultiCrop",
     "ObjectCrop",
@@ -104,6 +111,7 @@ __all__ = [
     "RandomResizedCrop",
     "RandomRotation",
     "RandomScale",
+    "RandomWindow",
     "RecordError",
     "Resize",
     "ResizeShortestEdge",
@@ -111,6 +119,7 @@ __all__ = [
     "Shuffled",
     "Source",
     "StretchTo",
+    "Tiles",
     "Train",
     "Transform",
     "Until",

@@ -1,4 +1,4 @@
-"""A data set reduced to one of its classes, such as COCO's people, who alone have keypoints."""
+"""A data set reduced to one class: one of its own, such as COCO's people, or all as objects."""
 
 import dataclasses
 import functools
@@ -8,6 +8,30 @@ import numpy as np
 from vision_jax.config import UserError, suggest
 from vision_jax.data import geometry
 from vision_jax.data.sources import Example, Wrapped
+
+
+@dataclasses.dataclass(frozen=True)
+class AnyClass(Wrapped):
+    """All objects as label 0, for networks that find objects of no class.
+
+    Attributes:
+      source: a source with the field 'objects'.
+      name: what an object is called.
+    """
+
+    name: str = "object"
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return (self.name,)
+
+    @property
+    def category_ids(self) -> tuple[int | str, ...]:
+        return ()
+
+    def __getitem__(self, i: int) -> Example:
+        example = self.source[i]
+        return {**example, "labels": np.zeros_like(example["labels"])}
 
 
 @dataclasses.dataclass(frozen=True)

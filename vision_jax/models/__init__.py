@@ -1,5 +1,8 @@
 """Networks: images in, a dict of named arrays out. One paper, one file."""
 
+from vision_jax.models.captioners.captioner import Captioner
+from vision_jax.models.captioners.show_and_tell import ShowAndTell
+from vision_jax.models.captioners.show_attend_tell import ShowAttendTell
 from vision_jax.models.classifiers.alexnet import AlexNet, AlexNet2014, AlexNetBackbone, CaffeNet
 from vision_jax.models.classifiers.bag_of_tricks import ResNet50B, ResNet50C, ResNet50D, resnet_d
 from vision_jax.models.classifiers.classifier import Classifier, FcHead, PoolHead
@@ -33,6 +36,8 @@ from vision_jax.models.classifiers.sliding import SlidingHead, fully_convolution
 from vision_jax.models.classifiers.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
 from vision_jax.models.classifiers.zfnet import ZFNet
 from vision_jax.models.detectors.box_head import BoxHead
+from vision_jax.models.detectors.cnn_cascade import CNNCascade
+from vision_jax.models.detectors.deepmask import DeepMask, DeepMaskResNet50, deepmask_resnet
 from vision_jax.models.detectors.detr import (
     DETR,
     DETRResNet50,
@@ -47,12 +52,15 @@ from vision_jax.models.detectors.faster_rcnn import (
     FasterRCNN,
     FasterRCNNResNet50C4,
     FasterRCNNResNet50FPN,
+    FasterRCNNResNet50FPNV2,
     FasterRCNNResNet101C4,
     FasterRCNNResNet101FPN,
     FasterRCNNVGG16,
     faster_rcnn_resnet_c4,
     faster_rcnn_resnet_fpn,
+    faster_rcnn_resnet_fpn_v2,
 )
+from vision_jax.models.detectors.fcos import FCOS, FCOSResNet50FPN, fcos_resnet_fpn
 from vision_jax.models.detectors.fpn import FPN, OneMap
 from vision_jax.models.detectors.keypoint_rcnn import (
     KeypointHead,
@@ -64,9 +72,11 @@ from vision_jax.models.detectors.mask_rcnn import (
     MaskHead,
     MaskRCNNResNet50C4,
     MaskRCNNResNet50FPN,
+    MaskRCNNResNet50FPNV2,
     MaskRCNNResNet101FPN,
     mask_rcnn_resnet_c4,
     mask_rcnn_resnet_fpn,
+    mask_rcnn_resnet_fpn_v2,
 )
 from vision_jax.models.detectors.mtcnn import MTCNN
 from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
@@ -74,6 +84,11 @@ from vision_jax.models.detectors.proposal_network import ProposalNetwork
 from vision_jax.models.detectors.region_pool import RegionPool, ResNetStage
 from vision_jax.models.detectors.retinanet import RetinaNet, retinanet_resnet_fpn
 from vision_jax.models.detectors.rpn import RPN
+from vision_jax.models.detectors.sharpmask import (
+    Refinement,
+    SharpMaskResNet50,
+    sharpmask_resnet,
+)
 from vision_jax.models.detectors.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
 from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes
 from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
@@ -114,6 +129,7 @@ from vision_jax.models.stylizers.loss_network import FreeImage, WithLossNetwork
 __all__ = [
     "DETR",
     "FCN",
+    "FCOS",
     "FPN",
     "MTCNN",
     "RPN",
@@ -129,7 +145,9 @@ __all__ = [
     "AlexNet2014",
     "AlexNetBackbone",
     "BoxHead",
+    "CNNCascade",
     "CaffeNet",
+    "Captioner",
     "CifarResNet",
     "Classifier",
     "DETRResNet50",
@@ -144,6 +162,8 @@ __all__ = [
     "DeconvNetHead",
     "DeepID",
     "DeepLabV3ResNet50",
+    "DeepMask",
+    "DeepMaskResNet50",
     "DefaultBoxes",
     "Dilated",
     "Embedder",
@@ -155,6 +175,7 @@ __all__ = [
     "FCN32s",
     "FCNHead",
     "FCNResNet50",
+    "FCOSResNet50FPN",
     "FaceNetNN1",
     "FaceNetNN2",
     "FastRCNN",
@@ -163,6 +184,7 @@ __all__ = [
     "FasterRCNN",
     "FasterRCNNResNet50C4",
     "FasterRCNNResNet50FPN",
+    "FasterRCNNResNet50FPNV2",
     "FasterRCNNResNet101C4",
     "FasterRCNNResNet101FPN",
     "FasterRCNNVGG16",
@@ -186,6 +208,7 @@ __all__ = [
     "MaskHead",
     "MaskRCNNResNet50C4",
     "MaskRCNNResNet50FPN",
+    "MaskRCNNResNet50FPNV2",
     "MaskRCNNResNet101FPN",
     "MobileNetV1",
     "MobileNetV2",
@@ -200,6 +223,7 @@ __all__ = [
     "PyramidHead",
     "QueryMasks",
     "RNet",
+    "Refinement",
     "RegionPool",
     "ResNeXt50",
     "ResNet",
@@ -222,6 +246,9 @@ __all__ = [
     "SegNet",
     "SegNetHead",
     "Segmenter",
+    "SharpMaskResNet50",
+    "ShowAndTell",
+    "ShowAttendTell",
     "SlidingHead",
     "SmallSSD",
     "TransformerSettings",
@@ -235,21 +262,26 @@ __all__ = [
     "YOLOv3Tiny",
     "ZFNet",
     "deconvnet",
+    "deepmask_resnet",
     "detr_resnet",
     "faster_rcnn_resnet_c4",
     "faster_rcnn_resnet_fpn",
+    "faster_rcnn_resnet_fpn_v2",
     "fcn",
+    "fcos_resnet_fpn",
     "full_resolution",
     "fully_convolutional",
     "keypoint_rcnn_resnet_fpn",
     "mask_rcnn_resnet_c4",
     "mask_rcnn_resnet_fpn",
+    "mask_rcnn_resnet_fpn_v2",
     "over_scales",
     "resnet",
     "resnet_d",
     "resnet_v2",
     "retinanet_resnet_fpn",
     "segnet",
+    "sharpmask_resnet",
     "transformer_net",
     "transplant",
     "vgg",

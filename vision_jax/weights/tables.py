@@ -17,9 +17,11 @@ from vision_jax.models.classifiers.resnet import ResNet
 from vision_jax.models.classifiers.resnet_cifar import ResNetCifar
 from vision_jax.models.classifiers.resnet_v2 import ResNetV2
 from vision_jax.models.classifiers.vgg import VGG
+from vision_jax.models.detectors.deepmask import DeepMask
 from vision_jax.models.detectors.detr import DETR
 from vision_jax.models.detectors.fast_rcnn import FastRCNN
 from vision_jax.models.detectors.faster_rcnn import FasterRCNN
+from vision_jax.models.detectors.fcos import FCOS
 from vision_jax.models.detectors.mtcnn import MTCNN
 from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
@@ -39,6 +41,7 @@ from vision_jax.weights import (
     detectron2,
     detr,
     facenet_pytorch,
+    foolwood,
     pytorch_examples,
     semseg,
     ssd,
@@ -49,6 +52,7 @@ from vision_jax.weights import (
 from vision_jax.weights import caffe_tables as caffe
 from vision_jax.weights import darknet_sections as darknet
 from vision_jax.weights import torchvision_detection as detection
+from vision_jax.weights import torchvision_fcos as fcos
 from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights import torchvision_segmentation as segmentation
 from vision_jax.weights.engine import Table
@@ -71,6 +75,11 @@ _RETINANET_OLD = functools.partial(retinanet.retinanet, old=True)
 
 # Networks that have tables of their own, whatever their backbone is.
 NETWORKS: Tables = {
+    DeepMask: (
+        Table("foolwood", foolwood.deepmask, foolwood.has_deepmask),
+        _DETECTORS_CLASSIFIER,
+        _BACKBONE,
+    ),
     DETR: (
         Table("facebookresearch", detr.facebookresearch, detr.has_detr),
         Table("transformers", _DETR_OF_TIMM, detr.has_transformers),
@@ -91,6 +100,7 @@ NETWORKS: Tables = {
         _BACKBONE,
     ),
     FastRCNN: (_DETECTORS_CLASSIFIER, _BACKBONE),
+    FCOS: (Table("torchvision", fcos.fcos, fcos.has_fcos), _DETECTORS_CLASSIFIER, _BACKBONE),
     FCN: (Table("wkentaro", wkentaro.fcn, wkentaro.has_fcn), _SEGMENTERS_CLASSIFIER, _BACKBONE),
     JohnsonStyle: (
         Table(

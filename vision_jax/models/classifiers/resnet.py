@@ -14,6 +14,7 @@ from jaxtyping import Array, Float
 
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 from vision_jax.models.layers import (
+    Border,
     ConvNorm,
     Endpoints,
     Images,
@@ -57,6 +58,8 @@ class ResNet(nn.Module):
       groups: of a bottleneck's 3x3 convolutions; ResNeXt's cardinality (Xie et al. 2017).
       group_width: channels of such a group in conv2_x, doubled from stage to stage; None is
         width / groups. Wide ResNets have twice as many (Zagoruyko & Komodakis 2016).
+      border: 'zeros'; or 'reflect', the map's mirror image, which in conv1 begins with the edge
+        itself (DeepMask's trunk).
       layers: how layers normalise and compute (torchvision's published detectors: eps 0).
     """
 
@@ -72,6 +75,7 @@ class ResNet(nn.Module):
     dilate: tuple[bool, ...] = (False, False, False)
     groups: int = 1
     group_width: int | None = None
+    border: Literal["zeros", "reflect"] = "zeros"
     layers: Layers = Layers()
 
     @nn.compact
@@ -99,6 +103,7 @@ class ResNet(nn.Module):
                     layer=number,
                     groups=self.groups,
                     inner=self.groups * self.group_width * 2**stage if self.group_width else None,
+                    border=self.border,
                     layers=self.layers,
                     name=f"conv{stage + 2}_{i + 1}",
                 )(x, train=train, keys=keys)
@@ -118,7 +123,8 @@ class ResNet(nn.Module):
         return strides
 
     def _stem(self, images, train):
-        conv = functools.partial(ConvNorm, layers=self.layers)
+        border: Border = "zeros" if self.border == "zeros" else "symmetric"
+        conv = functools.partial(ConvNorm, border=border, layers=self.layers)
         if self.stem == "plain":
             return conv(self.width, 7, 2, 3, name="conv1")(images, train=train)
         x = conv(self.width // 2, 3, 2, 1, name="conv1_1")(images, train=train)
@@ -140,12 +146,13 @@ class _Block(nn.Module):
     layer: int = 0
     groups: int = 1
     inner: int | None = None  # channels of a bottleneck's 3x3; None is `width`
+    border: Border = "zeros"
     layers: Layers = Layers()
 
     @property
     def conv(self) -> Callable[..., ConvNorm]:
         """The constructor `ConvNorm` with the block's settings."""
-        return functools.partial(ConvNorm, layers=self.layers)
+        return functools.partial(ConvNorm, border=self.border, layers=self.layers)
 
     def join(self, x: Array, branch: Array, train: bool, keys: Keys) -> Array:
         """Returns relu(shortcut(x) + branch); a projection where shapes differ (option B)."""

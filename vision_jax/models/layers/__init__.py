@@ -9,6 +9,15 @@ from vision_jax.models.layers.arrays import (
     compute_dtype,
     last_map,
 )
+from vision_jax.models.layers.attention import (
+    LayerNorm,
+    LearnedGrid,
+    LearnedPositions,
+    MultiHeadAttention,
+    TransformerSettings,
+    causal,
+    with_positions,
+)
 from vision_jax.models.layers.dropout import HEAD_LAYER, Dropout, StochasticDepth
 from vision_jax.models.layers.headed import Headed
 from vision_jax.models.layers.initializers import (
@@ -18,7 +27,7 @@ from vision_jax.models.layers.initializers import (
     small_normal,
     torch_linear,
 )
-from vision_jax.models.layers.linear import Conv, ConvNorm, ConvTranspose, Dense
+from vision_jax.models.layers.linear import Border, Conv, ConvNorm, ConvTranspose, Dense
 from vision_jax.models.layers.norm import (
     DEVICE_AXIS,
     FOLDED,
@@ -29,6 +38,13 @@ from vision_jax.models.layers.norm import (
 )
 from vision_jax.models.layers.residual import residual_add, residual_relu
 from vision_jax.models.layers.settings import NO_NORM, Layers, layers_of, norms
+from vision_jax.models.layers.transformer import (
+    Decoder,
+    DecoderLayer,
+    Encoder,
+    EncoderLayer,
+    LayerCache,
+)
 from vision_jax.models.layers.variants import variant
 from vision_jax.ops.dtypes import at_least_float32
 
@@ -38,21 +54,33 @@ __all__ = [
     "HEAD_LAYER",
     "NO_NORM",
     "BatchNorm",
+    "Border",
     "Conv",
     "ConvNorm",
     "ConvTranspose",
+    "Decoder",
+    "DecoderLayer",
     "Dense",
     "Dropout",
+    "Encoder",
+    "EncoderLayer",
     "Endpoints",
     "GroupNorm",
     "Headed",
     "Images",
     "Initializer",
     "Keys",
+    "LayerCache",
+    "LayerNorm",
     "Layers",
+    "LearnedGrid",
+    "LearnedPositions",
+    "MultiHeadAttention",
     "PReLU",
     "StochasticDepth",
+    "TransformerSettings",
     "at_least_float32",
+    "causal",
     "channelwise",
     "compute_dtype",
     "he_fan_in",
@@ -67,4 +95,5 @@ __all__ = [
     "small_normal",
     "torch_linear",
     "variant",
+    "with_positions",
 ]

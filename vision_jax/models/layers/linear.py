@@ -1,7 +1,9 @@
 """Convolutions and fully connected layers."""
 
 from collections.abc import Callable
+from typing import Literal
 
+import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
@@ -9,14 +11,17 @@ from vision_jax.models.layers.arrays import channelwise, check_parameter, comput
 from vision_jax.models.layers.initializers import Initializer, he_fan_out, torch_linear
 from vision_jax.models.layers.norm import norm
 from vision_jax.models.layers.settings import Layers
-from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pair
+from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pads, pair
+
+# What lies beyond a map's border: zeros, or its mirror image without or with the edge itself.
+Border = Literal["zeros", "reflect", "symmetric"]
 
 
 class Conv(nn.Module):
     """A 2-D convolution with explicit, torch-like padding.
 
     Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias` or given,
-    as `export.fold_norms` gives one to convolutions without.
+    as `export.fold_norms` gives one to convolutions without. `border` says what `padding` adds.
 
     Raises:
       UserError: the image's channels are not those that the kernel was made for, or the image is
@@ -32,6 +37,7 @@ class Conv(nn.Module):
     use_bias: bool = True
     kernel_init: Initializer = he_fan_out
     bias_init: Initializer = nn.initializers.zeros
+    border: Border = "zeros"
     layers: Layers = Layers()
 
     @nn.compact
@@ -40,7 +46,10 @@ class Conv(nn.Module):
         check_parameter(self, "kernel", shape, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.layers.dtype, kernel)
-        geometry = self.stride, self.padding, self.dilation, self.groups
+        padding = pads(self.padding)
+        if self.border != "zeros":
+            x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=self.border), pads(0)
+        geometry = self.stride, padding, self.dilation, self.groups
         x = conv2d(x.astype(dtype), kernel.astype(dtype), *geometry)
         if self.use_bias or self.has_variable("params", "bias"):
             bias = self.param("bias", self.bias_init, (self.features,))
@@ -77,7 +86,10 @@ class ConvTranspose(nn.Module):
 
 
 class Dense(nn.Module):
-    """A fully connected layer. Parameters: `kernel` (in, features), `bias` (features,)."""
+    """A fully connected layer over the last axis.
+
+    Parameters: `kernel` (in, features), `bias` (features,).
+    """
 
     features: int
     use_bias: bool = True
@@ -86,7 +98,7 @@ class Dense(nn.Module):
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, x: Float[Array, "b d"]) -> Float[Array, "b k"]:
+    def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b k"]:
         shape = (x.shape[-1], self.features)
         check_parameter(self, "kernel", shape, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
@@ -94,7 +106,7 @@ class Dense(nn.Module):
         x = x.astype(dtype) @ kernel.astype(dtype)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,))
-            x = x + bias.astype(dtype)[None, :]
+            x = x + jnp.expand_dims(bias.astype(dtype), range(x.ndim - 1))
         return x
 
 
@@ -116,6 +128,7 @@ class ConvNorm(nn.Module):
     zero_scale: bool = False
     use_bias: bool | None = None
     kernel_init: Initializer = he_fan_out
+    border: Border = "zeros"
     layers: Layers = Layers()
 
     @nn.compact
@@ -131,6 +144,7 @@ class ConvNorm(nn.Module):
             self.groups,
             use_bias=self.layers.norm == "none" if self.use_bias is None else self.use_bias,
             kernel_init=self.kernel_init,
+            border=self.border,
             layers=self.layers,
             name="conv",
         )(x)

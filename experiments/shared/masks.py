@@ -1,0 +1,71 @@
+"""DeepMask's and SharpMask's shared parts: sources of objects of no class, and the two stages."""
+
+from experiments.shared import embedded
+from vision_jax import data, models
+from vision_jax.config import node
+from vision_jax.evaluation import COCO
+from vision_jax.training import Stage
+
+# Stage two's starting point lacks these.
+REFINEMENT = "refinement/.*"
+
+
+def any_class(name, split):
+    """Makes a TFDS data set with masks, all of whose objects are of one class."""
+    source = node(data.TFDS, name=name, split=split, fields=("objects", "rle"))
+    return node(data.AnyClass, source=source)
+
+
+def stages(refinement, changes=()):
+    """Makes the stages: DeepMask, and its refinement while all else stays as it is.
+
+    Args:
+      refinement: a node of `models.Refinement`.
+      changes: further settings of the second stage.
+    """
+    return (
+        node(Stage, name="deepmask"),
+        node(Stage, name="sharpmask", changes=(*sharpened(refinement, "stage:deepmask"), *changes)),
+    )
+
+
+def sharpened(refinement, weights):
+    """Lists the changes that make DeepMask's training that of SharpMask's refinement."""
+    return (
+        ("task.model.refinement", refinement),
+        ("task.model.losses", ("mask",)),
+        ("task.model.backbone.layers.norm", "frozen"),
+        ("optimizer.trainable", (REFINEMENT,)),
+        ("init.weights", weights),
+        ("init.reinitialize", REFINEMENT),
+    )
+
+
+def smoke(config):
+    """Makes a run of four steps of a tiny network on a few embedded images."""
+    config.task.model = node(
+        models.DeepMask,
+        backbone=node(models.ResNet, stages=(1, 1), block="basic", width=4, border="reflect"),
+        size=32,
+        reduced=4,
+        width=8,
+        hidden=8,
+        mask_size=8,
+        output_size=16,
+        scales=(1.0,),
+        pre_nms_top_k=8,
+        max_detections=8,
+        cropped_size=8,
+    )
+    config.train.source = any_class("shapes/det64", "train[:32]")
+    config.eval.source = any_class("shapes/det64", "validation[:16]")
+    patches = node(data.MaskPatches, size=32, context=8, shift=3.0, far_shift=6.0)
+    config.train.transforms, config.eval.transforms = (patches, node(data.RandomFlip)), ()
+    config.train.batch_size = config.eval.batch_size = 8
+    config.train.max_boxes, config.eval.max_boxes = 1, 4
+    kinds = ("bbox", "segm")
+    coco = node(COCO, num_classes=1, iou_types=kinds, max_detections=(1, 4, 8))
+    config.metrics = {"coco": coco}
+    config.init.weights = config.init.reinitialize = None
+    embedded.four_steps(config, best="eval/mask_ar4")
+    return config
