@@ -35,6 +35,7 @@ class Targets(struct.PyTreeNode):
     segmentation: Array | None = None  # (b, h, w) int32, 255 = void
     proposals: Array | None = None  # (b, p, 4) float32 xyxy, made beforehand, the best first
     proposal_valid: Array | None = None  # (b, p) bool, False on padding
+    target_image: Array | None = None  # (b, h, w, 3) uint8, the image that is to be made
     tokens: Array | None = None  # (b, t) int32, a caption: start, words, end, 0 on padding
 
 
@@ -96,6 +97,10 @@ class Detector(Protocol):
     """
 
     num_classes: int  # without background
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Names of outputs beside the detections that pictures are made from."""
 
     def __call__(
         self,

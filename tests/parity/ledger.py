@@ -27,6 +27,7 @@ from tests.parity import (
     golden_cases,
     golden_rcnn,
     test_golden_detectors,
+    test_golden_detr,
     test_golden_retinanet,
     test_golden_ssd,
     test_golden_yolo,
@@ -62,14 +63,20 @@ class DetectorCase:
 
 
 RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
+DENSE = DetectorCase(test_golden_retinanet.network, test_golden_retinanet.check_eval, 800)
+DETR = DetectorCase(test_golden_detr.network, test_golden_detr.check_eval, 800)
 YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": RCNN,
     "maskrcnn_resnet50_fpn": RCNN,
     "keypointrcnn_resnet50_fpn": RCNN,
-    "retinanet_resnet50_fpn": DetectorCase(
-        test_golden_retinanet.network, test_golden_retinanet.check_eval, 800
-    ),
+    "fasterrcnn_resnet50_fpn_v2": RCNN,
+    "maskrcnn_resnet50_fpn_v2": RCNN,
+    "retinanet_resnet50_fpn": DENSE,
+    "retinanet_resnet50_fpn_v2": DENSE,
+    "fcos_resnet50_fpn": DENSE,
+    "detr_resnet50": DETR,
+    "hf_detr_resnet50": DETR,
     "ssd300_vgg16": DetectorCase(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
     "ssd300_vgg16_original": DetectorCase(
         test_golden_ssd.original, test_golden_ssd.check_original, 300

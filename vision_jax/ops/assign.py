@@ -13,10 +13,10 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
-from optax.assignment import hungarian_algorithm
 
 from vision_jax.ops import boxes
 from vision_jax.ops.anchors import shape_iou
+from vision_jax.ops.hungarian import cheapest_assignment
 
 BACKGROUND = -1
 IGNORED = -2
@@ -185,10 +185,8 @@ def match_hungarian(
         raise ValueError(f"{count} boxes cannot be matched to only {queries} queries")
     cost = lax.stop_gradient(cost)
     cost = jnp.clip(jnp.where(jnp.isnan(cost), limit, cost), -limit, limit)
-    # Padding costs every query the same, so that it cannot change who gets the real boxes.
-    query, box = hungarian_algorithm(jnp.where(gt_valid[None], cost, 0))
-    order = jnp.argsort(box)
-    return jnp.where(gt_valid, query[order].astype(jnp.int32), BACKGROUND)
+    query = cheapest_assignment(cost.T, gt_valid)
+    return jnp.where(gt_valid, query, BACKGROUND)
 
 
 def _overlaps(gt_boxes: Array, anchors: Array) -> Row:

@@ -1,8 +1,12 @@
 """Attention (Vaswani et al. 2017, section 3.2) as pure functions of its weights."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
+
+from vision_jax.ops.dtypes import at_least_float32
 
 
 def attention(
@@ -10,23 +14,27 @@ def attention(
     key: Float[Array, "*b k d"],
     value: Float[Array, "*b k v"],
     mask: Bool[Array, "*#b #q k"] | None = None,
+    drop: Callable[[Array], Array] | None = None,
 ) -> tuple[Float[Array, "*b q v"], Float[Array, "*b q k"]]:
     """Computes scaled dot-product attention: softmax(query · key / √d) · value.
 
     Args:
       query, key, value: leading axes (batch, heads) alike.
       mask: True where a query may look. A query that may look nowhere gets zeros.
+      drop: changes the weights before values are summed up, such as dropout.
 
     Returns:
-      The weighted sums of values, and the weights, which sum to 1 over the keys.
+      The weighted sums of values, and the weights before `drop`, which sum to 1 over the keys.
     """
     scores = jnp.einsum("...qd,...kd->...qk", query * query.shape[-1] ** -0.5, key)
+    scores = at_least_float32(scores)
     if mask is not None:
         scores = jnp.where(mask, scores, jnp.finfo(scores.dtype).min)
     weights = jax.nn.softmax(scores, axis=-1)
     if mask is not None:
         weights = jnp.where(mask, weights, 0)
-    return jnp.einsum("...qk,...kv->...qv", weights, value), weights
+    dropped = (weights if drop is None else drop(weights)).astype(value.dtype)
+    return jnp.einsum("...qk,...kv->...qv", dropped, value), weights
 
 
 def multi_head_attention(

@@ -1,7 +1,7 @@
 """Object detection: boxes with classes, and masks and keypoints where the detector has them."""
 
 import dataclasses
-from typing import Any, ClassVar
+from typing import Any
 
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Key
@@ -32,14 +32,16 @@ class Detection(ImageTask):
     difficult: bool = False
     whole_canvas_is_content: bool = False
 
-    # Outputs that a run's pictures are made from.
-    shown: ClassVar[tuple[str, ...]] = ("detections",)
-
     def __post_init__(self):
         self.refuse_moves("boxes")
         if any(len(pair) != 2 for pair in self.loss_weights):
             text = f"loss_weights={self.loss_weights}"
             raise UserError(f"{text}: write pairs, such as (('box', 2.0),)")
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """Outputs that a run's pictures are made from."""
+        return ("detections", *self.model.shown)
 
     def inputs(self, batch: Batch) -> tuple:
         """Returns arguments of the detector for one image, shaped like the batch's; see `Task`."""

@@ -106,11 +106,21 @@ class _Part:
     pointwise: bool = False  # the reference has a 1x1 convolution where we have a linear layer
     window: bool = False  # it has a linear layer over a map where we have a convolution
     over_map: bool = False  # it has a convolution over a whole map where we have a linear layer
+    third: int | None = None  # it has three of our arrays in one, one below the other: which
 
 
 _BIAS = _Part("bias", "params", "bias")
 _SCALE = _Part("weight", "params", "scale")
 _OIHW = _Part("weight", "params", "kernel", (2, 3, 1, 0))
+# Query, key and value of torch's attention.
+_THIRDS = tuple(
+    part
+    for third, name in enumerate(("query", "key", "value"))
+    for part in (
+        _Part("in_proj_weight", "params", f"{name}/kernel", (1, 0), third=third),
+        _Part("in_proj_bias", "params", f"{name}/bias", third=third),
+    )
+)
 KINDS: dict[str, tuple[_Part, ...]] = {
     "conv": (_OIHW,),
     "conv_bias": (_OIHW, _BIAS),
@@ -130,6 +140,12 @@ KINDS: dict[str, tuple[_Part, ...]] = {
     "affine": (_SCALE, _BIAS),  # layer, group and instance norms
     "prelu": (_Part("weight", "params", "slope"),),
     "scale": (_SCALE,),
+    "embedding": (_Part("weight", "params", "embedding", (0, 1)),),
+    "attention": (
+        *_THIRDS,
+        _Part("out_proj.weight", "params", "output/kernel", (1, 0)),
+        _Part("out_proj.bias", "params", "output/bias"),
+    ),
     "scale_weight": (_Part("scale_weight", "params", "scale"),),
     "norm_darknet": (
         _BIAS,
@@ -237,10 +253,12 @@ def to_reference(
         raise UserError(f"no weights table of {source!r} - known: {', '.join(sources)}")
     table = tables[sources.index(source) if source else 0]
     left = flatten(tree if "params" in tree else {"params": tree})
-    state = {}
+    state: dict[str, np.ndarray] = {}
     for leaf in _leaves(table.rows(model)):
         if leaf.path in left:
             value = leaf.to_reference(np.asarray(left.pop(leaf.path)))
+            if leaf.part.third:  # below those before it
+                value = np.concatenate([state[leaf.reference], value])
             # Writers of files take the memory as it lies; a transposed view would be scrambled.
             state[leaf.reference] = np.ascontiguousarray(value)
     if left:
@@ -275,6 +293,9 @@ class _Leaf:
             raise UserError(f"{name} is of type {value.dtype}, which weights are not read in")
         if self.pick and value.ndim:
             value = self.pick(value)
+        if part.third is not None and value.ndim:
+            share = len(value) // 3
+            value = value[part.third * share : (part.third + 1) * share]
         axes = len(part.axes) if part.axes else 1
         if part.over_map and value.ndim == 4:
             value = value.reshape(len(value), -1)

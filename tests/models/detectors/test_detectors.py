@@ -20,12 +20,15 @@ from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_ste
 
 # Steps in which four images are learned by heart.
 STEPS = {
+    "detr": 400,
+    "detr_masks": 600,
     "faster_rcnn": 250,
     "faster_rcnn_fpn": 600,
     "faster_rcnn_vgg": 600,
     "faster_rcnn_c4": 600,
     "mask_rcnn": 1200,
     "mask_rcnn_c4": 600,
+    "mask_rcnn_v2": 1200,
     "keypoint_rcnn": 1200,
 }
 # Cheap enough for every run of the tests; the others are walked over by `-m slow`.

@@ -38,6 +38,13 @@ def retinanet() -> nn.Module:
     return models.RetinaNet(_backbone(), pyramid, CLASSES, **fields)
 
 
+def fcos() -> nn.Module:
+    pyramid = models.FPN(("conv2_x", "conv3_x"), 32, "p6p7", "c5")
+    sizes = ((4.0,), (8.0,), (16.0,), (32.0,))
+    limits = {"size_limits": (16.0, 32.0, 48.0), "max_detections": 20}
+    return models.FCOS(_backbone(), pyramid, CLASSES, sizes, depth=1, **limits)
+
+
 def ssd() -> nn.Module:
     return models.SSD(
         _backbone(),
@@ -105,6 +112,17 @@ def mask_rcnn() -> nn.Module:
     return faster_rcnn_fpn(mask=head, positives_first=(2, 4))
 
 
+def mask_rcnn_v2() -> nn.Module:
+    """Makes the second form: norms in the pyramid and in both heads, two layers in the RPN."""
+    rpn = models.RPN(anchor_sizes=((12.0,), (24.0,), (48.0,)), width=32, depth=2, **RPN)
+    layers = Layers(norm="sync")
+    head = models.BoxHead(_pool(5), convs=(32,), hidden=(64,), layers=layers, **HEAD)
+    mask = models.MaskHead(_pool(7), (32, 32), normalized=True, layers=layers)
+    pyramid = models.FPN(("conv2_x", "conv3_x"), 32, "pool", normalized=True, layers=layers)
+    more = {"mask": mask, "positives_first": (2, 4)}
+    return models.FasterRCNN(_backbone(), CLASSES, pyramid, rpn, head, **more)
+
+
 def keypoint_rcnn() -> nn.Module:
     head = models.KeypointHead(len(KEYPOINTS), pool=_pool(7), widths=(32, 32))
     return faster_rcnn_fpn(keypoint=head, positives_first=(2, 4))
@@ -121,9 +139,26 @@ def proposal_network() -> nn.Module:
     return models.ProposalNetwork(_backbone(), models.OneMap("conv3_x"), rpn)
 
 
+def detr(mask: nn.Module | None = None) -> nn.Module:
+    """Makes DETR without dropout, which normalises first: it learns four images in seconds."""
+    settings = models.TransformerSettings(
+        features=32, heads=4, hidden=64, dropout=0.0, attention_dropout=0.0, norm_first=True
+    )
+    encoder, decoder = models.Encoder(1, settings), models.Decoder(2, settings)
+    parts = {"endpoint": "conv3_x", "encoder": encoder, "decoder": decoder, "mask": mask}
+    return models.DETR(_backbone(), CLASSES, num_queries=8, **parts)
+
+
+def detr_masks() -> nn.Module:
+    return detr(models.QueryMasks(heads=8))
+
+
 # Of 64×64 images with objects of `CLASSES` classes.
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "retinanet": retinanet,
+    "detr": detr,
+    "detr_masks": detr_masks,
+    "fcos": fcos,
     "ssd": ssd,
     "faster_rcnn": faster_rcnn,
     "faster_rcnn_fpn": faster_rcnn_fpn,
@@ -131,6 +166,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "faster_rcnn_c4": faster_rcnn_c4,
     "mask_rcnn": mask_rcnn,
     "mask_rcnn_c4": mask_rcnn_c4,
+    "mask_rcnn_v2": mask_rcnn_v2,
     "keypoint_rcnn": keypoint_rcnn,
     "yolo_v1": tiny_yolo.v1,
     "yolo_v1-lecture": tiny_yolo.v1_lecture,

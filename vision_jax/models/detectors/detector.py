@@ -1,6 +1,6 @@
 """The base of detectors, with defaults for the optional methods of `structs.Detector`."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 from flax import linen as nn
 from jaxtyping import Array, Bool, Float, Int
@@ -15,6 +15,9 @@ Outputs = dict[str, Any]  # what a detector computes, by the names of `structs.D
 
 class DetectorModule(nn.Module):
     """A detector that logs no metrics and has no anchors to show, unless it says otherwise."""
+
+    # Outputs beside the detections that a run's pictures are made from.
+    shown: ClassVar[tuple[str, ...]] = ()
 
     def metrics(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
         """Returns what is logged in training, {name: (sum, count)}: nothing."""

@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
-from vision_jax.models.layers.arrays import Images, Keys
+from vision_jax.models.layers.arrays import Keys
 
 HEAD_LAYER = 1000  # heads number their dropout layers from here, backbones theirs from 0
 
@@ -57,7 +57,9 @@ class StochasticDepth(nn.Module):
     rate: float
     layer: int = 0
 
-    def __call__(self, x: Images, *, train: bool = False, keys: Keys = None) -> Images:
+    def __call__(
+        self, x: Float[Array, "b ..."], *, train: bool = False, keys: Keys = None
+    ) -> Float[Array, "b ..."]:
         if not train or self.rate == 0.0:
             return x
         keep = 1.0 - self.rate
@@ -66,7 +68,7 @@ class StochasticDepth(nn.Module):
             return jax.random.bernoulli(jax.random.fold_in(key, self.layer), keep)
 
         stays = jax.vmap(draw)(required(keys, "stochastic depth"))
-        return jnp.where(stays[:, None, None, None], x / keep, 0)
+        return jnp.where(jnp.expand_dims(stays, range(1, x.ndim)), x / keep, 0)
 
 
 def required(keys: Keys, what: str) -> Key[Array, "b"]:
