@@ -121,6 +121,15 @@ NETWORKS = (
         "RetinaNet R50-FPN", "retinanet", 1, (480, 640), (1, 128, 160), (2, 1), bars=(None, None)
     ),
     _detector("Faster R-CNN R50-FPN", "faster_rcnn", 1, (480, 640), (1, 128, 160), (2, 1)),
+    Network(
+        "DETR R50",
+        "detr",
+        "1×480×640",
+        {"batch_size": 1, "height": 480, "width": 640},
+        {"batch_size": 1, "height": 128, "width": 160},
+        (2, 1),
+        bars=(1.1, 1.0),
+    ),
     _detector(
         "Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (1, 128, 160), (1, 1), bars=(None, None)
     ),
@@ -130,4 +139,47 @@ NETWORKS = (
     ),
 )
 
-ENTRIES = tuple(entry for network in NETWORKS for entry in network.entries())
+_FACES = ("facenet_pytorch", "torch")
+FACES = (
+    Entry(
+        "MTCNN, faces and landmarks, 1×512×512",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.faces:detect", ("skimage",), large_pages=True),
+            "facenet-pytorch": Variant(f"{WORK}.faces_torch:detect", ("skimage", *_FACES)),
+        },
+        {"steps": 5},
+        {"steps": 1, "side": 256},
+        bar=2.0,
+        tolerance=1e-4,
+    ),
+    Entry(
+        "FaceNet Inception-ResNet v1 inference, 8×160",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.faces:embed", large_pages=True),
+            "facenet-pytorch": Variant(f"{WORK}.faces_torch:embed", _FACES),
+        },
+        {"batch_size": 8, "steps": 5},
+        {"batch_size": 2, "steps": 1},
+        bar=1.0,
+        tolerance=1e-4,
+    ),
+)
+
+STYLE = (
+    Entry(
+        "Gatys' style transfer on VGG-19, a step of Adam, 1×256",
+        "steps",
+        {
+            "ours": Variant(f"{WORK}.gatys:paint", large_pages=True),
+            "torch": Variant(f"{WORK}.gatys_torch:paint", _TORCHVISION),
+        },
+        {"size": 256, "steps": 4},
+        {"size": 64, "steps": 2},
+        bar=1.1,
+        tolerance=5e-3,
+    ),
+)
+
+ENTRIES = (*(entry for network in NETWORKS for entry in network.entries()), *FACES, *STYLE)

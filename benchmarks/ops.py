@@ -250,6 +250,20 @@ def _entry(
     )
 
 
+def _assignment(most: int, bar: float | None) -> Entry:
+    work = "benchmarks.work.assignment"
+    return Entry(
+        f"ops: assignment, 16 × 100 queries, up to {most} objects",
+        "images",
+        {"ours": Variant(f"{work}:ours"), "SciPy": Variant(f"{work}:scipy")},
+        {"images": 16, "most": most, "repeats": 20},
+        {"images": 2, "repeats": 1},
+        clock="cpu",
+        cores=1,
+        bar=bar,
+    )
+
+
 OPS = (
     _entry("NMS, 1,000 boxes", "images", 10, "nms", 100, count=1000, kept=100),
     _entry("NMS, 2,000 boxes", "images", 10, "nms", 50, count=2000, kept=300),
@@ -281,4 +295,6 @@ OPS = (
     _entry("matching 242,991 anchors", "images", 10, "match", 5, anchors=242_991, truth=20),
     _entry("sampling 256 of 242,991", "images", 1, "sample", 50, anchors=242_991, count=256),
     _entry("hard negatives, 32 × 8,732", "images", 10, "hard", 20, images=32, anchors=8732),
+    _assignment(15, 1.0),
+    _assignment(100, None),
 )

@@ -223,6 +223,16 @@ def test_formats_are_those_of_the_device(source):
 
 @given(seeds)
 @quick
+def test_random_windows(seed):
+    example, rng = picture(seed)
+    got = objects.RandomWindow(1.0, (30, 40), (12, 24))(example, rng)
+    painted.check(got, edge=2.0)
+    assert all(12 <= side <= 24 for side in got["image"].shape[:2])
+    assert objects.RandomWindow(0.0)(example, rng) is example
+
+
+@given(seeds)
+@quick
 def test_chains(seed):
     """In any order, a window that is far off included."""
     example, rng = picture(seed)
@@ -253,6 +263,7 @@ def test_no_objects_at_all():
         objects.IoUCrop(),
         objects.RandomScale(),
         objects.RandomCrop(20),
+        objects.RandomWindow(1.0, (20, 30), (10, 15)),
     ):
         got = transform(empty, rng)
         assert got["boxes"].shape == (0, 4) and got["labels"].shape == (0,)

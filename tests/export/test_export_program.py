@@ -16,7 +16,7 @@ from vision_jax.export.__main__ import _export_flags, _named, main
 from vision_jax.export.runner import Runner
 from vision_jax.weights import zoo
 
-pytestmark = pytest.mark.usefixtures("at_the_root")
+pytestmark = [pytest.mark.core, pytest.mark.usefixtures("at_the_root")]
 ROOT = pathlib.Path(__file__).parents[2]
 
 
@@ -38,6 +38,7 @@ def test_any_number_of_images_on_several_platforms():
     "config",
     [
         "quickstart_detection.py",
+        "quickstart_detr.py",
         "quickstart_ssd.py",
         "quickstart_yolo.py",
         "quickstart_segmentation.py",

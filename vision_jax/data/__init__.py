@@ -20,7 +20,7 @@ from vision_jax.data.mask_folder import MaskFolder
 from vision_jax.data.one_class import AnyClass, OneClass
 from vision_jax.data.photographs import Picture, PictureFolder, place
 from vision_jax.data.pipeline import Eval, Pipeline, Train
-from vision_jax.data.proposals import JitteredTruth, WithProposals
+from vision_jax.data.proposals import JitteredTruth, Propose, WithProposals
 from vision_jax.data.semantic_objects import ObjectsAsSemantic
 from vision_jax.data.shuffled import Shuffled
 from vision_jax.data.sources import BaseSource, Source, Wrapped
@@ -56,6 +56,7 @@ from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, Rand
 from vision_jax.data.transforms_warp import LensDistortion, RandomAffine
 from vision_jax.data.voc_folder import VocFolder
 from vision_jax.data.vocabulary import EncodeCaption, Vocabulary, read_vocabulary, vocabulary_of
+from vision_jax.data.with_vocabulary import WithVocabulary
 from vision_jax.data.yolo_folder import Yolo
 
 __all__ = [
@@ -105,6 +106,7 @@ __all__ = [
     "Picture",
     "PictureFolder",
     "Pipeline",
+    "Propose",
     "RandomAffine",
     "RandomCrop",
     "RandomFlip",
@@ -126,6 +128,7 @@ __all__ = [
     "VocFolder",
     "Vocabulary",
     "WithProposals",
+    "WithVocabulary",
     "Wrapped",
     "Yolo",
     "captions_of",

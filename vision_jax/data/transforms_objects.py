@@ -304,6 +304,42 @@ class RandomCrop(Transform):
         return geometry.clip(window, self.min_visibility)
 
 
+@dataclasses.dataclass(frozen=True)
+class RandomWindow(Transform):
+    """Resizes, and cuts a window of random sides out at a random place, or leaves all as it is.
+
+    It is the augmentation of DETR (Carion et al. 2020, appendix A.4); a `ResizeShortestEdge`
+    follows it.
+
+    Attributes:
+      probability: of doing anything.
+      short: the short side before the cut is one of these, pixels.
+      size: the least and the greatest side of the window, drawn for each by itself; an image that
+        is smaller is not cut.
+    """
+
+    probability: float = 0.5
+    short: tuple[int, ...] = (400, 500, 600)
+    size: tuple[int, int] = (384, 600)
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        if rng.random() >= self.probability:
+            return example
+        small = min(example["image"].shape[:2])
+        short = int(rng.choice(self.short))
+        sides = (max(1, round(side * short / small)) for side in example["image"].shape[:2])
+        example = geometry.resize(example, *sides)
+        least, most = self.size
+        sides = example["image"].shape[:2]
+        height, width = (
+            int(rng.integers(least, min(side, most) + 1)) if side > least else side
+            for side in sides
+        )
+        top = int(rng.integers(sides[0] - height + 1))
+        left = int(rng.integers(sides[1] - width + 1))
+        return geometry.clip(geometry.crop(example, top, left, height, width, MEAN))
+
+
 def fitting(shape: tuple[int, int], size: int) -> tuple[int, int]:
     """Returns height and width with the long side `size`, in proportion, at least one pixel."""
     return fitting_into(shape, size, size)

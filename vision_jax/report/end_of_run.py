@@ -13,8 +13,10 @@ from vision_jax.data.sources import Source
 from vision_jax.report.data_section import save_data
 from vision_jax.report.folder import read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
+from vision_jax.report.gallery_embeddings import EmbeddingGallery
 from vision_jax.report.gallery_images import MADE, ImageGallery
 from vision_jax.report.gallery_objects import ObjectGallery
+from vision_jax.report.gallery_queries import AttentionGallery, Slots
 from vision_jax.report.gallery_semantic import SemanticGallery
 from vision_jax.report.log import Log
 from vision_jax.report.next_steps import next_line
@@ -51,6 +53,8 @@ class Watcher:
             "segmentations": SemanticGallery(classes, originals=originals),
         }
         self._images = ImageGallery()
+        self._attention, self._slots = AttentionGallery(classes, originals=originals), Slots()
+        self._embeddings = EmbeddingGallery(classes)
 
     @classmethod
     def of(cls, evaluation: Pipeline, training: Pipeline | None = None) -> "Watcher":
@@ -69,8 +73,13 @@ class Watcher:
             )
         if "detections" in outputs and targets.boxes is not None:
             self._galleries["detections"].add(outputs["detections"], batch)
+        if "attention_maps" in outputs:
+            self._attention.add(outputs, batch)
+            self._slots.add(outputs["relative_boxes"], batch)
         if "segmentation" in outputs and targets.segmentation is not None:
             self._galleries["segmentations"].add(outputs["segmentation"], batch)
+        if "embedding" in outputs and np.ndim(targets.label) == 1:
+            self._embeddings.add(outputs["embedding"], batch)
         if "image" in outputs:
             self._images.add(outputs["image"], batch)
 
@@ -79,7 +88,10 @@ class Watcher:
         save_data(folder, self._sources)
         if self._images.first is not None:
             save_arrays(folder, MADE, {"image": self._images.first})
-        for name, gallery in {**self._galleries, "images": self._images}.items():
+        for name, arrays in self._embeddings.result().items():
+            save_arrays(folder, name, arrays)
+        further = {"images": self._images, "attention": self._attention, "slots": self._slots}
+        for name, gallery in {**self._galleries, **further}.items():
             chosen = gallery.result()
             if len(next(iter(chosen.values()))):
                 save_arrays(folder, name, chosen)

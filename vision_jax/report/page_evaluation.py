@@ -10,6 +10,7 @@ from vision_jax import visualize
 from vision_jax.report import pictures
 from vision_jax.report.markup import Page, file_name, table
 from vision_jax.report.saved_arrays import checked_arrays
+from vision_jax.report.stages_beside import add_stages
 from vision_jax.report.titles import are_fractions, titled, valued
 from vision_jax.visualize.captions import named
 
@@ -18,13 +19,19 @@ Arrays = Mapping[str, np.ndarray]
 _PAIRS = {
     "images": (
         "Images",
-        "The first images of the evaluation set, and what the network made of each.",
+        "The first images of the evaluation set, and what the network made of each; where it is"
+        " known what should have been made, that too.",
     ),
     "detections": (
         "Detections",
         "The annotated objects, and those detected with a score of 0.5 or more, drawn on the"
         " original images. The first half are"
         " the images with the lowest F1, the others lie evenly over the data set.",
+    ),
+    "attention": (
+        "Attention",
+        "The most certain object of an image; where its query looks, in the decoder's last layer;"
+        " and where the encoder's last layer looks from the middle of its box (the heads' mean).",
     ),
     "segmentations": (
         "Segmentations",
@@ -41,6 +48,9 @@ def add_evaluation(page: Page, folder: pathlib.Path) -> None:
     for name, (title, caption) in _PAIRS.items():
         sections[name] = functools.partial(_add_pairs, name=name, title=title, caption=caption)
     sections |= {
+        "slots": _add_slots,
+        "neighbours": _add_neighbours,
+        "map": _add_map,
         "confusion": _add_confusion,
         "precision_recall": _add_precision,
         "curves": _add_curves,
@@ -51,6 +61,9 @@ def add_evaluation(page: Page, folder: pathlib.Path) -> None:
             arrays = checked_arrays(folder, name)
             if arrays is not None:
                 add(page, arrays)
+        if name == "images":
+            with page.without_damage():
+                add_stages(page, folder)
 
 
 def _add_confusion(page: Page, arrays: Arrays) -> None:
@@ -82,6 +95,48 @@ def _add_predictions(page: Page, arrays: Arrays) -> None:
         " green: right, spread over the data set. Not a fair sample: mistakes are preferred."
     )
     page.add_figure("Predictions", "predictions", image, alt, caption)
+
+
+def _add_slots(page: Page, arrays: Arrays) -> None:
+    image = pictures.slots(arrays)
+    if image is None:
+        return
+    images, queries = arrays["boxes"].shape[:2]
+    alt = f"Centres of the boxes of {queries} queries in {images} images"
+    caption = (
+        "The boxes that each query has predicted, on all images: a dot is a box's centre. Green:"
+        " small; red: large and wide; blue: large and high."
+    )
+    page.add_figure("Queries", "slots", image, alt, caption)
+
+
+def _add_neighbours(page: Page, arrays: Arrays) -> None:
+    image = pictures.neighbours(arrays)
+    if image is None:
+        return
+    columns, labels = int(arrays["columns"]), arrays["label"]
+    rows = labels.reshape(-1, columns)
+    right = int((rows[:, 1] == rows[:, 0]).sum())
+    alt = f"{len(rows)} images with their nearest ones; {right} times the first is of its class"
+    caption = (
+        f"Queries, and their nearest images among {int(arrays['searched'])} of the evaluation set,"
+        " with squared distances. Green: of the query's class. Not a fair sample: the first half"
+        " are those whose nearest image of another class is nearest."
+    )
+    page.add_figure("Nearest neighbours", "neighbours", image, alt, caption)
+
+
+def _add_map(page: Page, arrays: Arrays) -> None:
+    image = pictures.embedding_map(arrays)
+    if image is None:
+        return
+    count = len(np.unique(arrays["label"]))
+    alt = f"{len(arrays['points'])} embeddings of {count} classes in the plane"
+    caption = (
+        "Embeddings of some classes in the plane, by t-SNE: near ones stay near, and distances"
+        " between groups mean little."
+    )
+    page.add_figure("Map of embeddings", "map", image, alt, caption)
 
 
 def _add_pairs(page: Page, arrays: Arrays, name: str, title: str, caption: str) -> None:

@@ -8,9 +8,11 @@ import numpy as np
 from vision_jax import visualize
 from vision_jax.report.gallery_images import MADE
 from vision_jax.report.saved_arrays import checked_arrays
+from vision_jax.visualize import colors
+from vision_jax.visualize.captions import class_caption
 
 Arrays = Mapping[str, np.ndarray]
-_SIDE_BY_SIDE = ("image", "truth", "found")
+_SIDE_BY_SIDE = ("image", "bicubic", "truth", "found", "object", "decoder", "encoder")
 
 
 def evaluation_pictures(folder: pathlib.Path) -> dict[str, np.ndarray]:
@@ -19,7 +21,11 @@ def evaluation_pictures(folder: pathlib.Path) -> dict[str, np.ndarray]:
         "predictions": predictions,
         "detections": pairs,
         "segmentations": pairs,
+        "attention": pairs,
+        "slots": slots,
         "images": pairs,
+        "neighbours": neighbours,
+        "map": embedding_map,
         MADE: lambda arrays: arrays["image"],
         "confusion": confusion,
     }
@@ -53,6 +59,33 @@ def pairs(arrays: Arrays) -> np.ndarray | None:
     colors, names = arrays.get("legend_colors", ()), arrays.get("legend_names", ())
     entries = list(zip(np.asarray(colors).tolist(), np.asarray(names).tolist(), strict=True))
     return visualize.panel(pictures, captions, columns=columns, side=side, entries=entries)
+
+
+def slots(arrays: Arrays) -> np.ndarray | None:
+    """Draws where each of a detector's queries has found its boxes; None without any."""
+    return visualize.draw_slots(arrays["boxes"]) if len(arrays["boxes"]) else None
+
+
+def neighbours(arrays: Arrays) -> np.ndarray | None:
+    """Draws queries, each followed by its nearest images, green if of its class; None without."""
+    columns, labels = int(arrays["columns"]), arrays["label"].tolist()
+    if columns < 2 or not labels or len(labels) % columns:
+        return None
+    captions, ink = [], []
+    for place, (label, distance) in enumerate(zip(labels, arrays["distance"], strict=True)):
+        name = class_caption(label, arrays["classes"])
+        is_query, query = place % columns == 0, labels[place - place % columns]
+        captions.append(f"{name}\nquery" if is_query else f"{name}\n{distance:.2f}")
+        right = colors.RIGHT if label == query else colors.WRONG
+        ink.append(colors.INK if is_query else right)
+    return visualize.panel(arrays["image"], captions, ink, columns, side=96)
+
+
+def embedding_map(arrays: Arrays) -> np.ndarray | None:
+    """Draws embeddings in the plane, coloured by class; None without any."""
+    if not len(arrays["points"]):
+        return None
+    return visualize.scatter(arrays["points"], arrays["label"], arrays["classes"], "t-SNE")
 
 
 def kinds_of(arrays: Arrays) -> list[str]:

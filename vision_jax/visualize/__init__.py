@@ -4,7 +4,7 @@ Nothing here writes a file. Matplotlib is imported where a curve is drawn, not b
 """
 
 from vision_jax.visualize.boxes import draw_boxes
-from vision_jax.visualize.curves import bars, bubbles, confusion, curves
+from vision_jax.visualize.curves import bars, bubbles, confusion, curves, scatter
 from vision_jax.visualize.detection import (
     COCO_SKELETON,
     draw_detections,
@@ -14,6 +14,7 @@ from vision_jax.visualize.detection import (
 from vision_jax.visualize.matches import MATCH_LEGEND, draw_matches
 from vision_jax.visualize.panels import enlarge, fit, legend, panel, predictions, text, to_rgb
 from vision_jax.visualize.semantic import draw_semantic, original_labels, voc_palette
+from vision_jax.visualize.slots import draw_slots
 from vision_jax.visualize.targets import draw_targets
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "draw_masks",
     "draw_matches",
     "draw_semantic",
+    "draw_slots",
     "draw_targets",
     "enlarge",
     "fit",
@@ -36,6 +38,7 @@ __all__ = [
     "original_labels",
     "panel",
     "predictions",
+    "scatter",
     "text",
     "to_rgb",
     "voc_palette",

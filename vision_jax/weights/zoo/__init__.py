@@ -4,7 +4,7 @@ import functools
 from collections.abc import Mapping
 
 from vision_jax.config import UserError, suggest
-from vision_jax.weights.zoo import detectron2, others, timm, torchvision
+from vision_jax.weights.zoo import detectron2, detr, others, timm, torchvision
 from vision_jax.weights.zoo.entry import Entry
 from vision_jax.weights.zoo.preprocessing import Prepared, Preprocessing
 
@@ -14,7 +14,7 @@ __all__ = ["Entry", "Prepared", "Preprocessing", "entries", "find"]
 @functools.cache
 def entries() -> Mapping[str, Entry]:
     """Returns all rows by their names."""
-    sources = (torchvision, timm, detectron2, others)
+    sources = (torchvision, timm, detectron2, detr, others)
     return {entry.name: entry for source in sources for entry in source.entries()}
 
 

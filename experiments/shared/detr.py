@@ -1,0 +1,113 @@
+"""DETR's shared parts: the recipe on COCO, and the networks of smokes, twins and the demo."""
+
+from experiments.shared import embedded, rcnn
+from vision_jax import data, models
+from vision_jax.config import node
+from vision_jax.training import Expect, optimizer, schedule
+
+IMAGES = 118_287  # of COCO's train2017
+BATCH = 64  # of 16 devices, four images on each
+SHORT = tuple(range(480, 801, 32))
+
+
+def coco(model, epochs, value, source, fields=("objects",)):
+    """Makes a training on COCO as the authors': AdamW, the rate divided by ten once.
+
+    Args:
+      model: the network, or its node.
+      epochs: 300, with the lower rate in the last 100, or 500 likewise.
+      value, source: the AP to reach, or None.
+      fields: of the sources.
+    """
+    config = rcnn.coco(model, "eval/ap", value, source, fields=fields)
+    config.train.transforms = (
+        node(data.RandomFlip),
+        node(data.RandomWindow),
+        node(data.ResizeShortestEdge, short=SHORT),
+        node(data.Pad, height=1344, width=1344),
+    )
+    config.train.batch_size = BATCH
+    config.optimizer = node(
+        optimizer.Optimizer,
+        rule=node(optimizer.AdamW),
+        schedule=node(schedule.Step, value=1e-4, boundaries=(epochs - 100,)),
+        decay=1e-4,
+        clip=0.1,
+        groups=(("backbone/.*", 0.1),),
+        trainable=rcnn.RESNET_TRAINED,
+    )
+    per_epoch = IMAGES // BATCH
+    config.steps, config.epochs = 0, float(epochs)
+    config.eval_every, config.checkpoint_every = 10 * per_epoch, per_epoch
+    config.expect = node(Expect, metric="eval/ap", value=value, source=source) if value else None
+    return config
+
+
+def network(features=16, hidden=32, heads=2, encoder=1, decoder=2, queries=6, **changes):
+    """Makes DETR on a small ResNet of stride 8; the defaults are for smokes.
+
+    Args:
+      features, hidden, heads: of the transformer, which normalises before its branches, since it
+        then bears higher rates, and has no dropout.
+      encoder, decoder: layers of them.
+      queries: detections per image.
+      **changes: other fields of the network.
+    """
+    settings = node(
+        models.TransformerSettings,
+        features=features,
+        heads=heads,
+        hidden=hidden,
+        dropout=0.0,
+        attention_dropout=0.0,
+        norm_first=True,
+    )
+    parts = {
+        "backbone": rcnn.tiny_backbone(),
+        "endpoint": "conv3_x",
+        "encoder": node(models.Encoder, depth=encoder, settings=settings),
+        "decoder": node(models.Decoder, depth=decoder, settings=settings),
+        "num_queries": queries,
+    }
+    return node(models.DETR, **parts | changes)
+
+
+def smoke(config, fields=("objects",), **changes):
+    """Turns the experiment into one of a tiny network on a few embedded images."""
+    return rcnn.smoke(config, network(**changes), fields)
+
+
+def demo_network(**changes):
+    """Makes the network that learns the embedded shapes in minutes."""
+    backbone = node(models.ResNet, stages=(1, 1), block="basic", width=16, stem="deep")
+    shape = {"features": 64, "hidden": 128, "heads": 4, "encoder": 1, "decoder": 3, "queries": 10}
+    return network(**shape | {"backbone": backbone, "num_classes": embedded.CLASSES} | changes)
+
+
+def twin(config, steps, **changes):
+    """Turns a training into a sweep's twin on the embedded shapes; see `quickstart_detr.py`.
+
+    Args:
+      config: changed in place.
+      steps: of 32 images.
+      **changes: see `network`.
+    """
+    rcnn.twin(config, demo_network(**changes), steps, images=8000)
+    config.train.batch_size = 32
+    config.optimizer = rule()
+    return config
+
+
+def rule(rate=1e-3):
+    """Makes AdamW with the clipping of the paper, and a cosine after a tenth of warm-up."""
+    rates = node(
+        schedule.WarmUp, then=node(schedule.Cosine, value=rate), length=0.1, unit="fraction"
+    )
+    return node(
+        optimizer.Optimizer,
+        rule=node(optimizer.AdamW),
+        schedule=rates,
+        decay=1e-2,
+        decay_vectors=False,
+        clip=0.1,
+    )

@@ -1,0 +1,64 @@
+"""What do DETR's encoder and its auxiliary losses give?
+
+paper    Carion et al., "End-to-End Object Detection with Transformers", 2020, table 2: 36.7, 39.4,
+         40.6 and 41.6 AP with 0, 3, 6 and 12 layers of the encoder, after 300 epochs; section 3.2:
+         auxiliary losses help
+cost     full: 5 × 3 runs of 300 epochs; twin: 4 × 3 runs of 3000 steps
+run      python launch.py --config experiments/sweeps/detr_layers.py --sweep
+twin     python launch.py --config experiments/sweeps/detr_layers.py:twin --sweep
+smoke    python launch.py --config experiments/sweeps/detr_layers.py:smoke
+"""
+
+import itertools
+
+from experiments import detr_r50_coco
+from experiments.shared import detr
+from vision_jax.config import arguments
+from vision_jax.report import Claim
+
+DEPTH, AUX = "task.model.encoder.depth", "task.model.aux_loss"
+FULL, TWIN = (0, 3, 6, 12), (0, 1, 2)
+
+
+def get_config(arg=""):
+    given = arguments(arg, smoke=False, twin=False)
+    config = detr_r50_coco.get_config("smoke" if given.smoke else "epochs=300")
+    config.expect = None
+    return detr.twin(config, steps=3000) if given.twin else config
+
+
+def sweep(add, argument=""):
+    depths = TWIN if "twin" in argument else FULL
+    for seed in range(3):
+        for depth in depths:
+            add(f"{depth}-layers-seed{seed}", **{DEPTH: depth, AUX: True, "seed": seed})
+        add(f"no-aux-seed{seed}", **{DEPTH: usual(argument), AUX: False, "seed": seed})
+
+
+def usual(argument):
+    """Returns the depth with which auxiliary losses are compared."""
+    return 1 if "twin" in argument else 6
+
+
+def claims(argument=""):
+    depths = TWIN if "twin" in argument else FULL
+    scale = "ResNet-50 on COCO, 300 epochs"
+    metric = "eval/ap50" if "twin" in argument else "eval/ap"
+    deeper = tuple(
+        Claim(
+            f"{more} layers of the encoder are better than {fewer}",
+            metric,
+            higher={DEPTH: more, AUX: True},
+            lower={DEPTH: fewer, AUX: True},
+            scale=scale,
+        )
+        for fewer, more in itertools.pairwise(depths)
+    )
+    aux = Claim(
+        "losses of all layers are better than that of the last one",
+        metric,
+        higher={DEPTH: usual(argument), AUX: True},
+        lower={DEPTH: usual(argument), AUX: False},
+        scale=scale,
+    )
+    return (*deeper, aux)
