@@ -7,6 +7,10 @@ the tokenizer's rules for legal texts, other scripts and dates in newspapers are
 
 import re
 
+# Tokens with a meaning of their own come before a vocabulary's words.
+SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
+PAD, START, END, UNKNOWN = range(len(SPECIAL))
+
 _DROPPED = {"'", "''", "`", "``", ",", ":", ";", "-", "--", "---", "----", '"'}
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
 _ALIKE = str.maketrans(

@@ -15,6 +15,7 @@ from vision_jax.data import (
     Eval,
     HeldOut,
     Vocabulary,
+    WithVocabulary,
     captions_of,
     read_vocabulary,
     vocabulary_of,
@@ -193,33 +194,44 @@ def test_damaged_vocabularies_are_named(tmp_path, text, message):
 
 def test_rows_of_tokens():
     words, rng = Vocabulary(["a", "cat"]), np.random.default_rng(0)
-    example = {"image": None, "captions": ["a cat", "a"]}
-    first = EncodeCaption(words, length=6, random=False)(example, rng)
+    example = {"image": None, "encoded": [words.encode("a cat"), words.encode("a")]}
+    first = EncodeCaption(length=6, random=False)(example, rng)
     assert first["tokens"].tolist() == [1, 4, 5, 2, 0, 0] and first["tokens"].dtype == np.int32
-    short = EncodeCaption(words, length=3, random=False)(example, rng)
+    short = EncodeCaption(length=3, random=False)(example, rng)
     assert short["tokens"].tolist() == [1, 4, 5]
-    drawn = {tuple(EncodeCaption(words, 4)(example, rng)["tokens"].tolist()) for _ in range(40)}
+    drawn = {tuple(EncodeCaption(4)(example, rng)["tokens"].tolist()) for _ in range(40)}
     assert drawn == {(1, 4, 5, 2), (1, 4, 2, 0)}
-    empty = EncodeCaption(words, 3)({"captions": []}, rng)
+    empty = EncodeCaption(3)({"encoded": []}, rng)
     assert empty["tokens"].tolist() == [0, 0, 0]
-    with pytest.raises(ValueError, match=r"no captions; is .captions. among the fields\?"):
-        EncodeCaption(words)({"image": None}, rng)
+    with pytest.raises(ValueError, match=r"no tokens; is the source a data\.WithVocabulary\?"):
+        EncodeCaption()({"image": None, "captions": ["a"]}, rng)
     with pytest.raises(SettingError, match="length=1"):
-        EncodeCaption(words, 1)
+        EncodeCaption(1)
 
 
 def test_batches_hold_tokens(write):
-    source = CaptionFolder(**write())
-    words = vocabulary_of(source, threshold=1)
-    pipeline = Eval(source, (EncodeCaption(words, 5, random=False),), batch_size=4)
+    source = WithVocabulary(CaptionFolder(**write()), threshold=1)
+    pipeline = Eval(source, (EncodeCaption(5, random=False),), batch_size=4)
     (batch,) = pipeline.batches()
     assert batch.targets.tokens.dtype == np.int32 and batch.targets.tokens.shape == (4, 5)
-    assert [words.decode(row) for row in batch.targets.tokens] == [
+    assert [source.vocabulary.decode(row) for row in batch.targets.tokens] == [
         ["a", "cat", "runs"],
         ["a", "dog", "runs"],
         ["a", "cat", "runs"],
         [],
     ]
+
+
+def test_classes_are_the_words_of_the_training_captions(write, tmp_path):
+    training = CaptionFolder(**write() | {"split": "train"})
+    both = WithVocabulary(CaptionFolder(**write()), of=training, threshold=1)
+    assert both.classes == WithVocabulary(training, threshold=1).classes
+    assert "dog" not in both.classes and both.category_ids == ()
+    assert 3 in both[1]["encoded"][0]  # a word that training lacks
+    both.vocabulary.save(tmp_path / "v.json")
+    assert WithVocabulary(both.source, file=str(tmp_path / "v.json")).classes == both.classes
+    with pytest.raises(UserError, match="either `of` or `file`"):
+        WithVocabulary(both.source, of=training, file="v.json")
 
 
 def test_a_config_names_vocabulary_and_references(write, tmp_path):

@@ -16,10 +16,7 @@ from vision_jax.data.folders import read_json
 from vision_jax.data.loading import Transform
 from vision_jax.data.sources import Example, Source
 from vision_jax.system import disk
-from vision_jax.words import tokenize
-
-SPECIAL = ("<pad>", "<start>", "<end>", "<unk>")
-PAD, START, END, UNKNOWN = range(len(SPECIAL))
+from vision_jax.words import END, PAD, SPECIAL, START, UNKNOWN, tokenize
 
 
 class Vocabulary:
@@ -145,10 +142,9 @@ class EncodeCaption(Transform):
 
     They are the start's token, the words', the end's, and padding. Of a longer caption the first
     `length` tokens are taken, without an end, since it does not end there. An example without
-    captions gets padding alone.
+    captions gets padding alone. The example comes from `data.WithVocabulary`.
 
     Attributes:
-      vocabulary: of the training set.
       length: tokens of a row, start and end among them.
       random: whether the caption is drawn; else it is the first.
 
@@ -156,7 +152,6 @@ class EncodeCaption(Transform):
       SettingError: a length below 2.
     """
 
-    vocabulary: Vocabulary
     length: int = 20
     random: bool = True
 
@@ -164,11 +159,10 @@ class EncodeCaption(Transform):
         within(self, "[2, inf)", "length")
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
-        if "captions" not in example:
-            raise ValueError("the example has no captions; is 'captions' among the fields?")
-        captions, tokens = example["captions"], np.full(self.length, PAD, np.int32)
-        if captions:
-            chosen = int(rng.integers(len(captions))) if self.random else 0
-            encoded = self.vocabulary.encode(captions[chosen])[: self.length]
-            tokens[: len(encoded)] = encoded
+        if "encoded" not in example:
+            raise ValueError("the example has no tokens; is the source a data.WithVocabulary?")
+        encoded, tokens = example["encoded"], np.full(self.length, PAD, np.int32)
+        if encoded:
+            chosen = encoded[int(rng.integers(len(encoded))) if self.random else 0][: self.length]
+            tokens[: len(chosen)] = chosen
         return {**example, "tokens": tokens}

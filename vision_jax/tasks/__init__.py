@@ -1,10 +1,12 @@
 """Tasks: the goals that networks are trained towards (init / loss / predict)."""
 
 from vision_jax.tasks import augment
+from vision_jax.tasks.captioning import Captioning
 from vision_jax.tasks.classification import Classification
 from vision_jax.tasks.detection import Detection
 from vision_jax.tasks.embedding import Embedding
 from vision_jax.tasks.ensemble import Ensemble
+from vision_jax.tasks.given_proposals import GivenProposals, Untrained
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
 from vision_jax.tasks.perceptual import MakesImages, Perceptual
@@ -17,18 +19,22 @@ from vision_jax.tasks.segmentation import (
 )
 from vision_jax.tasks.solvers import LogisticHead, RidgeHead, Solver, SvmHead
 from vision_jax.tasks.style import Completed, Style, StyledPicture
+from vision_jax.tasks.super_resolution import SuperResolution
 from vision_jax.tasks.task import IMAGENET_MEAN, IMAGENET_STD, ImageTask, Predictor, Task
+from vision_jax.tasks.thresholds import SetThreshold
 
 __all__ = [
     "CAFFE_MEAN",
     "CAFFE_STD",
     "IMAGENET_MEAN",
     "IMAGENET_STD",
+    "Captioning",
     "Classification",
     "Completed",
     "Detection",
     "Embedding",
     "Ensemble",
+    "GivenProposals",
     "ImageTask",
     "Localization",
     "LogisticHead",
@@ -38,11 +44,14 @@ __all__ = [
     "Predictor",
     "RidgeHead",
     "Segmentation",
+    "SetThreshold",
     "Solver",
     "Style",
     "StyledPicture",
+    "SuperResolution",
     "SvmHead",
     "Task",
+    "Untrained",
     "WriteProposals",
     "augment",
     "median_frequency",
