@@ -4,6 +4,7 @@ Shapes in signatures are checked, arrays of different rank do not silently broad
 eight virtual devices. (Warnings become errors in pyproject.toml.)
 """
 
+import gc
 import os
 import pathlib
 
@@ -13,6 +14,9 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Tests run side by side; threads that wait for each other crawl.
 os.environ["OMP_NUM_THREADS"] = "1"
+# Tracing makes millions of objects that live on: looking through them for rubbish took a tenth of
+# all time.
+gc.set_threshold(100_000, 20, 100)
 
 import jax
 import jaxtyping
