@@ -9,11 +9,13 @@ from vision_jax.tasks import CAFFE_MEAN, CAFFE_STD, IMAGENET_MEAN, IMAGENET_STD
 from vision_jax.training import optimizer, schedule
 from vision_jax.weights import hed
 
+RANDOM = "random"
 # By the option `network`: VGG's configuration, the zoo's name of its weights, what it sees.
 NETWORKS = {
     "vgg16": ("D", "torchvision/vgg16-397923af", (IMAGENET_MEAN, IMAGENET_STD)),
     "vgg19": ("E", "torchvision/vgg19-dcbb9e9d", (IMAGENET_MEAN, IMAGENET_STD)),
-    "hed": ("D", "", (CAFFE_MEAN, CAFFE_STD)),  # in a package: `weights.hed`
+    "hed": ("D", hed.NAME, (CAFFE_MEAN, CAFFE_STD)),
+    RANDOM: ("D", "", (IMAGENET_MEAN, IMAGENET_STD)),  # untrained
 }
 GATYS = tuple((f"conv{stage}_1", 0.2) for stage in range(1, 6))
 JOHNSON = tuple((name, 0.25) for name in ("conv1_2", "conv2_2", "conv3_3", "conv4_3"))
@@ -31,13 +33,12 @@ def known(name: str) -> str:
     return name
 
 
-def weights(name: str) -> str:
-    """Returns where the weights of a loss network are: a name of the zoo, or a package's file.
+def weights(name: str) -> str | None:
+    """Returns the name of a loss network's weights, of the zoo or of a package.
 
-    Raises:
-      UserError: the package is not installed.
+    It is None for the untrained one, whose maps know colours and textures, and no things.
     """
-    return NETWORKS[name][1] or str(hed.packaged())
+    return NETWORKS[name][1] or None
 
 
 def loss_network(name: str, pool: str, smoke: bool) -> ConfigDict:

@@ -15,6 +15,8 @@ def write(folder: pathlib.Path) -> None:
     names = []
     for place in (*(f"photos/{name}" for name in NAMES), "images", "masks"):
         (folder / place).mkdir(parents=True)
+    for name in ("a.jpg", "b.jpg", "painting.jpg", "photo.jpg"):
+        Image.new("RGB", (SIDE, SIDE), (40, 90, 200)).save(folder / name)
     for k in range(4):
         image = Image.new("RGB", (SIDE, SIDE), (9 * k, 5, 5))
         image.save(folder / f"images/{k}.png")

@@ -4,15 +4,16 @@ import os.path
 from pathlib import Path
 
 from vision_jax.config import UserError
-from vision_jax.weights import cache, hub, zoo
+from vision_jax.weights import cache, hed, hub, zoo
 
 
 def resolve(weights: str | Path) -> Path:
     """Returns the file that is meant, fetched into the cache if it is not there.
 
     Args:
-      weights: a path; a name of the zoo, 'torchvision/resnet50-0676ba61'; or
-        `hf:OWNER/REPO[@REVISION][/FILE]`. A file or folder of that name goes before a name.
+      weights: a path; a name of the zoo, 'torchvision/resnet50-0676ba61'; `hed.NAME`, which a
+        package ships; or `hf:OWNER/REPO[@REVISION][/FILE]`. A file or folder of that name goes
+        before a name.
 
     Raises:
       UserError: no such file and no such name, or it cannot be fetched.
@@ -23,6 +24,8 @@ def resolve(weights: str | Path) -> Path:
     try:
         if name.startswith(hub.PREFIX):
             return hub.fetch(hub.parse(name))
+        if name == hed.NAME:
+            return hed.packaged()
         if name in zoo.entries():
             return fetch(zoo.find(name))
         raise UserError(f"no such file or folder, and no name of the zoo{zoo.nearest(name)}")

