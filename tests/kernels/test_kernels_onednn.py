@@ -3,13 +3,13 @@ import importlib.metadata
 import os
 import platform
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from vision_jax.kernels import dnnl, onednn, xla_call
+from vision_jax.kernels import dnnl, onednn
 from vision_jax.kernels.conv_lax import Geometry
+
+pytestmark = pytest.mark.core
 
 
 @pytest.mark.skipif(
@@ -76,15 +76,3 @@ def test_sizes_survive_as_numbers():
     sizes = onednn.Sizes(2, 4, 8, 6, 10, Geometry(*pairs, 2))
     assert onednn.Sizes.unpack(np.array(sizes.pack(), np.int64).tobytes()) == sizes
     assert sizes.shapes == ((8, 5, 6, 6), (3, 2, 3, 10), (8, 2, 4, 10))
-
-
-@pytest.mark.parametrize("error", [ValueError, KeyboardInterrupt])
-def test_what_a_called_function_raises_is_the_programs_error(error):
-    def fail(numbers, operands, results):
-        raise error(f"{len(numbers)} bytes, {len(operands)} operands, {len(results)} results")
-
-    name = f"vision_jax_test_{error.__name__}"
-    xla_call.register(name, fail)
-    call = jax.ffi.ffi_call(name, jax.ShapeDtypeStruct((2,), jnp.float32))
-    with pytest.raises(jax.errors.JaxRuntimeError, match="24 bytes, 1 operands, 1 results"):
-        jax.block_until_ready(call(jnp.ones(2), numbers=np.arange(3)))

@@ -15,7 +15,7 @@ import jax
 # (the attribute, pointers to the operands, pointers to the results)
 Handler = Callable[[bytes, Sequence[int], Sequence[int]], None]
 
-_VERSION = (0, 3)  # of the interface, as the header of jaxlib 0.10 has it
+_MAJOR = 0  # of the interface that is bound here; minor versions only add to the ends of structures
 _METADATA = 1  # the extension by which XLA asks a handler for its version
 _INTERNAL = 13  # the error code
 
@@ -111,7 +111,7 @@ def register(target: str, handler: Handler) -> None:
         frame = frame.contents
         try:
             if frame.extension and frame.extension.contents.type == _METADATA:
-                _answer(frame.extension)
+                _answer(frame)
             else:
                 attribute = _attribute(frame.attributes)
                 handler(attribute, _addresses(frame.operands), _addresses(frame.results))
@@ -154,7 +154,8 @@ def _attribute(attributes):
     return ctypes.string_at(numbers.data, 8 * numbers.count)
 
 
-def _answer(extension):
-    """Writes the interface's version to where XLA asks for it."""
-    asked = ctypes.cast(extension, ctypes.POINTER(_MetadataExtension)).contents
-    asked.metadata.contents.version.major, asked.metadata.contents.version.minor = _VERSION
+def _answer(frame):
+    """Writes the interface's version to where XLA asks for it: the minor one is XLA's own."""
+    asked = ctypes.cast(frame.extension, ctypes.POINTER(_MetadataExtension)).contents
+    asked.metadata.contents.version.major = _MAJOR
+    asked.metadata.contents.version.minor = frame.interface.contents.version.minor
