@@ -20,6 +20,7 @@ from vision_jax.config import UserError, suggest
 Function = Callable[..., Any]
 Elementwise = Callable[[Float[Array, "*d"]], Float[Array, "*d"]]
 Outputs = dict[str, Any]
+Program = Any  # of `jax.make_jaxpr`, whose class newer versions of JAX call by another name
 _INLINED = {"jit": "jaxpr", "custom_jvp_call": "call_jaxpr"}
 
 
@@ -82,7 +83,7 @@ class _Run:
     addition: Array | None = None
 
     def __call__(
-        self, program: core.ClosedJaxpr, inputs: list[Any], target: core.Var | None = None
+        self, program: Program, inputs: list[Any], target: core.Var | None = None
     ) -> list[Any]:
         """Returns the program's outputs; `target` is the value that something is added to."""
         values = dict(zip(program.jaxpr.constvars, program.consts, strict=True))

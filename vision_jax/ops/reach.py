@@ -12,14 +12,8 @@ from typing import Any
 import jax
 from jax.extend import core
 
-# Operations that call a function, and where they keep it.
-_CALLS = {
-    "jit": "jaxpr",
-    "checkpoint": "jaxpr",
-    "closed_call": "call_jaxpr",
-    "custom_jvp_call": "call_jaxpr",
-    "custom_vjp_call": "call_jaxpr",
-}
+# Operations that call one function, which is among their settings.
+_CALLS = {"jit", "checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call"}
 _ROWS, _COLUMNS = 1, 2  # axes of NHWC arrays
 
 
@@ -130,7 +124,7 @@ def receptive_fields(
     inputs = [None] * len(jax.tree.leaves(variables)) + [Reach.of_image()]
     leaves = jax.tree_util.tree_flatten_with_path(outputs)[0]
     fields = {}
-    for (path, leaf), seen in zip(leaves, reach(traced, inputs), strict=True):
+    for (path, leaf), seen in zip(leaves, reach(traced.jaxpr, inputs), strict=True):
         if len(leaf.shape) == 4 and seen is not None:
             rows, columns = seen.axes
             fields[jax.tree_util.keystr(path, simple=True, separator="/")] = Field(
@@ -141,11 +135,11 @@ def receptive_fields(
     return fields
 
 
-def reach(traced: core.ClosedJaxpr, inputs: Sequence[Reach | None]) -> list[Reach | None]:
+def reach(jaxpr: core.Jaxpr, inputs: Sequence[Reach | None]) -> list[Reach | None]:
     """Follows the reach of a program's inputs to its outputs.
 
     Args:
-      traced: the program.
+      jaxpr: the program.
       inputs: the reach of each input; None for one that does not depend on the image.
 
     Returns:
@@ -154,15 +148,13 @@ def reach(traced: core.ClosedJaxpr, inputs: Sequence[Reach | None]) -> list[Reac
     Raises:
       NotImplementedError: an operation on the image that is not followed here.
     """
-    jaxpr = traced.jaxpr
     seen: dict[core.Var, Reach | None] = dict(zip(jaxpr.invars, inputs, strict=True))
     for equation in jaxpr.eqns:
         operands = [None if isinstance(v, core.Literal) else seen.get(v) for v in equation.invars]
         if not any(operands):
             continue
         if equation.primitive.name in _CALLS:
-            inner = equation.params[_CALLS[equation.primitive.name]]
-            inner = inner if isinstance(inner, core.ClosedJaxpr) else core.ClosedJaxpr(inner, ())
+            (inner,) = core.jaxprs_in_params(equation.params)
             results = reach(inner, operands)
         else:
             results = [_step(equation, operands)] * len(equation.outvars)
