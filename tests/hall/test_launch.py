@@ -23,6 +23,7 @@ EXPERIMENTS = sorted(
     if "def get_config" in path.read_text()
 )
 QUICK = "experiments/quickstart.py"
+CORE = (QUICK, "experiments/quickstart_detection.py")  # these run on the newest JAX, too
 pytestmark = pytest.mark.usefixtures("at_the_root")
 
 
@@ -78,7 +79,13 @@ def evaluations(folder: pathlib.Path) -> list[dict]:
     return [row for row in rows if "eval/loss" in row]
 
 
-@pytest.mark.parametrize("file", EXPERIMENTS)
+@pytest.mark.parametrize(
+    "file",
+    [
+        pytest.param(file, marks=[pytest.mark.core] if file in CORE else [], id=file)
+        for file in EXPERIMENTS
+    ],
+)
 def test_smoke(file, tmp_path, capsys):
     assert launch.main(["--config", f"{file}:smoke", "--workdir", str(tmp_path)]) == 0
     out = capsys.readouterr().out

@@ -17,6 +17,8 @@ import pytest
 from vision_jax.config import build, load, override
 from vision_jax.training import Checkpoints, initial
 
+pytestmark = pytest.mark.core
+
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 24
 FILE_LIMIT = 400_000  # bytes, less than a checkpoint's arrays take

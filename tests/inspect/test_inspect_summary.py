@@ -9,6 +9,8 @@ from vision_jax.models.layers import Conv, Dense
 from vision_jax.ops.conv import conv_transpose2d
 from vision_jax.ops.pool import global_avg_pool, max_pool
 
+pytestmark = pytest.mark.core
+
 
 class Small(nn.Module):
     """One of each: grouped convolution, scope, helper method, product, scan, transposed."""

@@ -7,6 +7,8 @@ from jax.sharding import Mesh, PartitionSpec
 
 from vision_jax.kernels.materialize import materialize, materialize_relu
 
+pytestmark = pytest.mark.core
+
 X = np.array([[-1.5, 0.0, 2.0], [3.0, -0.0, np.nan]], np.float32)
 
 

@@ -7,6 +7,8 @@ from jax.test_util import check_grads
 from vision_jax.kernels import moments as module
 from vision_jax.kernels.moments import moments
 
+pytestmark = pytest.mark.core
+
 FORMS = (moments, module._by_case, module._about_a_pixel)
 
 

@@ -14,6 +14,8 @@ from vision_jax.kernels import onednn
 from vision_jax.kernels.conv_lax import DIMENSIONS
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
 
+pytestmark = pytest.mark.core
+
 
 def _random(shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)

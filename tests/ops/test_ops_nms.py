@@ -10,6 +10,8 @@ import pytest
 
 from vision_jax.ops.nms import nms, nms_classes, soft_nms
 
+pytestmark = pytest.mark.core
+
 RNG = np.random.default_rng(0)
 run = jax.jit(nms, static_argnames=("iou_threshold", "count", "tile"))
 run_classes = jax.jit(

@@ -30,6 +30,8 @@ from vision_jax.training import (
 )
 from vision_jax.training.storage import _is_not_orbax
 
+pytestmark = pytest.mark.core
+
 
 def state_of(step):
     """A small state with arrays of random bytes, which no compression can check for us."""
