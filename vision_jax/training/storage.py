@@ -1,6 +1,8 @@
 """Folders of arrays and JSON, written whole or not at all and believed only with their checksums.
 
 Orbax lives in this module alone; what is written, and what to do about damage, is `checkpoint`'s.
+Its v1 interface reads these folders too, but (in 0.12.8) it stops at damaged metrics, makes folders
+that it is only asked to read, and cannot be kept from asking about signals.
 """
 
 import contextlib
