@@ -60,6 +60,11 @@ class Finder:
     """
 
     def __init__(self, detector: pathlib.Path = DETECTOR):
+        if detector == DETECTOR and not detector.is_file():  # an installed package
+            raise UserError(
+                "MTCNN's weights lie in the checkout; name them by --detector "
+                "CHECKOUT/experiments/weights/mtcnn.safetensors"
+            )
         model = models.MTCNN()
         variables = weights.load(detector, model)
         task = Detection(model, mean=(0.0,) * 3, std=(1 / 255,) * 3)
