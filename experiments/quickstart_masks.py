@@ -61,11 +61,11 @@ def get_config(arg=""):
         best="eval/mask_ar10",
         expect=node(Expect, metric="eval/mask_ar10", value=0.5, source="this demo's own bar"),
     )
-    refinement = node(models.Refinement, width=16, hidden=16)
     if given.smoke:
-        masks.smoke(config)
+        return masks.smoke(config)
     if not given.deepmask:
-        config.stages = masks.stages(refinement, () if given.smoke else (("steps", 600),))
+        refinement = node(models.Refinement, width=16, hidden=16)
+        config.stages = masks.stages(refinement, (("steps", 600), ("eval_every", 600)))
     return config
 
 

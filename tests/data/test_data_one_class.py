@@ -1,4 +1,4 @@
-"""One class of the embedded shapes."""
+"""One class of the embedded shapes, and all of them as one."""
 
 import numpy as np
 import pytest
@@ -30,3 +30,14 @@ def test_an_unknown_class_is_named():
     source = data.TFDS("shapes/det64", "train[:4]", fields=("objects",))
     with pytest.raises(UserError, match="no class 'persn'"):
         data.OneClass(source, "persn")
+
+
+def test_all_objects_are_of_any_class():
+    whole = data.TFDS("shapes/det64", "train[:8]", fields=("objects", "rle"))
+    any_class = data.AnyClass(whole, "thing")
+    assert any_class.classes == ("thing",) and any_class.category_ids == () and len(any_class) == 8
+    for i in range(8):
+        everything, own = whole[i], any_class[i]
+        assert own.keys() == everything.keys() and not own["labels"].any()
+        np.testing.assert_array_equal(own["boxes"], everything["boxes"])
+        assert own["rle"] == everything["rle"] and len(own["labels"]) == len(own["boxes"])

@@ -197,6 +197,8 @@ def backbone(model: nn.Module) -> Iterator[Row]:
     if isinstance(model, FasterRCNN | FastRCNN) and isinstance(model.head.body, ResNetStage):
         body, last = model.head.body, len(stages) + 2
         yield from _stage(f"res{last}", f"head/body/conv{body.stage}", body.blocks)
+    elif len(stages) == 3:  # DeepMask's: the file's last stage goes unused
+        yield from _stage("res5", "backbone/conv5", 3)
     if isinstance(model, Classifier) and isinstance(model.head, PoolHead):
         yield Row("linear", "head/fc", "dense_bias")
 
@@ -210,17 +212,24 @@ def has_backbone(model: nn.Module) -> bool:
 def has_rcnn(model: FasterRCNN) -> bool:
     """Returns True where a ResNet without tweaks serves both stages."""
     shares = model.rpn_backbone is None and model.head.class_specific
-    return shares and _is_plain(model.backbone)
+    is_first_form = not model.head.convs and _is_first_form(model)
+    return shares and is_first_form and _is_plain(model.backbone)
 
 
 def has_proposals(model: ProposalNetwork) -> bool:
     """Returns True on a ResNet without tweaks."""
-    return _is_plain(model.backbone)
+    return _is_first_form(model) and _is_plain(model.backbone)
 
 
 def has_retinanet(model: RetinaNet) -> bool:
     """Returns True on a ResNet without tweaks, no norms in the subnets."""
     return model.layers.norm == "none" and _is_plain(model.backbone)
+
+
+def _is_first_form(model: FasterRCNN | ProposalNetwork) -> bool:
+    """Returns True for one convolution in the RPN, and no norms in the pyramid."""
+    pyramid = model.pyramid
+    return model.rpn.depth == 1 and not (isinstance(pyramid, FPN) and pyramid.normalized)
 
 
 def _is_plain(backbone: nn.Module) -> bool:

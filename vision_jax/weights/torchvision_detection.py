@@ -13,7 +13,7 @@ from vision_jax.models.detectors.keypoint_rcnn import KeypointHead
 from vision_jax.models.detectors.mask_rcnn import MaskHead
 from vision_jax.models.detectors.region_pool import ResNetStage
 from vision_jax.weights.engine import Pick, Row
-from vision_jax.weights.shared_rows import is_plain_resnet
+from vision_jax.weights.shared_rows import BATCH_NORMS, conv_norm, is_plain_resnet
 from vision_jax.weights.torchvision import classifier_of
 from vision_jax.weights.torchvision_retinanet import COCO_NUMBERS, LABELS, resnet_fpn
 
@@ -28,12 +28,22 @@ def rcnn(model: FasterRCNN, old: bool = False) -> Iterator[Row]:
       old: names as files had them before torchvision 0.12, the published ones among them.
     """
     yield from resnet_fpn(model.backbone, model.pyramid, old)
-    yield Row("rpn.head.conv" if old else "rpn.head.conv.0.0", "rpn/conv", "conv_bias")
+    for i in range(model.rpn.depth):
+        path = f"rpn/conv{i + 1}" if i else "rpn/conv"
+        theirs = "rpn.head.conv" if old and not i else f"rpn.head.conv.{i}.0"
+        yield Row(theirs, path, "conv_bias")
     for name in ("cls_logits", "bbox_pred"):
         yield Row(f"rpn.head.{name}", f"rpn/{name}", "conv_bias")
-    flat = (model.pyramid.width, model.head.pool.size, model.head.pool.size)
+    width = model.head.convs[-1] if model.head.convs else model.pyramid.width
+    flat = (width, model.head.pool.size, model.head.pool.size)
+    convs = len(model.head.convs)
+    for i in range(convs):
+        conv = f"roi_heads.box_head.{i}"
+        yield from conv_norm(f"{conv}.0", f"{conv}.1", f"head/conv{i + 1}")
     for i in range(len(model.head.hidden)):
-        row = (f"roi_heads.box_head.fc{i + 6}", f"head/fc{i + 6}", "dense_bias")
+        # After convolutions, layers are numbered through: a flattening, and an activation for each.
+        theirs = convs + 1 + 2 * i if convs else f"fc{i + 6}"
+        row = (f"roi_heads.box_head.{theirs}", f"head/fc{i + 6}", "dense_bias")
         yield Row(*row, flat if i == 0 else None)
     for name, numbers in (("cls_score", 1), ("bbox_pred", 4)):
         pick = _classes(model, numbers)
@@ -45,10 +55,19 @@ def rcnn(model: FasterRCNN, old: bool = False) -> Iterator[Row]:
 
 
 def has_rcnn(model: FasterRCNN) -> bool:
-    """Returns True where a ResNet without tweaks and its pyramid serve both stages."""
-    shares = model.rpn_backbone is None and isinstance(model.pyramid, FPN)
-    has_head = model.head.body is None and model.head.class_specific
-    return is_plain_resnet(model.backbone) and shares and has_head
+    """Returns True where a ResNet without tweaks and its pyramid serve both stages.
+
+    Other layers have batch norms, if any.
+    """
+    pyramid, head = model.pyramid, model.head
+    if model.rpn_backbone is not None or not isinstance(pyramid, FPN):
+        return False
+    parts = [pyramid] if pyramid.normalized else []
+    parts += [head] if head.convs else []
+    parts += [model.mask] if isinstance(model.mask, MaskHead) and model.mask.normalized else []
+    has_norms = all(part.layers.norm in BATCH_NORMS for part in parts)
+    has_head = head.body is None and head.class_specific
+    return is_plain_resnet(model.backbone) and has_head and has_norms
 
 
 def classifier(model: nn.Module) -> Iterator[Row]:
@@ -64,6 +83,9 @@ def classifier(model: nn.Module) -> Iterator[Row]:
     if isinstance(backbone, ResNet) and isinstance(stage, ResNetStage):
         last = f"backbone/conv{len(backbone.stages) + 2}_"
         backbone = backbone.clone(stages=(*backbone.stages, stage.blocks))
+    elif isinstance(backbone, ResNet) and len(backbone.stages) == 3:
+        # DeepMask's. The file has a last stage, of three blocks if bottlenecks, which goes unused.
+        backbone = backbone.clone(stages=(*backbone.stages, 3))
     has_two = isinstance(model, FasterRCNN) and model.rpn_backbone is not None
     for row in classifier_of(backbone, grid):
         if last and row.path.startswith(last):
@@ -78,7 +100,10 @@ def _mask(head: MaskHead, pick: Pick | None, old: bool) -> Iterator[Row]:
     for i in range(len(head.widths)):
         name = f"mask_fcn{i + 1}"
         theirs = f"roi_heads.mask_head.{name if old else f'{i}.0'}"
-        yield Row(theirs, f"mask/{name}", "conv_bias")
+        if head.normalized:
+            yield from conv_norm(theirs, f"roi_heads.mask_head.{i}.1", f"mask/{name}")
+        else:
+            yield Row(theirs, f"mask/{name}", "conv_bias")
     predictor = "roi_heads.mask_predictor"
     yield Row(f"{predictor}.conv5_mask", "mask/conv5_mask", "conv_transpose_bias")
     yield Row(f"{predictor}.mask_fcn_logits", "mask/mask_fcn_logits", "conv_bias", pick=pick)

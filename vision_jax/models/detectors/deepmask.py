@@ -7,7 +7,7 @@ masks are proposals of objects of no class. The form is that of the authors' sec
 deepmask-pytorch repeats: a ResNet up to conv4_x whose maps continue as their mirror images.
 
 Parameters: `backbone`; `reduce` (1x1), `shared` (the window's whole map), `mask`, `score_hidden`,
-`score`; `refinement`, see `sharpmask`. Initialisation: the backbone's own, He normal over fan-out
+`score`; `refinement`, see `sharpmask`. Initialisation: the backbone's own, He normal over fan-in
 for `reduce` and `shared`, torch's uniform for the rest, zero biases.
 """
 
@@ -32,6 +32,7 @@ from vision_jax.models.layers import (
     Keys,
     Layers,
     at_least_float32,
+    he_fan_in,
     variant,
 )
 from vision_jax.ops import losses
@@ -105,8 +106,8 @@ class DeepMask(DetectorModule):
         if not self.losses or not {*self.losses} <= {*LOSSES}:
             raise UserError(f"DeepMask: losses={self.losses}: use some of {', '.join(LOSSES)}")
         cells = self.size // self.stride
-        self.reduce = Conv(self.reduced, layers=self.layers)
-        self.shared = Conv(self.width, cells, layers=self.layers)
+        self.reduce = Conv(self.reduced, kernel_init=he_fan_in, layers=self.layers)
+        self.shared = Conv(self.width, cells, kernel_init=he_fan_in, layers=self.layers)
         self.mask = Dense(self.mask_size**2, layers=self.layers)
         self.score_hidden = Dense(self.hidden, layers=self.layers)
         self.score = Dense(1, layers=self.layers)

@@ -6,7 +6,7 @@ It is trained after DeepMask, whose backbone and score then stay as they are.
 
 Parameters: `start` (transposed, the whole coarsest map), `skip{i}_1..3` and `top{i}_1..2` of stage
 i, `logits`; all 3x3, whose maps continue as their mirror images. Initialisation: He normal over
-fan-out, zero biases.
+fan-in, since each stage has half the channels of the one before; zero biases.
 """
 
 import functools
@@ -15,8 +15,8 @@ import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float
 
-from vision_jax.models.detectors.deepmask import deepmask_resnet
-from vision_jax.models.layers import Conv, ConvTranspose, Layers, variant
+from vision_jax.models.detectors.deepmask import DeepMask, deepmask_resnet
+from vision_jax.models.layers import Conv, ConvTranspose, Layers, he_fan_in, variant
 from vision_jax.ops.upsample import nearest
 
 
@@ -44,7 +44,9 @@ class Refinement(nn.Module):
           features: of the windows.
           skips: the backbone's maps within them, each twice as large as the one before.
         """
-        conv = functools.partial(Conv, kernel=3, padding=1, border="reflect", layers=self.layers)
+        conv = functools.partial(
+            Conv, kernel=3, padding=1, kernel_init=he_fan_in, border="reflect", layers=self.layers
+        )
         side = skips[0].shape[1]
         start = ConvTranspose(self.width, side, layers=self.layers, name="start")
         x = start(features[:, None, None])
@@ -60,7 +62,7 @@ class Refinement(nn.Module):
         return jnp.squeeze(conv(1, name="logits")(x), -1)
 
 
-def sharpmask_resnet(depth: int, layers: Layers = Layers()):
+def sharpmask_resnet(depth: int, layers: Layers = Layers()) -> DeepMask:
     """Makes SharpMask on the first three stages of a ResNet; see `deepmask_resnet`."""
     return deepmask_resnet(depth, Refinement(layers=layers), layers)
 
