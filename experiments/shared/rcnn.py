@@ -296,3 +296,15 @@ def tiny_retinanet():
         depth=1,
         max_detections=4,
     )
+
+
+def tiny_fcos():
+    return node(
+        models.FCOS,
+        backbone=tiny_backbone(),
+        pyramid=tiny_pyramid("p6p7"),
+        anchor_sizes=((4.0,), (8.0,), (16.0,), (32.0,)),
+        size_limits=(16.0, 32.0, 64.0),
+        depth=1,
+        max_detections=4,
+    )

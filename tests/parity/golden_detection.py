@@ -5,6 +5,7 @@ comparisons that all detectors' golden tests share, with the tolerances of tests
 """
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -20,7 +21,12 @@ from vision_jax.structs import Detections, Targets
 
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 # Of the one-stage detectors' losses: their names, and ours.
-LOSSES = {"classification": "class", "bbox_regression": "box"}
+LOSSES = {
+    "classification": "class",
+    "bbox_regression": "box",
+    "bbox_ctrness": "centerness",
+    "total": "total",
+}
 DIVISOR = 32  # padded sides are multiples of it
 
 
@@ -132,7 +138,7 @@ def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: typ
     """Compares gradients, in the file's names: norms, in float64 also dots with seeded arrays."""
     names = golden.meta["train"]["grad_names"]
     norms = golden["train/grad_norm"]
-    ours = np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
+    ours = gradient_norms(golden, gradients)
     if dtype is np.float32:
         noise = np.abs(golden["train/grad_norm_float32"] - norms).max()
         assert np.abs(ours - norms).max() <= 10 * noise
@@ -145,16 +151,32 @@ def check_gradients(golden: Golden, gradients: dict[str, np.ndarray], dtype: typ
         assert abs(dot - golden["train/grad_dot"][i]) <= 1e-9 * scale[i], name
 
 
+def gradient_norms(golden: Golden, gradients: dict[str, np.ndarray]) -> np.ndarray:
+    """Computes the norms that the file has, in its order."""
+    names = golden.meta["train"]["grad_names"]
+    return np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
+
+
 def check_training(
     golden: Golden, model: nn.Module, variables: Any, scene: Scene, targets: Targets, dtype: type
 ) -> None:
     """Compares losses and gradients of a one-stage detector, which draws nothing at random."""
+    run = jax.jit(trainer(model, variables, scene, targets, dtype))
+    terms, gradients = run(variables["params"])
+    check_losses(golden, terms, dtype)
+    gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)
+    check_gradients(golden, gradients, dtype)
+
+
+def trainer(
+    model: nn.Module, variables: Any, scene: Scene, targets: Targets, dtype: type
+) -> Callable[[Any], tuple[dict, Any]]:
+    """Makes the function from parameters to losses, 'total' among them, and gradients."""
     sizes, valid = jnp.asarray(scene.sizes, dtype), jnp.ones(len(scene.sizes), bool)
 
-    @jax.jit
-    def run(params, images, sizes):
+    def run(params):
         def total(params):
-            outputs = model.apply({**variables, "params": params}, images, sizes, targets)
+            outputs = model.apply({**variables, "params": params}, scene.image, sizes, targets)
             terms = model.loss(outputs, targets, valid)
             means = {name: x / weight for name, (x, weight) in terms.items()}
             return sum(means.values()), means
@@ -162,8 +184,11 @@ def check_training(
         (loss, terms), gradients = jax.value_and_grad(total, has_aux=True)(params)
         return {**terms, "total": loss}, gradients
 
-    terms, gradients = run(variables["params"], scene.image, sizes)
-    for theirs, ours in {**LOSSES, "total": "total"}.items():
-        check_loss(golden, theirs, terms[ours], dtype)
-    gradients = weights.to_reference(jax.tree.map(np.asarray, gradients), model)
-    check_gradients(golden, gradients, dtype)
+    return run
+
+
+def check_losses(golden: Golden, terms: dict[str, Any], dtype: type) -> None:
+    """Compares all losses of a one-stage detector."""
+    assert set(terms) == {LOSSES[name] for name in golden.meta["train"]["losses"]}
+    for name in golden.meta["train"]["losses"]:
+        check_loss(golden, name, terms[LOSSES[name]], dtype)

@@ -10,7 +10,14 @@ import numpy as np
 from flax import linen as nn
 
 from tests.golden.seeded import Golden
-from tests.parity.golden_detection import Scene, check_array, check_loss, original_boxes, truth
+from tests.parity.golden_detection import (
+    Scene,
+    check_array,
+    check_loss,
+    gradient_norms,
+    original_boxes,
+    truth,
+)
 from vision_jax import models
 from vision_jax.ops.masks import paste_masks
 from vision_jax.ops.resize import resize
@@ -37,13 +44,16 @@ def network(golden: Golden) -> nn.Module:
     """Builds the network as the file's reference was; its classes are the file's labels from 1."""
     options, shapes = golden.meta["options"], golden.meta["shapes"]
     classes = shapes["roi_heads.box_predictor.cls_score.bias"][0] - 1
-    kind, _, depth = golden.meta["name"].removesuffix("_fpn").partition("_resnet")
+    kind, _, form = golden.meta["name"].partition("_resnet")
+    depth, _, form = form.partition("_")
     makers = {
-        "fasterrcnn": models.faster_rcnn_resnet_fpn,
-        "maskrcnn": models.mask_rcnn_resnet_fpn,
-        "keypointrcnn": models.keypoint_rcnn_resnet_fpn,
+        ("fasterrcnn", "fpn"): models.faster_rcnn_resnet_fpn,
+        ("fasterrcnn", "fpn_v2"): models.faster_rcnn_resnet_fpn_v2,
+        ("maskrcnn", "fpn"): models.mask_rcnn_resnet_fpn,
+        ("maskrcnn", "fpn_v2"): models.mask_rcnn_resnet_fpn_v2,
+        ("keypointrcnn", "fpn"): models.keypoint_rcnn_resnet_fpn,
     }
-    model = makers[kind](int(depth), classes)
+    model = makers[kind, form](int(depth), classes)
     rpn = dataclasses.replace(
         model.rpn,
         train_pre_nms_top_n=options["rpn_pre_nms_top_n_train"],
@@ -116,7 +126,7 @@ def check_float32_gradients(
       params: ours, in any precision.
     """
     norms = golden["train/grad_norm"]
-    error = np.abs(_norms(golden, gradients) - norms).max()
+    error = np.abs(gradient_norms(golden, gradients) - norms).max()
     noise = np.abs(golden["train/grad_norm_float32"] - norms).max()
     for seed in range(3):
         if error <= 10 * noise:
@@ -126,13 +136,8 @@ def check_float32_gradients(
             lambda a, rng=rng: np.float64(a) * (1 + 2.0**-21 * rng.uniform(-1, 1, a.shape)), params
         )
         with jax.enable_x64(True):
-            noise = max(noise, np.abs(_norms(golden, exact(moved)) - norms).max())
+            noise = max(noise, np.abs(gradient_norms(golden, exact(moved)) - norms).max())
     assert error <= 10 * noise
-
-
-def _norms(golden: Golden, gradients: Gradients) -> np.ndarray:
-    names = golden.meta["train"]["grad_names"]
-    return np.array([np.linalg.norm(gradients[name].astype(np.float64)) for name in names])
 
 
 def check_masks(golden: Golden, detections: Detections, scene: Scene, dtype: type) -> None:

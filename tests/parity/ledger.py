@@ -26,8 +26,10 @@ from tests.golden.seeded import Golden, subsample
 from tests.parity import (
     golden_cases,
     golden_rcnn,
+    test_golden_deepmask,
     test_golden_detectors,
     test_golden_detr,
+    test_golden_mtcnn,
     test_golden_retinanet,
     test_golden_ssd,
     test_golden_yolo,
@@ -55,16 +57,19 @@ class DetectorCase:
       check: compares, given golden, network, variables and dtype; notes the differences in the
         golden.
       size: side of the image for which operations are counted.
+      takes_sizes: whether the network asks for the sizes of images.
     """
 
     network: Callable[[Golden], nn.Module]
     check: Callable[[Golden, nn.Module, dict, type], object]
     size: int
+    takes_sizes: bool = True
 
 
 RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
 DENSE = DetectorCase(test_golden_retinanet.network, test_golden_retinanet.check_eval, 800)
 DETR = DetectorCase(test_golden_detr.network, test_golden_detr.check_eval, 800)
+MASKS = DetectorCase(test_golden_deepmask.network, test_golden_deepmask.check_eval, 192)
 YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": RCNN,
@@ -77,10 +82,19 @@ DETECTORS = {
     "fcos_resnet50_fpn": DENSE,
     "detr_resnet50": DETR,
     "hf_detr_resnet50": DETR,
+    "deepmask_resnet50": MASKS,
+    "deepmask_losses": MASKS,
+    "sharpmask_resnet50": MASKS,
     "ssd300_vgg16": DetectorCase(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
     "ssd300_vgg16_original": DetectorCase(
         test_golden_ssd.original, test_golden_ssd.check_original, 300
     ),
+    **{
+        f"mtcnn_{name}": DetectorCase(
+            test_golden_mtcnn.network, test_golden_mtcnn.check_eval, side, takes_sizes=False
+        )
+        for name, side in (("pnet", 12), ("rnet", 24), ("onet", 48))
+    },
     "yolov3": YOLO,
     "yolov3_tiny": YOLO,
 }
@@ -141,6 +155,7 @@ def _measure_detector(golden: Golden, detector: DetectorCase) -> dict:
     }
     image = jax.ShapeDtypeStruct((1, detector.size, detector.size, 3), jnp.float32)
     infos = [golden.meta["outputs"][name] for name, _ in golden.errors]
+    sizes = (jnp.zeros((1, 2)),) if detector.takes_sizes else ()
     return {
         "reference": golden.meta["source"],
         **worst,
@@ -148,7 +163,7 @@ def _measure_detector(golden: Golden, detector: DetectorCase) -> dict:
         "largest": max(info["absmax"] for info in infos),
         "parameters": sum(x.size for x in jax.tree.leaves(state["params"])),
         "size": detector.size,
-        "multiply_adds": summarize(model, image, jnp.zeros((1, 2))).multiply_adds,
+        "multiply_adds": summarize(model, image, *sizes).multiply_adds,
     }
 
 

@@ -24,11 +24,16 @@ from tests.parity.golden_rcnn import (
 )
 from vision_jax import weights
 
-FILES = sorted(FOLDER.rglob("*rcnn_resnet*_fpn.npz"))
+# The first versions stand for the second, which `-m "golden and slow"` compares.
+STOOD_FOR = {"fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2"}
+FILES = [
+    pytest.param(path, marks=pytest.mark.slow if path.stem in STOOD_FOR else (), id=path.stem)
+    for path in sorted(FOLDER.rglob("*rcnn_resnet*_fpn*.npz"))
+]
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", FILES)
 def test_rcnn_equals_torchvisions(path):
     golden = Golden(path)
     model = network(golden)

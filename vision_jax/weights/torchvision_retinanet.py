@@ -29,8 +29,11 @@ def resnet_fpn(backbone: nn.Module, pyramid: nn.Module, old: bool = False) -> It
     inner = "" if old else ".0"
     for i, name in enumerate(pyramid.endpoints):
         for theirs, ours in (("inner_blocks", "lateral"), ("layer_blocks", "output")):
-            reference = f"backbone.fpn.{theirs}.{i}{inner}"
-            yield Row(reference, f"pyramid/{ours}_{name}", "conv_bias")
+            reference, path = f"backbone.fpn.{theirs}.{i}", f"pyramid/{ours}_{name}"
+            if pyramid.normalized:
+                yield from conv_norm(f"{reference}.0", f"{reference}.1", path)
+            else:
+                yield Row(f"{reference}{inner}", path, "conv_bias")
     if pyramid.extra == "p6p7":
         for name in ("p6", "p7"):
             yield Row(f"backbone.fpn.extra_blocks.{name}", f"pyramid/{name}", "conv_bias")
@@ -60,10 +63,16 @@ def retinanet(model: RetinaNet, old: bool = False) -> Iterator[Row]:
                 name = f"head.{theirs}.conv.{2 * i}" if old else f"{conv}.0"
                 yield Row(name, f"{path}/conv", "conv_bias")
         pick = None
-        if last == "cls_logits" and model.num_classes == len(COCO_NUMBERS):
-            shapes = len(model.anchor_sizes[0]) * len(model.anchor_ratios)
-            pick = Pick((shapes, LABELS), 1, COCO_NUMBERS)
+        if last == "cls_logits":
+            pick = coco_classes(model.num_classes, model.anchors_per_cell)
         yield Row(f"head.{theirs}.{last}", f"{ours}/out", "conv_bias", pick=pick)
+
+
+def coco_classes(num_classes: int, anchors_per_cell: int) -> Pick | None:
+    """Picks COCO's classes of each anchor from a published detector's labels, if those they are."""
+    if num_classes != len(COCO_NUMBERS):
+        return None
+    return Pick((anchors_per_cell, LABELS), 1, COCO_NUMBERS)
 
 
 def has_retinanet(model: RetinaNet) -> bool:

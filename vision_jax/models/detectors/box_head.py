@@ -1,8 +1,9 @@
 """The second stage of the R-CNNs: regions are classified, and their boxes refined.
 
-Fast R-CNN (Girshick 2015, arXiv:1504.08083) in the forms of the papers since. Parameters: `fc6`,
-`fc7` …, or those of `body`; `cls_score`, `bbox_pred`. Initialisation: N(0, 0.01) for the classes,
-N(0, 0.001) for the boxes (section 2.3), torch's uniform for hidden layers.
+Fast R-CNN (Girshick 2015, arXiv:1504.08083) in the forms of the papers since. Parameters: `conv1`
+…, `fc6`, `fc7` …, or those of `body`; `cls_score`, `bbox_pred`. Initialisation: N(0, 0.01) for the
+classes, N(0, 0.001) for the boxes (section 2.3), He normal over fan-out for convolutions, torch's
+uniform for hidden layers.
 """
 
 from collections.abc import Sequence
@@ -25,6 +26,7 @@ from vision_jax.models.detectors.region_pool import Levels, RegionPool
 from vision_jax.models.detectors.rpn import Proposals
 from vision_jax.models.layers import (
     HEAD_LAYER,
+    ConvNorm,
     Dense,
     Dropout,
     Keys,
@@ -49,6 +51,8 @@ class BoxHead(nn.Module):
       pool: how regions are pooled.
       body: module that pooled features go through first, averaged afterwards; None: none. Other
         heads can share its maps.
+      convs: widths of 3x3 convolutions, with the norm of `layers`, that the fully connected layers
+        read (Wu & He 2018, arXiv:1803.08494, section 4.2: four); () with a body.
       hidden: widths of the fully connected layers fc6, fc7 …
       dropout: probability, of each hidden layer's outputs.
       class_specific: offsets for every class, or (False) one for all.
@@ -65,11 +69,12 @@ class BoxHead(nn.Module):
       nms_threshold: IoU above which the better box of a class suppresses the other.
       max_detections: number per image.
       min_size: smallest side of a box, in pixels.
-      layers: settings; the head itself has no norm.
+      layers: settings; batch statistics count slots without a region, too.
     """
 
     pool: RegionPool = RegionPool(levels=4)
     body: nn.Module | None = None
+    convs: tuple[int, ...] = ()
     hidden: tuple[int, ...] = (1024, 1024)
     dropout: float = 0.0
     class_specific: bool = True
@@ -117,7 +122,7 @@ class BoxHead(nn.Module):
         Args:
           x: what `regions` returned.
           num_classes: without background.
-          train, keys: for dropout.
+          train, keys: for norms and dropout.
 
         Returns:
           features: (b, r, d), what the last layers read.
@@ -128,6 +133,9 @@ class BoxHead(nn.Module):
         x = x.reshape(images * regions, *x.shape[2:])
         if self.body is not None:
             x = global_avg_pool(x)
+        for i, width in enumerate(self.convs, start=1):
+            conv = ConvNorm(width, 3, padding=1, layers=self.layers, name=f"conv{i}")
+            x = conv(x, train=train)
         x = x.reshape(images * regions, -1)
         for i, width in enumerate(self.hidden):
             fc = Dense(width, layers=self.layers, name=f"fc{i + 6}")

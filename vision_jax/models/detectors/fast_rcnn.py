@@ -41,7 +41,7 @@ class FastRCNN(DetectorModule):
         Returns:
           The outputs of `FasterRCNN`, but for those of the first stage, masks and keypoints.
         """
-        levels = self.pyramid(self.backbone(images, train=train, keys=keys))
+        levels = self.pyramid(self.backbone(images, train=train, keys=keys), train=train)
         strides = self.pyramid.strides(self.backbone)
         proposals = _proposals(targets, sizes)
         regions = self.head.regions(levels, strides, proposals.boxes)

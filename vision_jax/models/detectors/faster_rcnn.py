@@ -85,7 +85,7 @@ class FasterRCNN(DetectorModule):
             roi_keypoint_logits: the regions drawn for the loss and the heads' answers for them; of
             masks and keypoints zeros beyond the last positive region, see `run_on_positives`.
         """
-        levels = self.pyramid(self.backbone(images, train=train, keys=keys))
+        levels = self.pyramid(self.backbone(images, train=train, keys=keys), train=train)
         rpn_levels = levels
         if self.rpn_backbone is not None:
             rpn_levels = self.rpn_levels(images, train=train, keys=keys)
@@ -138,7 +138,7 @@ class FasterRCNN(DetectorModule):
     ) -> tuple[Float[Array, "b _ _ d"], ...]:
         """Computes the maps that the first stage reads, from its own backbone if it has one."""
         backbone, pyramid = self._rpn_parts()
-        return pyramid(backbone(images, train=train, keys=keys))
+        return pyramid(backbone(images, train=train, keys=keys), train=train)
 
     def _rpn_parts(self) -> tuple[nn.Module, nn.Module]:
         if self.rpn_backbone is None:
@@ -184,8 +184,8 @@ class FasterRCNN(DetectorModule):
 
         def run(head: nn.Module, inputs: Any, rois: Array) -> Array:
             if head.pool is None:
-                return head(inputs[:, : rois.shape[1]], self.num_classes)
-            return head(head.pool(inputs, strides, rois), self.num_classes)
+                return head(inputs[:, : rois.shape[1]], self.num_classes, train=train)
+            return head(head.pool(inputs, strides, rois), self.num_classes, train=train)
 
         for name, head in self._region_heads():
             inputs = regions[:, : rois.shape[1]] if head.pool is None else levels
@@ -209,6 +209,27 @@ def faster_rcnn_resnet_fpn(
     backbone = ResNet(stages=stages, block=block, layers=layers)
     parts = FPN(layers=layers), RPN(layers=layers), BoxHead(layers=layers)
     return FasterRCNN(backbone, num_classes, *parts)
+
+
+def faster_rcnn_resnet_fpn_v2(
+    depth: int, num_classes: int = 80, layers: Layers = FROZEN
+) -> FasterRCNN:
+    """Makes torchvision's second Faster R-CNN (Li et al. 2021, arXiv:2111.11429, section 2).
+
+    The RPN has two convolutions, the second stage four before its one fully connected layer; these
+    four and the pyramid are normalised.
+
+    Args:
+      depth: of the ResNet, a key of `DEPTHS`.
+      num_classes: without background.
+      layers: of all parts.
+    """
+    model = faster_rcnn_resnet_fpn(depth, num_classes, layers)
+    return model.clone(
+        pyramid=FPN(normalized=True, layers=layers),
+        rpn=RPN(depth=2, layers=layers),
+        head=BoxHead(convs=(256,) * 4, hidden=(1024,), layers=layers),
+    )
 
 
 def faster_rcnn_resnet_c4(
@@ -302,6 +323,12 @@ FasterRCNNResNet50FPN = variant(
     "FasterRCNNResNet50FPN",
     faster_rcnn_resnet_fpn,
     "Makes Faster R-CNN on ResNet-50 with a feature pyramid; see `faster_rcnn_resnet_fpn`.",
+    depth=50,
+)
+FasterRCNNResNet50FPNV2 = variant(
+    "FasterRCNNResNet50FPNV2",
+    faster_rcnn_resnet_fpn_v2,
+    "Makes torchvision's second Faster R-CNN on ResNet-50; see `faster_rcnn_resnet_fpn_v2`.",
     depth=50,
 )
 FasterRCNNResNet101FPN = variant(

@@ -47,7 +47,7 @@ class KeypointHead(nn.Module):
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, x: RegionMaps, num_classes: int) -> RegionLogits:
+    def __call__(self, x: RegionMaps, num_classes: int, *, train: bool = False) -> RegionLogits:
         """Finds heat maps (logits) over each region; they do not depend on the class."""
         images, regions = x.shape[:2]
         x = conv_stack(x, self.widths, "conv_fcn", self.layers)

@@ -1,6 +1,7 @@
 """Mask R-CNN (He et al. 2017, arXiv:1703.06870): a mask head beside Faster R-CNN's second stage.
 
-Parameters: `mask_fcn1` … (3x3), `conv5_mask` (2x2 transposed), `mask_fcn_logits` (1x1).
+Parameters: `mask_fcn1` … (3x3, with `conv` and `norm` where normalised), `conv5_mask` (2x2
+transposed), `mask_fcn_logits` (1x1).
 Initialisation: He normal over fan-out, zero biases, as the authors' code.
 """
 
@@ -17,6 +18,7 @@ from vision_jax.models.detectors.faster_rcnn import (
     FasterRCNN,
     faster_rcnn_resnet_c4,
     faster_rcnn_resnet_fpn,
+    faster_rcnn_resnet_fpn_v2,
 )
 from vision_jax.models.detectors.matching import class_targets
 from vision_jax.models.detectors.region_pool import RegionPool
@@ -45,7 +47,9 @@ class MaskHead(nn.Module):
         background compete for every pixel (table 2b).
       class_specific: a mask for every class, or (False, with 'sigmoid') one for all.
       loss_weight: factor of the loss.
-      layers: settings; the head has no norm.
+      normalized: the 3x3 convolutions have the norm of `layers` in place of biases; batch
+        statistics count regions without an object, too.
+      layers: settings.
     """
 
     pool: RegionPool | None = RegionPool(size=14, levels=4)
@@ -54,13 +58,15 @@ class MaskHead(nn.Module):
     activation: Literal["sigmoid", "softmax"] = "sigmoid"
     class_specific: bool = True
     loss_weight: float = 1.0
+    normalized: bool = False
     layers: Layers = Layers()
 
     @nn.compact
-    def __call__(self, x: RegionMaps, num_classes: int) -> RegionLogits:
+    def __call__(self, x: RegionMaps, num_classes: int, *, train: bool = False) -> RegionLogits:
         """Finds mask logits within each region: num_classes + 1, background first, or one."""
         images, regions = x.shape[:2]
-        x = conv_stack(x, self.widths, "mask_fcn", self.layers)
+        norm = {"normalized": self.normalized, "train": train}
+        x = conv_stack(x, self.widths, "mask_fcn", self.layers, **norm)
         width = self.widths[-1] if self.upsampled is None else self.upsampled
         x = nn.relu(ConvTranspose(width, 2, 2, layers=self.layers, name="conv5_mask")(x))
         rows = num_classes + 1 if self.class_specific else 1
@@ -129,6 +135,17 @@ def mask_rcnn_resnet_fpn(depth: int, num_classes: int = 80, layers: Layers = FRO
     return dataclasses.replace(model, mask=MaskHead(layers=layers))
 
 
+def mask_rcnn_resnet_fpn_v2(
+    depth: int, num_classes: int = 80, layers: Layers = FROZEN
+) -> FasterRCNN:
+    """Makes torchvision's second Mask R-CNN, whose head's convolutions are normalised.
+
+    Its other parts are those of `faster_rcnn_resnet_fpn_v2`.
+    """
+    model = faster_rcnn_resnet_fpn_v2(depth, num_classes, layers)
+    return dataclasses.replace(model, mask=MaskHead(normalized=True, layers=layers))
+
+
 def mask_rcnn_resnet_c4(
     depth: int, num_classes: int = 80, version: Version = "v1", layers: Layers = FROZEN
 ) -> FasterRCNN:
@@ -144,6 +161,12 @@ MaskRCNNResNet50FPN = variant(
     "MaskRCNNResNet50FPN",
     mask_rcnn_resnet_fpn,
     "Makes Mask R-CNN on ResNet-50 with a feature pyramid; see `mask_rcnn_resnet_fpn`.",
+    depth=50,
+)
+MaskRCNNResNet50FPNV2 = variant(
+    "MaskRCNNResNet50FPNV2",
+    mask_rcnn_resnet_fpn_v2,
+    "Makes torchvision's second Mask R-CNN on ResNet-50; see `mask_rcnn_resnet_fpn_v2`.",
     depth=50,
 )
 MaskRCNNResNet101FPN = variant(

@@ -44,7 +44,7 @@ class ProposalNetwork(DetectorModule):
         Returns:
           The outputs of `FasterRCNN` that concern the first stage.
         """
-        levels = self.pyramid(self.backbone(images, train=train, keys=keys))
+        levels = self.pyramid(self.backbone(images, train=train, keys=keys), train=train)
         grids, strides = [x.shape[1:3] for x in levels], self.pyramid.strides(self.backbone)
         anchors = self.rpn.anchors(images.shape[1:3], grids, strides)
         outputs = {"pyramid": levels, **self.rpn.outputs(levels, anchors, sizes)}

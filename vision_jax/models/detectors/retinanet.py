@@ -11,19 +11,17 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import linen as nn
-from jax import lax
 from jaxtyping import Array, Float, Int
 
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
 from vision_jax.models.detectors.anchors import AnchorRounding, AnchorStride, level_anchors
 from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.fpn import FPN
+from vision_jax.models.detectors.selection import select_by_level
 from vision_jax.models.layers import NO_NORM, Conv, ConvNorm, Images, Keys, Layers, small_normal
 from vision_jax.ops import assign, losses
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops.nms import nms
 from vision_jax.structs import Detections, Targets, Terms
 
 
@@ -96,7 +94,7 @@ class RetinaNet(DenseDetector):
         anchors: (a, 4) xyxy in pixels.
         """
         endpoints = self.backbone(images, train=train, keys=keys)
-        levels = self.pyramid(endpoints)
+        levels = self.pyramid(endpoints, train=train)
         subnet = functools.partial(Subnet, self.anchors_per_cell, depth=self.depth)
         bias = -math.log((1 - self.prior) / self.prior)
         classify = subnet(self.num_classes, bias=bias, layers=self.layers, name="class_subnet")
@@ -141,18 +139,12 @@ class RetinaNet(DenseDetector):
 
     def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
         """Selects the best detections after per-class non-maximum suppression."""
-        grids = [level.shape[1:3] for level in outputs["pyramid"]]
-        ends = np.cumsum([h * w * self.anchors_per_cell for h, w in grids])[:-1].tolist()
-        levels = zip(
-            jnp.split(outputs["class_logits"], ends, 1),
-            jnp.split(outputs["box_deltas"], ends, 1),
-            jnp.split(outputs["anchors"], ends),
-            strict=True,
-        )
-        best = jax.vmap(self._best_pairs, (0, 0, None, 0))
-        pairs = [best(*level, sizes) for level in levels]
-        boxes, scores, labels = (jnp.concatenate(parts, 1) for parts in zip(*pairs, strict=True))
-        return jax.vmap(self._suppress)(boxes, scores, labels)
+        maps = (level.shape[1:3] for level in outputs["pyramid"])
+        counts = [height * width * self.anchors_per_cell for height, width in maps]
+        scores = jax.nn.sigmoid(outputs["class_logits"])
+        decode = functools.partial(box_ops.decode, weights=self.box_weights)
+        limits = self.score_threshold, self.nms_threshold, self.pre_nms_top_k, self.max_detections
+        return select_by_level(scores, outputs, counts, sizes, decode, *limits)
 
     def _anchors(self, image_size, grids):
         strides = self.pyramid.strides(self.backbone)
@@ -183,31 +175,6 @@ class RetinaNet(DenseDetector):
             box_loss = losses.smooth_l1(box_deltas, box_targets, self.beta, box_mask)
         number = jnp.maximum(jnp.sum(positive), 1).astype(class_logits.dtype)
         return {"class": jnp.sum(class_loss) / number, "box": jnp.sum(box_loss) / number}
-
-    def _best_pairs(self, class_logits, box_deltas, anchors, size):
-        """Selects an image's best (anchor, class) pairs of a level: boxes, scores, labels."""
-        scores = jax.nn.sigmoid(class_logits)
-        # The best pairs belong to the anchors with the best pairs: sorting those alone is cheap.
-        anchor = lax.top_k(jnp.max(scores, 1), min(self.pre_nms_top_k, len(scores)))[1]
-        anchor = jnp.sort(anchor)  # so that equal scores keep the anchors' order
-        pairs = scores[anchor].reshape(-1)
-        score, pair = lax.top_k(pairs, min(self.pre_nms_top_k, len(pairs)))
-        anchor, label = anchor[pair // self.num_classes], pair % self.num_classes
-        boxes = box_ops.decode(box_deltas[anchor], anchors[anchor], self.box_weights)
-        return box_ops.clip(boxes, size[0], size[1]), score, label
-
-    def _suppress(self, boxes, scores, labels):
-        """Runs NMS on one image's pairs of all levels."""
-        is_likely = scores > self.score_threshold
-        limits = self.nms_threshold, self.max_detections
-        selection = nms(boxes, scores, *limits, labels, is_likely)
-        index, valid = selection.index, selection.valid
-        return Detections(
-            boxes=jnp.where(valid[:, None], boxes[index], 0),
-            scores=selection.score,
-            labels=jnp.where(valid, labels[index], -1),
-            valid=valid,
-        )
 
 
 class Subnet(nn.Module):

@@ -1,6 +1,6 @@
 """The common parts of mask and keypoint heads: convolutions on regions, training on positives.
 
-Parameters of the layers: `<name>1`, `<name>2` … (3x3).
+Parameters of the layers: `<name>1`, `<name>2` … (3x3), with `conv` and `norm` where normalised.
 """
 
 from collections.abc import Callable, Sequence
@@ -12,7 +12,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from vision_jax.models.detectors.region_pool import Levels
-from vision_jax.models.layers import Conv, Layers
+from vision_jax.models.layers import Conv, ConvNorm, Layers
 
 RegionMaps = Float[Array, "b r n n c"]  # features of each image's regions
 RegionLogits = Float[Array, "b r s s k"]  # a head's answer for each region
@@ -21,12 +21,25 @@ MatchedIdxs = Int[Array, "b r"]  # each region's object, see `ops.assign`
 
 
 def conv_stack(
-    x: RegionMaps, widths: tuple[int, ...], name: str, layers: Layers
+    x: RegionMaps,
+    widths: tuple[int, ...],
+    name: str,
+    layers: Layers,
+    *,
+    normalized: bool = False,
+    train: bool = False,
 ) -> Float[Array, "m n n d"]:
-    """Applies 3x3 convolutions with ReLU, named `name`1 …, to the regions of all images."""
+    """Applies 3x3 convolutions with ReLU, named `name`1 …, to the regions of all images.
+
+    Those that are `normalized` have the norm of `layers` in place of biases.
+    """
     x = x.reshape(-1, *x.shape[2:])
     for i, width in enumerate(widths, start=1):
-        x = nn.relu(Conv(width, 3, padding=1, layers=layers, name=f"{name}{i}")(x))
+        settings = {"padding": 1, "layers": layers, "name": f"{name}{i}"}
+        if normalized:
+            x = ConvNorm(width, 3, **settings)(x, train=train)
+        else:
+            x = nn.relu(Conv(width, 3, **settings)(x))
     return x
 
 

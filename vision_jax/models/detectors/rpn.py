@@ -1,6 +1,6 @@
 """Region proposal networks: the first stage of Faster R-CNN (Ren et al. 2015, arXiv:1506.01497).
 
-Parameters: `conv` (3x3), `cls_logits` and `bbox_pred` (1x1), shared by all levels.
+Parameters: `conv`, `conv2`, … (3x3), `cls_logits` and `bbox_pred` (1x1), shared by all levels.
 Initialisation: N(0, 0.01), zero biases (section 3.1.3).
 """
 
@@ -63,7 +63,8 @@ class RPN(nn.Module):
 
     Fields:
       anchor_sizes, anchor_ratios, anchor_rounding, anchor_stride: see `level_anchors`.
-      width: channels of the 3x3 convolution; None takes the level's.
+      width: channels of the 3x3 convolutions; None takes the level's.
+      depth: how many of these there are (Li et al. 2021, arXiv:2111.11429: two).
       positive_iou, negative_iou: an anchor whose best IoU with an object is at least so much is
         positive, below so much background, else it does not count.
       allow_low_quality_matches: an object's best anchor is positive whatever the IoU.
@@ -89,6 +90,7 @@ class RPN(nn.Module):
     anchor_rounding: AnchorRounding = "rounded"
     anchor_stride: AnchorStride = "image"
     width: int | None = None
+    depth: int = 1
     positive_iou: float = 0.7
     negative_iou: float = 0.3
     allow_low_quality_matches: bool = True
@@ -118,12 +120,13 @@ class RPN(nn.Module):
         self._check_sizes(len(levels))
         width = self.width or levels[0].shape[-1]
         conv = functools.partial(Conv, kernel_init=small_normal, layers=self.layers)
-        hidden = conv(width, 3, padding=1, name="conv")
+        names = ["conv", *(f"conv{i}" for i in range(2, self.depth + 1))]
+        hidden = [conv(width, 3, padding=1, name=name) for name in names]
         objectness = conv(self._anchors_per_cell, name="cls_logits")
         offsets = conv(4 * self._anchors_per_cell, name="bbox_pred")
         class_logits, box_deltas = [], []
         for level in levels:
-            x = nn.relu(hidden(level))
+            x = functools.reduce(lambda x, layer: nn.relu(layer(x)), hidden, level)
             class_logits.append(objectness(x).reshape(x.shape[0], -1))
             box_deltas.append(offsets(x).reshape(x.shape[0], -1, 4))
         class_logits, box_deltas = (jnp.concatenate(x, 1) for x in (class_logits, box_deltas))

@@ -34,9 +34,9 @@ def amdegroot_ssd300() -> models.SSD:
     return models.SSD300(20, models.DefaultBoxes(clip="all"))
 
 
-def torchvision_retinanet_v2() -> RetinaNet:
+def torchvision_retinanet_v2(num_classes: int = 80, layers: Layers = BATCH_NORM) -> RetinaNet:
     """Makes the second RetinaNet: P6 from C5, group norm in the subnets, boxes by GIoU."""
-    model = models.retinanet_resnet_fpn(50, source="c5", layers=BATCH_NORM)
+    model = models.retinanet_resnet_fpn(50, num_classes, source="c5", layers=layers)
     return model.clone(layers=Layers(norm="group"), box_loss="giou")
 
 
