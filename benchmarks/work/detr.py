@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.work import Work, ours
 from benchmarks.work.inputs import DETECTION_RATE, LABELS, normalisation, scene
 
-_TRAINED = ("(?!backbone/conv1/|backbone/conv2_|.*/norm/).*",)
+_TRAINED = ("(?!backbone/conv1/|backbone/conv2_|backbone/.*/norm/).*",)
 
 
 def infer(shared: pathlib.Path, batch_size: int, height: int, width: int, steps: int) -> Work:

@@ -8,6 +8,8 @@ from vision_jax.training import Expect, optimizer, schedule
 IMAGES = 118_287  # of COCO's train2017
 BATCH = 64  # of 16 devices, four images on each
 SHORT = tuple(range(480, 801, 32))
+# The backbone's first two stages and all its norms stay as they are; the transformer's do not.
+TRAINED = ("(?!backbone/conv1/|backbone/conv2_|backbone/.*/norm/).*",)
 
 
 def coco(model, epochs, value, source, fields=("objects",)):
@@ -34,7 +36,7 @@ def coco(model, epochs, value, source, fields=("objects",)):
         decay=1e-4,
         clip=0.1,
         groups=(("backbone/.*", 0.1),),
-        trainable=rcnn.RESNET_TRAINED,
+        trainable=TRAINED,
     )
     per_epoch = IMAGES // BATCH
     config.steps, config.epochs = 0, float(epochs)
@@ -77,11 +79,21 @@ def smoke(config, fields=("objects",), **changes):
     return rcnn.smoke(config, network(**changes), fields)
 
 
+def demo_backbone():
+    """Makes the backbone of `demo_network`, whose last map has 4×4 places."""
+    return node(models.ResNet, stages=(1, 1, 1), block="basic", width=16, stem="deep")
+
+
 def demo_network(**changes):
     """Makes the network that learns the embedded shapes in minutes."""
-    backbone = node(models.ResNet, stages=(1, 1), block="basic", width=16, stem="deep")
-    shape = {"features": 64, "hidden": 128, "heads": 4, "encoder": 1, "decoder": 3, "queries": 10}
-    return network(**shape | {"backbone": backbone, "num_classes": embedded.CLASSES} | changes)
+    shape = {"features": 64, "hidden": 128, "heads": 4, "encoder": 1, "decoder": 2, "queries": 8}
+    parts = {
+        "backbone": demo_backbone(),
+        "endpoint": "conv4_x",
+        "num_classes": embedded.CLASSES,
+        "learned_start": True,
+    }
+    return network(**shape | parts | changes)
 
 
 def twin(config, steps, **changes):
@@ -89,11 +101,10 @@ def twin(config, steps, **changes):
 
     Args:
       config: changed in place.
-      steps: of 32 images.
+      steps: of 16 images.
       **changes: see `network`.
     """
-    rcnn.twin(config, demo_network(**changes), steps, images=8000)
-    config.train.batch_size = 32
+    rcnn.twin(config, demo_network(**changes), steps, images=4000)
     config.optimizer = rule()
     return config
 

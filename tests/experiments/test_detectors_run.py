@@ -51,7 +51,10 @@ def stepped(name: str, how: str, devices: int):
     return parallel.get_state(state), rows
 
 
-@pytest.mark.parametrize("name", ["retinanet", pytest.param("faster_rcnn", marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "name",
+    ["retinanet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "detr"))],
+)
 def test_devices_and_their_mapping_do_not_matter(name):
     eight, rows = stepped(name, "shard_map", 8)
     other, again = stepped(name, "pmap", 8)

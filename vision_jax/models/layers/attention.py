@@ -25,6 +25,7 @@ Sequence = Float[Array, "b n d"]
 Memory = Float[Array, "b k d"]  # a sequence that another one looks at
 Heads = Float[Array, "b h k e"]  # keys or values of h subspaces
 Mask = Bool[Array, "#b #n k"] | None  # True where a query may look
+SelfMask = Bool[Array, "#b #n n"] | None
 Positions = Float[Array, "#b n d"] | None
 MemoryPositions = Float[Array, "#b k d"] | None
 
