@@ -158,7 +158,8 @@ def test_group_norms_gradient_of_the_scale_is_as_exact_as_torchs(shape, groups, 
     x, g = (rng.normal(size=shape).astype(np.float32) + np.float32(k) for k in (mean, 0))
     scale = rng.uniform(0.5, 1.5, shape[-1]).astype(np.float32)
     params = {"scale": scale, "bias": np.zeros_like(scale)}
-    run = jax.jit(lambda p: jax.vjp(lambda p: GroupNorm(groups).apply({"params": p}, x), p)[1](g))
+    layer, images = GroupNorm(groups), jnp.asarray(x)
+    run = jax.jit(lambda p: jax.vjp(lambda p: layer.apply({"params": p}, images), p)[1](g))
     found = np.asarray(run(params)[0]["scale"])
     width = shape[-1] // groups
     expected = np.zeros(shape[-1])
