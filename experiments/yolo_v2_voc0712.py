@@ -2,9 +2,9 @@
 
 paper    Redmon & Farhadi, "YOLO9000: Better, Faster, Stronger", 2016, table 3, reports 76.8 % mAP
          on VOC 2007's test set at 416 pixels and 78.6 % at 544 (unchecked)
-needs    the run folder `runs/darknet19_448` of `darknet19_imagenet.py:size=448`, or
-         --config.init.weights=darknet19_448.conv.23 (Darknet's) with
-         --config.task.model.reorg=darknet, or the argument `pretrain`
+needs    Darknet-19 of ImageNet at 448 pixels, which is fetched from Darknet's author, or
+         --config.init.weights=FILE, or a run folder of `darknet19_imagenet.py:size=448`, or the
+         argument `pretrain`
 expect   no number is cited
 cost     160 epochs of 16,551 images, 14.7 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v2_voc0712.py
@@ -34,7 +34,7 @@ def get_config(arg=""):
     model = node(models.YOLOv2, backbone=node(models.Darknet), num_classes=yolo_v1_voc0712.CLASSES)
     config = yolo_v1_voc0712.voc0712(model, given.size)
     recipe(config, given.multiscale)
-    config.init.weights = "runs/darknet19_448"
+    config.init.weights = "darknet/darknet19_448.conv.23"
     if given.pretrain:
         first, second = (darknet19_imagenet.get_config(f"size={size}") for size in (224, 448))
         yolo_v1_voc0712.pretrain(config, first, second)

@@ -1,8 +1,8 @@
 """YOLO v3 on COCO, Darknet's recipe.
 
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018
-needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or
-         --config.init.weights=darknet/darknet53.conv.74 (Darknet's)
+needs    Darknet-53 of ImageNet, which is fetched from Darknet's author, or
+         --config.init.weights=FILE, or a run folder of `darknet53_imagenet.py`
 expect   55.3 % AP50 at 416 pixels (Darknet's yolov3.weights; 51.5 % at 320, 57.9 % at 608)
 cost     500,200 steps of 64 images, 32.9 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v3_coco.py

@@ -2,8 +2,9 @@
 
 paper    Redmon & Farhadi, "YOLOv3: An Incremental Improvement", 2018; Zhang et al., "Bag of
          Freebies for Training Object Detection Neural Networks", 2019, section 3
-needs    the run folder `runs/darknet53` of `darknet53_imagenet.py`, or
-         --config.init.weights=darknet/darknet53.conv.74 (Darknet's), or the argument `pretrain`
+needs    Darknet-53 of ImageNet, which is fetched from Darknet's author, or
+         --config.init.weights=FILE, or a run folder of `darknet53_imagenet.py`, or the argument
+         `pretrain`
 expect   81.5 % mAP on VOC 2007's test set at 416 pixels (GluonCV, yolo3_darknet53_voc)
 cost     200 epochs of 16,551 images, 32.7 G multiply-adds forward each at 416 pixels
 run      python launch.py --config experiments/yolo_v3_voc0712.py
@@ -34,7 +35,7 @@ def get_config(arg=""):
     model = node(models.YOLOv3, backbone=backbone, num_classes=yolo_v1_voc0712.CLASSES)
     config = yolo_v1_voc0712.voc0712(model, given.size)
     freebies(config, given)
-    config.epochs, config.init.weights = 200.0, "runs/darknet53"
+    config.epochs, config.init.weights = 200.0, "darknet/darknet53.conv.74"
     if all(getattr(given, name) for name in FREEBIES) and given.size == 416:
         source = "GluonCV yolo3_darknet53_voc"
         config.expect = node(Expect, metric="eval/ap50", value=0.815, source=source)

@@ -10,9 +10,9 @@ twin     python launch.py --config experiments/sweeps/path_from_yolo.py:twin --s
 smoke    python launch.py --config experiments/sweeps/path_from_yolo.py:smoke
 
 `steps` says how many are taken. The full runs need `runs/extraction`, `runs/extraction_448`,
-`runs/extraction_bn` and its `_448`, `runs/darknet19_448` (darknet19_imagenet.py). The twin trains
-narrow networks of 64-pixel shapes from scratch; it has no classifier, whose step it leaves out, and
-its high resolution is 96 pixels.
+`runs/extraction_bn` and its `_448` (darknet19_imagenet.py); the new network's weights are fetched.
+The twin trains narrow networks of 64-pixel shapes from scratch; it has no classifier, whose step it
+leaves out, and its high resolution is 96 pixels.
 """
 
 import itertools

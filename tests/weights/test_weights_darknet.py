@@ -33,6 +33,9 @@ PUBLISHED = {
 }  # fmt: skip
 
 
+V2_DARKNET = models.YOLOv2(reorg="darknet")
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_parameters_and_bytes_are_the_published_ones(name):
     make, parameters, size = PUBLISHED[name]
@@ -100,6 +103,7 @@ def test_headers_of_all_ages(header, tmp_path):
 def test_the_first_layers_alone_are_a_detectors_backbone(tmp_path):
     """A file such as darknet53.conv.74 has 74 sections: they end before the backbone's last sum."""
     assert sum(s.path.startswith("backbone/") for s in sections(models.YOLOv3())[:74]) == 52
+    assert sum(s.path.startswith("backbone/") for s in sections(V2_DARKNET)[:23]) == 18
     classifier = SMALL["residual"]()
     detector = models.YOLOv3(
         classifier.backbone, 5, ("stage2",), ((8, 8),), ((0,),), ((4,),), (4,), ()
@@ -114,6 +118,25 @@ def test_the_first_layers_alone_are_a_detectors_backbone(tmp_path):
     whole_file = weights.from_reference(state, classifier)
     for kind in ("params", "batch_stats"):
         assert_equal(loaded[kind]["backbone"], whole_file[kind]["backbone"])
+
+
+def test_the_backbone_alone_does_not_ask_how_the_passthrough_is_ordered(tmp_path):
+    model, path = tiny_yolo.v2(), tmp_path / "small.weights"
+    theirs = model.clone(reorg="darknet")
+    state = _state(theirs)
+    count = next(i for i, s in enumerate(sections(theirs)) if s.path.startswith("head/"))
+    for number in (count, count + 1):
+        first = {k: v for k, v in state.items() if int(k.split(".")[1]) < number}
+        path = tmp_path / f"small.conv.{number}"
+        _write(path, first, struct.pack("<3iq", 0, 2, 0, 0))
+        if number == count:
+            loaded = weights.load(path, model)
+            assert list(loaded["params"]) == ["backbone"]
+            whole_file = weights.from_reference(state, theirs)
+            assert_equal(loaded["params"]["backbone"], whole_file["params"]["backbone"])
+        else:
+            with pytest.raises(UserError, match="reorg='darknet'"):
+                weights.load(path, model)
 
 
 def test_fully_connected_weights_of_old_files_lie_the_other_way_round(tmp_path):

@@ -32,7 +32,7 @@ def test_a_row_is_complete(name):
     entry = ENTRIES[name]
     assert entry.name == name
     assert entry.source.startswith(("https://", "hf:"))
-    assert re.fullmatch(r"[\w.-]+\.(pth|th|pkl|weights|safetensors|74)", entry.file)
+    assert re.fullmatch(r"[\w.-]+\.(pth|th|pkl|weights|safetensors|conv.23|conv.74)", entry.file)
     assert entry.licence
     assert entry.weights_licence
     network = entry.network()

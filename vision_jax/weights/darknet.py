@@ -14,6 +14,7 @@ import numpy as np
 from flax import linen as nn
 
 from vision_jax.config import UserError, printable
+from vision_jax.models.detectors.yolo_v2 import YOLOv2
 from vision_jax.system import disk
 from vision_jax.weights import engine
 from vision_jax.weights.darknet_sections import darknet, sections, shapes
@@ -70,6 +71,8 @@ def _described(path: Path, model: nn.Module) -> tuple[nn.Module, int | None]:
         raise UserError("no such weights file")
     raw = path.read_bytes()
     total, count = (len(raw) - _header(raw)) / 4, _count(path)
+    if count is not None:
+        model = _for_part(model, count)
     if count is None and total != _size(model):
         model = _of_size(model, total)
         if total != _size(model):
@@ -81,6 +84,15 @@ def _described(path: Path, model: nn.Module) -> tuple[nn.Module, int | None]:
         except UserError as error:
             raise UserError(f"{printable(cfg.name)}: {error}") from None
     return model, count
+
+
+def _for_part(model: nn.Module, count: int) -> nn.Module:
+    """Returns the model as Darknet has it, if what differs lies beyond the first sections."""
+    if not isinstance(model, YOLOv2):
+        return model
+    theirs = model.clone(reorg="darknet")
+    first = (section.path for section in sections(theirs)[:count])
+    return theirs if not any(path.startswith("head/") for path in first) else model
 
 
 def _size(model: nn.Module, count: int | None = None) -> int:

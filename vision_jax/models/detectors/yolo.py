@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from jax.scipy.special import xlogy
 from jaxtyping import Array, Bool, Float, Int
 
+from vision_jax.config import UserError
 from vision_jax.models.detectors.detector import Outputs, Valid
 from vision_jax.models.layers import at_least_float32
 from vision_jax.ops import assign, losses
@@ -29,6 +30,20 @@ class Predictions(NamedTuple):
     def at(self, index: Int[Array, "m"]) -> "Predictions":
         """Returns some of an image's predictions."""
         return Predictions(*(x[index] for x in self))
+
+
+def check_twice(fine: Float[Array, "b h w c"], coarse: Float[Array, "b h2 w2 d"]) -> None:
+    """Checks that one map is twice as large as the other, which is to be joined with it.
+
+    Raises:
+      UserError: it is not, as with images whose sides no stride divides.
+    """
+    (height, width), (rows, columns) = fine.shape[1:3], coarse.shape[1:3]
+    if (height, width) != (2 * rows, 2 * columns):
+        raise UserError(
+            f"maps of {height}×{width} and {rows}×{columns} cells do not fit together: give images "
+            "whose sides are multiples of the coarsest map's stride"
+        )
 
 
 class Assignment(NamedTuple):

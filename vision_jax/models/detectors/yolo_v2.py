@@ -16,7 +16,7 @@ from vision_jax.models.classifiers.darknet import TINY, TINY_POOLS, Darknet, con
 from vision_jax.models.detectors import yolo
 from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
-from vision_jax.models.detectors.yolo import Priors, Scale
+from vision_jax.models.detectors.yolo import Priors, Scale, check_twice
 from vision_jax.models.layers import (
     Conv,
     Endpoints,
@@ -266,6 +266,7 @@ class Head(nn.Module):
             x = unit(x, features, 3, f"conv{i}")
         if self.passthrough:
             fine = endpoints[self.passthrough]
+            check_twice(fine, x)
             fine = unit(fine, self.reduced, 1, "passthrough") if self.reduced else fine
             coarse = darknet_reorg(fine) if self.reorg == "darknet" else space_to_depth(fine)
             x = jnp.concatenate([coarse.astype(x.dtype), x], -1)

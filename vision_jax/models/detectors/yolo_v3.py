@@ -23,7 +23,7 @@ from vision_jax.models.classifiers.darknet import (
 from vision_jax.models.detectors import yolo
 from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.selection import select_detections
-from vision_jax.models.detectors.yolo import Priors, Scale
+from vision_jax.models.detectors.yolo import Priors, Scale, check_twice
 from vision_jax.models.layers import Conv, Endpoints, Images, Keys, Layers, small_normal
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops import losses as loss_ops
@@ -223,6 +223,7 @@ class Head(nn.Module):
         for scale, endpoint in enumerate(self.endpoints, start=1):
             y = endpoints[endpoint]
             if x is not None:
+                check_twice(y, x)
                 x = unit(x, self.lateral[scale - 2], 1, f"scale{scale}_lateral")
                 x = x.repeat(2, 1).repeat(2, 2)
                 y = jnp.concatenate([x, y.astype(x.dtype)], -1)

@@ -41,6 +41,8 @@ _DARKNET: tuple[tuple[str, Network, Preprocessing | None, str, int | None, str, 
     ("yolov2-tiny.weights", networks.yolo_v2_tiny_coco, _LETTERBOX, "", None, "", ""),
     ("yolov2-tiny-voc.weights", _make(models.YOLOv2Tiny, layers=DARKNET), _LETTERBOX, "", None,
      "", "darknet_yolov2-tiny-voc"),
+    ("darknet19_448.conv.23", _make(models.Darknet19, layers=DARKNET), None, "", None,
+     "yolo_v2_voc0712", ""),
     ("darknet53.conv.74", _make(models.Darknet53, layers=DARKNET), None, "", None,
      "yolo_v3_coco", ""),
 )  # fmt: skip
