@@ -13,6 +13,7 @@ _NAMED_CLASSES = 30  # more names than this cannot be read along an axis
 _NUMBERED_CLASSES = 15  # nor more numbers than this in the cells
 _LONGEST_NAME = 24  # characters of a class, or of a line in a legend; an axis has no room for more
 _LONGEST_TITLE = 44
+_FORMS = ("o", "^", "s", "D")  # of points, where there are more classes than colours
 
 
 def curves(
@@ -116,6 +117,35 @@ def bubbles(
     axes.margins(0.18)
     axes.set_xlabel(_label(labels[0], _LONGEST_TITLE), fontsize=8)
     axes.set_ylabel(_label(labels[1], _LONGEST_TITLE), fontsize=8)
+    return _render(figure)
+
+
+def scatter(
+    points: np.ndarray,
+    labels: Sequence[int],
+    names: Sequence[str],
+    title: str,
+    size: tuple[float, float] = (7.2, 5.4),
+) -> np.ndarray:
+    """Draws points in the plane, a colour and a form for each class; uint8 (h, w, 3).
+
+    Args:
+      points: (n, 2); the axes have no numbers.
+      labels: (n,) class numbers.
+      names: the classes' names; numbers where it is empty.
+      title: the text above the axes.
+      size: inches.
+    """
+    figure, axes = _axes(size, title)
+    labels = np.asarray(labels)
+    for number, label in enumerate(np.unique(labels)):
+        row = points[labels == label]
+        form = _FORMS[number // len(colors.SERIES) % len(_FORMS)]
+        color = colors.fraction(colors.of_class(number))
+        name = _label(class_caption(int(label), names))
+        axes.scatter(row[:, 0], row[:, 1], s=26, marker=form, color=color, alpha=0.75, label=name)
+    axes.set_xticks([]), axes.set_yticks([])
+    axes.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _render(figure)
 
 
