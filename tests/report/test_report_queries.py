@@ -1,5 +1,7 @@
 """Pictures of queries: whose attention is shown, where it lies on the image, and the page."""
 
+import json
+
 import numpy as np
 
 from vision_jax import report, visualize
@@ -10,6 +12,7 @@ from vision_jax.report.saved_arrays import checked_arrays
 from vision_jax.structs import Batch, Detections, Targets
 from vision_jax.visualize import colors
 
+EXPECT = {"metric": "eval/ap50", "value": 0.6, "source": "this demo's own bar"}
 GREEN, RED, BLUE = (30, 150, 60), (210, 50, 40), (40, 80, 200)
 
 
@@ -89,5 +92,6 @@ def test_the_page_shows_both(tmp_path):
     save_arrays(tmp_path, "slots", slots.result())
     assert {"attention", "slots"} <= {*evaluation_pictures(tmp_path)}
     assert checked_arrays(tmp_path, "slots")["boxes"].shape == (2, 2, 4)
+    (tmp_path / "config.json").write_text(json.dumps({"expect": EXPECT}))
     text = report.write_report(tmp_path).read_text()
     assert "where its query looks" in text and "Centres of the boxes of 2 queries" in text
