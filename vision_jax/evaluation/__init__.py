@@ -8,9 +8,12 @@ the batch size, the padding or the number of devices.
 from vision_jax.evaluation.averages import Averages
 from vision_jax.evaluation.boundary import BoundaryF
 from vision_jax.evaluation.captions import Captions
+from vision_jax.evaluation.cascade import CascadeStages
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
+from vision_jax.evaluation.clustering import Clustering
 from vision_jax.evaluation.coco import COCO
 from vision_jax.evaluation.errors import Errors
+from vision_jax.evaluation.joint_bayesian import JointBayesian
 from vision_jax.evaluation.localization import BoxIoU, Joints, LocalizationError
 from vision_jax.evaluation.metric import (
     GatheredMetric,
@@ -21,6 +24,7 @@ from vision_jax.evaluation.metric import (
 )
 from vision_jax.evaluation.proposals import ProposalRecall
 from vision_jax.evaluation.records import Objects, Record, annotated, records
+from vision_jax.evaluation.repeatability import matched_iou, repeatability
 from vision_jax.evaluation.retrieval import Retrieval
 from vision_jax.evaluation.segmentation import Segmentation
 from vision_jax.evaluation.verification import Verification
@@ -33,9 +37,12 @@ __all__ = [
     "BoundaryF",
     "BoxIoU",
     "Captions",
+    "CascadeStages",
+    "Clustering",
     "Confusion",
     "Errors",
     "GatheredMetric",
+    "JointBayesian",
     "Joints",
     "LocalizationError",
     "Loss",
@@ -52,5 +59,7 @@ __all__ = [
     "TopK",
     "Verification",
     "annotated",
+    "matched_iou",
     "records",
+    "repeatability",
 ]

@@ -5,6 +5,7 @@ original Matlab code: a side is x1 - x0 + 1. The functions follow that code and 
 since their roundings decide which faces are found.
 """
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
@@ -98,6 +99,28 @@ def area_resize(
     empty = (number <= 0)[..., None]
     mean = sums.astype(jnp.float32) / jnp.maximum(number, 1).astype(jnp.float32)[..., None]
     return jnp.where(empty, 0, mean)
+
+
+def area_crops(
+    areas: UInt32[Array, "b h w c"],
+    content: Int[Array, "b 2"],
+    boxes: Float[Array, "b n 4"],
+    side: int,
+) -> Float[Array, "b n {side} {side} c"]:
+    """Cuts boxes out of images and resizes each to a square, see `pixel_spans`, `area_resize`.
+
+    Args:
+      areas: each image's `summed_areas`.
+      content: height and width of each image, beyond which nothing is cut.
+      boxes: xyxy, pixels.
+      side: of the crops.
+    """
+
+    def crop(areas, content, boxes):
+        spans = pixel_spans(boxes, content[0], content[1])
+        return jax.vmap(lambda span: area_resize(areas, span, (side, side)))(spans)
+
+    return jax.vmap(crop)(areas, content, boxes)
 
 
 def suppress_inclusive(

@@ -11,13 +11,14 @@ biases, slopes of 0.25.
 """
 
 import functools
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Int, UInt32
 
 from vision_jax.config import UserError
 from vision_jax.models.detectors.detector import DetectorModule, Outputs, Sizes, Valid
@@ -28,6 +29,11 @@ from vision_jax.ops import cascade
 from vision_jax.ops.nms import nms
 from vision_jax.structs import Detections, Targets, Terms
 
+# Of R-Net and O-Net by the side of their crops: answers, and how many numbers each has.
+ANSWERS = {
+    24: {"logits": 2, "deltas": 4},
+    48: {"logits": 2, "deltas": 4, "landmarks": 2 * LANDMARKS},
+}
 WINDOW = 12  # pixels that P-Net sees
 MIDDLE, SPREAD = 127.5, 128.0  # the networks see (pixel - 127.5) / 128
 
@@ -178,15 +184,8 @@ class MTCNN(DetectorModule):
 
     def _level(self, level, areas, content, dtype):
         """Scores a level: face probabilities, 0 where there is no window; logits and deltas."""
-        rows, columns = jnp.asarray(level.rows), jnp.asarray(level.columns)
-        result = jnp.stack([rows[content[:, 0]], columns[content[:, 1]]], -1)
-        size = int(level.rows[-1]), int(level.columns[-1])
-
-        def resized(areas, content, result):
-            span = jnp.array([1, content[0], 1, content[1]])
-            return cascade.area_resize(areas, span, size, result)
-
-        images = jax.vmap(resized)(areas, content, result).astype(dtype)
+        images, result = level_images(level, areas, content)
+        images = images.astype(dtype)
         outputs = self.p_net((images - MIDDLE) / SPREAD, result)
         windows = -(-(result - 2) // 2) - 4  # rows and columns of the map that see no padding
         height, width = outputs["logits"].shape[1:3]
@@ -198,28 +197,11 @@ class MTCNN(DetectorModule):
 
     def _on_crops(self, net, side, chunk, areas, content, stage):
         """Runs a network on the squares of a stage, as many chunks as hold valid ones."""
-        count = stage.valid.shape[1]
-        chunk = min(chunk, count)
-        padding = ((0, 0), (0, -count % chunk), (0, 0))
-        squares = jnp.pad(stage.squares, padding)
 
         def run(net, boxes):
             return _run(net, side, areas, content, boxes)
 
-        def step(net, state):
-            i, answers = state
-            boxes = jax.lax.dynamic_slice_in_dim(squares, i * chunk, chunk, 1)
-            put = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
-            return i + 1, jax.tree.map(lambda x, y: put(x, y, i * chunk), answers, run(net, boxes))
-
-        first = run(net, squares[:, :chunk])
-        room = squares.shape[1] - chunk
-        answers = {k: jnp.pad(v, ((0, 0), (0, room), (0, 0))) for k, v in first.items()}
-        chunks = -(-stage.valid.sum(1).max() // chunk)  # valid ones come first
-        if not self.is_initializing():
-            more = nn.while_loop(lambda _, s: s[0] < chunks, step, net, (jnp.int32(1), answers))
-            answers = more[1]
-        return {k: v[:, :count] for k, v in answers.items()}
+        return on_valid(net, run, stage.squares, stage.valid, chunk, ANSWERS[side])
 
     def _refined(self, proposals, answers, content):
         """Keeps the boxes that R-Net is sure of; suppresses, refines and squares them."""
@@ -263,14 +245,65 @@ class MTCNN(DetectorModule):
 
 def _run(net, side, areas, content, boxes):
     """Runs a network on boxes (b, n, 4), cut out and resized to `side`; its answers (b, n, …)."""
-
-    def crop(areas, content, boxes):
-        spans = cascade.pixel_spans(boxes, content[0], content[1])
-        return jax.vmap(lambda span: cascade.area_resize(areas, span, (side, side)))(spans)
-
-    crops = jax.vmap(crop)(areas, content, boxes).astype(boxes.dtype)
+    crops = cascade.area_crops(areas, content, boxes, side).astype(boxes.dtype)
     outputs = net((crops.reshape(-1, side, side, 3) - MIDDLE) / SPREAD)
     return {k: v.reshape(*boxes.shape[:2], -1) for k, v in outputs.items()}
+
+
+def on_valid(
+    net: nn.Module,
+    run: Callable,
+    boxes: Array,
+    valid: Array,
+    chunk: int,
+    answers: dict[str, int],
+) -> dict[str, Array]:
+    """Runs a network on boxes, chunk by chunk, no more chunks than hold valid ones.
+
+    Args:
+      net: the module whose parameters are used.
+      run: (net, boxes (b, chunk, 4)) → answers by name, (b, chunk, k) each.
+      boxes: (b, n, 4).
+      valid: (b, n) bool; valid ones come first.
+      chunk: boxes per image at a time.
+      answers: their names, and k of each.
+
+    Returns:
+      The answers, (b, n, k) each, in the precision of `boxes`; zeros where nothing was run.
+    """
+    images, count = valid.shape
+    chunk = min(chunk, count)
+    boxes = jnp.pad(boxes, ((0, 0), (0, -count % chunk), (0, 0)))
+    empty = {k: jnp.zeros((images, boxes.shape[1], n), boxes.dtype) for k, n in answers.items()}
+    if net.is_initializing():  # parameters are not made within loops
+        run(net, boxes[:, :1])
+        return {k: v[:, :count] for k, v in empty.items()}
+
+    def step(net, state):
+        i, answers = state
+        part = jax.lax.dynamic_slice_in_dim(boxes, i * chunk, chunk, 1)
+        put = functools.partial(jax.lax.dynamic_update_slice_in_dim, axis=1)
+        found = {k: v.astype(boxes.dtype) for k, v in run(net, part).items()}
+        return i + 1, jax.tree.map(lambda x, y: put(x, y, i * chunk), answers, found)
+
+    chunks = -(-valid.sum(1).max() // chunk)
+    _, found = nn.while_loop(lambda _, s: s[0] < chunks, step, net, (jnp.int32(0), empty))
+    return {k: v[:, :count] for k, v in found.items()}
+
+
+def level_images(
+    level: Level, areas: UInt32[Array, "b y x c"], content: Int[Array, "b 2"]
+) -> tuple[Float[Array, "b h w c"], Int[Array, "b 2"]]:
+    """Resizes images to a level of the pyramid; returns it with each one's rows and columns."""
+    rows, columns = jnp.asarray(level.rows), jnp.asarray(level.columns)
+    result = jnp.stack([rows[content[:, 0]], columns[content[:, 1]]], -1)
+    size = int(level.rows[-1]), int(level.columns[-1])
+
+    def resized(areas, content, result):
+        span = jnp.array([1, content[0], 1, content[1]])
+        return cascade.area_resize(areas, span, size, result)
+
+    return jax.vmap(resized)(areas, content, result), result
 
 
 def pyramid(canvas: tuple[int, int], min_size: int, factor: float) -> list[Level]:
