@@ -120,38 +120,20 @@ class DETR(DetectorModule):
         image_sizes: `sizes`, which a loss needs.
         mask_logits: (b, q, 8 h, 8 w), with a mask head.
         """
-        settings = self.decoder.settings
-        canvas, features = images.shape[1:3], settings.features
+        canvas = images.shape[1:3]
         images = jnp.where(content(canvas, canvas, sizes)[..., None], images, 0)
         endpoints = self.backbone(images, train=train, keys=keys)
         last = endpoints[self.endpoint]
-        b, h, w, _ = last.shape
-        valid = content((h, w), canvas, sizes)
-        reduce = Conv(features, 1, kernel_init=torch_linear, layers=self.layers, name="input_proj")
+        valid = content(last.shape[1:3], canvas, sizes)
+        width = self.decoder.settings.features
+        reduce = Conv(width, 1, kernel_init=torch_linear, layers=self.layers, name="input_proj")
         projected = reduce(last)
-        places = self._positions(valid, features).reshape(-1, h * w, features)
-        seen = valid.reshape(b, 1, h * w)
-        tokens = projected.reshape(b, h * w, features)
-        memory, encoder_attention = self.encoder(tokens, places, seen, train=train, keys=keys)
-        queries, start = self._queries(features)
-        start = jnp.broadcast_to(start[None], (b, *start.shape)).astype(memory.dtype)
-        answers, decoder_attention = self.decoder(
-            start, memory, queries[None], places, None, seen, train=train, keys=keys
-        )
-        outputs = {
-            **endpoints,
-            **self._heads(answers),
-            "decoder_attention": decoder_attention.reshape(b, -1, h, w),
-            "image_sizes": sizes,
-        }
-        if encoder_attention is None:  # without an encoder a place sees itself
-            encoder_attention = jnp.broadcast_to(jnp.eye(h * w)[None], (b, h * w, h * w))
-        outputs["encoder_attention"] = encoder_attention.reshape(b, h, w, h, w)
+        answers, memory, attention = self._transform(projected, valid, train, keys)
+        outputs = {**endpoints, **self._heads(answers), **attention, "image_sizes": sizes}
         outputs |= looks(outputs, canvas)
         if self.mask is not None:
             finer = [endpoints[name] for name in self._finer_endpoints()]
-            encoded = memory.reshape(b, h, w, features)
-            outputs["mask_logits"] = self.mask(answers[-1], projected, encoded, valid, finer)
+            outputs["mask_logits"] = self.mask(answers[-1], projected, memory, valid, finer)
         return outputs
 
     def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
@@ -207,6 +189,27 @@ class DETR(DetectorModule):
         stride = self.backbone.strides[self._finer_endpoints()[-1]]
         masks = jax.vmap(self.mask.crop)(mask_logits, detections.boxes / stride)
         return detections.replace(masks=masks)
+
+    def _transform(
+        self, projected: Images, valid: Bool[Array, "b h w"], train: bool, keys: Keys
+    ) -> tuple[tuple[Array, ...], Images, Outputs]:
+        """Returns the answers of all layers, the encoded map, and the attention of both halves."""
+        b, h, w, features = projected.shape
+        places = self._positions(valid, features).reshape(-1, h * w, features)
+        seen, tokens = valid.reshape(b, 1, h * w), projected.reshape(b, h * w, features)
+        memory, within = self.encoder(tokens, places, seen, train=train, keys=keys)
+        queries, start = self._queries(features)
+        start = jnp.broadcast_to(start[None], (b, *start.shape)).astype(memory.dtype)
+        answers, to = self.decoder(
+            start, memory, queries[None], places, None, seen, train=train, keys=keys
+        )
+        if within is None:  # without an encoder a place sees itself
+            within = jnp.broadcast_to(jnp.eye(h * w)[None], (b, h * w, h * w))
+        attention = {
+            "encoder_attention": within.reshape(b, h, w, h, w),
+            "decoder_attention": to.reshape(b, -1, h, w),
+        }
+        return answers, memory.reshape(projected.shape), attention
 
     def _positions(self, valid: Bool[Array, "b h w"], features: int) -> Float[Array, "#b h w d"]:
         """Encodes the places of the map."""
