@@ -30,19 +30,31 @@ PIXEL = 1e-3  # and its boxes up to 6e-5
 @pytest.mark.parametrize("kind", [np.float32, np.float64])
 @pytest.mark.parametrize("name", NETS)
 def test_networks_on_seeded_weights(name, kind):
-    golden, model = Golden(FOLDER / "models_thirdparty" / f"mtcnn_{name}.npz"), NETS[name]()
+    golden = Golden(FOLDER / "models_thirdparty" / f"mtcnn_{name}.npz")
+    model = network(golden)
     state = weights.from_reference(golden.state_dict(), model)
     variables = jax.tree.map(lambda a: jnp.asarray(a, kind), state)
     assert sum(a.size for a in jax.tree.leaves(state["params"])) == golden.meta["param_count"]
+    check_eval(golden, model, variables, kind)
+
+
+def network(golden: Golden):
+    """Makes the network of a golden file."""
+    golden.errors = {}
+    return NETS[golden.meta["name"].removeprefix("mtcnn_")]()
+
+
+def check_eval(golden: Golden, model, variables: dict, kind: type) -> None:
+    """Compares boxes, landmarks of O-Net and probabilities; notes the differences."""
     x = jnp.asarray(golden.inputs("eval")["x"].transpose(0, 2, 3, 1), kind)
     outputs = model.apply(variables, x)
     scores = jax.nn.softmax(outputs.pop("logits"), -1)
-    ours = [*outputs.values(), scores]  # deltas, landmarks of O-Net, probabilities
-    for i, value in enumerate(ours):
+    for i, value in enumerate([*outputs.values(), scores]):
         value = jnp.moveaxis(value, -1, 1)
         info = golden.meta["outputs"][f"eval/{i}"]
         assert list(value.shape) == info["shape"]
         error = np.abs(subsample(value, info["stride"]) - golden[f"eval/{i}"]).max()
+        golden.errors[f"eval/{i}", kind.__name__] = float(error)
         float32 = 10 * info["float32_max_abs_diff"]
         assert error <= (float32 if kind is np.float32 else 1e-9 * info["absmax"])
 
