@@ -3,8 +3,9 @@
 data     one to three shapes on clutter, 64×64, made from a seed on first use; all are objects
 paper    Pinheiro et al., "Learning to Segment Object Candidates", 2015, and "Learning to Refine
          Object Segments", 2016
-expect   TODO
-cost     TODO
+expect   a higher average recall of masks after the second stage than after the first; neither has
+         been measured yet
+cost     800 steps of 64 windows of 64×64 pixels, then 600
 run      python launch.py --config experiments/quickstart_masks.py
          python launch.py --config experiments/quickstart_masks.py:deepmask
 smoke    python launch.py --config experiments/quickstart_masks.py:smoke
@@ -19,7 +20,7 @@ from experiments.shared import masks
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import COCO
-from vision_jax.training import Expect, Experiment, optimizer, schedule
+from vision_jax.training import Experiment, optimizer, schedule
 
 
 def get_config(arg=""):
@@ -59,7 +60,6 @@ def get_config(arg=""):
         log_every=50,
         eval_every=800,
         best="eval/mask_ar10",
-        expect=node(Expect, metric="eval/mask_ar10", value=0.5, source="this demo's own bar"),
     )
     if given.smoke:
         return masks.smoke(config)

@@ -3,7 +3,7 @@
 paper    Pinheiro et al., "Learning to Refine Object Segments", 2016 (arXiv:1603.08695)
 needs    ResNet-50 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE
-expect   no number is cited; the paper reports 10 to 20 % more average recall than DeepMask's
+expect   a higher average recall of masks than DeepMask's; no number is cited
 cost     1,200,000 steps of 32 windows for DeepMask, as many for its refinement
 run      python launch.py --config experiments/sharpmask_r50_coco.py
 smoke    python launch.py --config experiments/sharpmask_r50_coco.py:smoke

@@ -271,14 +271,16 @@ class DeepMask(DetectorModule):
         rows = (best.features, image, best.places, best.boxes, size)
         rows = jax.tree.map(lambda x: _chunks(x, chunk), rows)
         module, variables = self.unbind()
+        read = self.endpoints if self.refinement is not None else ()
+        whole = {name: window_masks.joined([m[name] for m in maps]) for name in read}
 
         def masks(rows):
             features, image, where, boxes, size = rows
             skips = []
-            for name in self.endpoints if self.refinement is not None else ():
+            for name in read:
                 factor = self.stride // self.backbone.strides[name]
                 side = self.size // self.backbone.strides[name]
-                skips.append(window_masks.cut([m[name] for m in maps], image, where, factor, side))
+                skips.append(window_masks.cut(whole[name], image, where, factor, side))
             logits = module.apply(variables, features, skips, method="window_logits")
             return window_masks.boxed(logits, boxes, size, self.mask_threshold, self.cropped_size)
 

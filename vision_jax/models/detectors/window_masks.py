@@ -35,6 +35,14 @@ class Places(NamedTuple):
     column: Array  # (n,) int32
 
 
+class Joined(NamedTuple):
+    """The maps of all levels of a pyramid, row after row, in one array."""
+
+    values: Array  # (b, pixels, c)
+    starts: Array  # (levels,) int32, the first pixel of each level
+    widths: Array  # (levels,) int32, of each level's map
+
+
 def levels(
     canvas: tuple[int, int], scales: Sequence[float], size: int, stride: int
 ) -> tuple[Level, ...]:
@@ -97,30 +105,32 @@ def centred_inside(boxes: Float[Array, "a 4"], sizes: Float[Array, "b 2"]) -> Bo
     return (y < sizes[:, :1]) & (x < sizes[:, 1:])
 
 
+def joined(maps: Sequence[Float[Array, "b _ _ c"]]) -> Joined:
+    """Puts the maps of a pyramid's levels into one array, for `cut`."""
+    areas = [x.shape[1] * x.shape[2] for x in maps]
+    return Joined(
+        jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in maps], 1),
+        jnp.asarray(np.cumsum([0, *areas[:-1]]), jnp.int32),
+        jnp.asarray([x.shape[2] for x in maps], jnp.int32),
+    )
+
+
 def cut(
-    maps: Sequence[Float[Array, "b _ _ c"]],
-    image: Int[Array, "n"],
-    where: Places,
-    factor: int,
-    side: int,
+    maps: Joined, image: Int[Array, "n"], where: Places, factor: int, side: int
 ) -> Float[Array, "n {side} {side} c"]:
     """Cuts windows out of maps.
 
     Args:
-      maps: of each level of the pyramid.
+      maps: of all levels of the pyramid.
       image: row of the batch, of each window.
       where: the windows.
       factor: the map's pixels between neighbouring windows.
       side: the map's pixels across a window.
     """
-    areas = [x.shape[1] * x.shape[2] for x in maps]
-    starts = jnp.asarray(np.cumsum([0, *areas[:-1]]), jnp.int32)[where.level]
-    across = jnp.asarray([x.shape[2] for x in maps], jnp.int32)[where.level]
     step = jnp.arange(side, dtype=jnp.int32)[None]
     y, x = where.row[:, None] * factor + step, where.column[:, None] * factor + step
-    index = starts[:, None, None] + y[:, :, None] * across[:, None, None] + x[:, None]
-    flat = jnp.concatenate([x.reshape(len(x), -1, x.shape[-1]) for x in maps], 1)
-    return flat[image[:, None, None], index]
+    start, across = (values[where.level][:, None, None] for values in (maps.starts, maps.widths))
+    return maps.values[image[:, None, None], start + y[:, :, None] * across + x[:, None]]
 
 
 def boxed(
