@@ -23,7 +23,7 @@ def test_there_are_many_rows():
     sources = {name.partition("/")[0] for name in ENTRIES}
     assert sources == {
         *("torchvision", "timm", "detectron2", "darknet"),
-        *("amdegroot", "wkentaro", "akamaster"),
+        *("amdegroot", "wkentaro", "akamaster", "facebookresearch"),
     }
 
 
