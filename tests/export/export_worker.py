@@ -12,6 +12,7 @@ from PIL import Image
 from vision_jax import export
 from vision_jax.config import as_node, build, load
 from vision_jax.data.loading import fed
+from vision_jax.export import onnx_program, program
 from vision_jax.export.runner import Runner
 from vision_jax.report.rendering import render
 from vision_jax.show.trained import Run, run_of
@@ -62,7 +63,10 @@ def same(found, expected):
 
 def compare(config, batch, platforms):
     run = fresh(f"experiments/{config}:smoke")
-    artifact = export.export(run, batch, platforms=platforms)
+    if platforms == ("onnx",):
+        artifact = onnx_program.export(run, batch)
+    else:
+        artifact = export.export(run, batch, platforms=platforms)
     with tempfile.TemporaryDirectory() as folder:
         artifact.save(pathlib.Path(folder) / "m.stablehlo")
         loaded = export.load(pathlib.Path(folder) / "m.stablehlo")
@@ -70,16 +74,22 @@ def compare(config, batch, platforms):
     for seed in range(2):
         image = photo(seed)
         same(runner.answer(image)[0], told_by_the_network(run, artifact, image))
-    if batch is not None:
+    if batch is not None and platforms != ("onnx",):
         return
     transforms = build(as_node(artifact.description.transforms))
-    batches = [fed(photo(seed), transforms) for seed in range(3)]
-    alone = [loaded.exported.call(b.image, b.size, b.scale) for b in batches]
+    batches = [fed(photo(seed), transforms) for seed in range(batch or 3)]
     stacked = jax.tree.map(lambda *x: np.concatenate(x), *batches)
-    together = loaded.exported.call(stacked.image, stacked.size, stacked.scale)
-    for row, one in enumerate(alone):
-        for name, value in one.items():
-            np.testing.assert_allclose(together[name][row], value[0], rtol=1e-3, atol=2e-3)
+    call = loaded.caller()
+    together = call(stacked.image, stacked.size, stacked.scale)
+    if batch is not None:
+        answer = jax.jit(program.whole_answer(run, batch, None, platforms)[0])
+        expected = answer(stacked.image, stacked.size, stacked.scale)
+    else:
+        alone = [call(b.image, b.size, b.scale) for b in batches]
+        expected = jax.tree.map(lambda *x: np.concatenate(x), *alone)
+    assert together.keys() == expected.keys()
+    for name, value in expected.items():
+        np.testing.assert_allclose(together[name], value, rtol=1e-3, atol=2e-3)
 
 
 if __name__ == "__main__":

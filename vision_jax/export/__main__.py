@@ -1,6 +1,7 @@
 """Exports a trained network, and runs what was exported.
 
 python -m vision_jax.export RUN --out model.stablehlo [--batch 8] [--size 480x640]
+python -m vision_jax.export RUN --format onnx --out model.onnx
 python -m vision_jax.export --config experiments/resnet50.py --weights FILE --out model.stablehlo
 python -m vision_jax.export run model.stablehlo [PICTURES] [--output FOLDER] [--time N]
 """
@@ -37,11 +38,11 @@ def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("run", nargs="?", help="a run folder, or a name of the zoo")
     parser.add_argument("--config", metavar="F.py[:arg]", help="an experiment, with --weights")
     parser.add_argument("--weights", help="as for --config.init.weights")
-    parser.add_argument("--out", type=pathlib.Path, default=pathlib.Path("model.stablehlo"))
-    parser.add_argument("--format", default="stablehlo", choices=["stablehlo"])
-    parser.add_argument("--batch", default="b", help="images per call; b is any number (default)")
+    parser.add_argument("--out", type=pathlib.Path, help="default: model.FORMAT")
+    parser.add_argument("--format", default="stablehlo", choices=["stablehlo", "onnx"])
+    parser.add_argument("--batch", help="images per call; b is any number (default; of ONNX 1)")
     parser.add_argument("--size", help="height and width of the input, such as 480x640")
-    parser.add_argument("--platforms", default="cpu,cuda,tpu", help="comma-joined")
+    parser.add_argument("--platforms", help="of StableHLO, comma-joined (default cpu,cuda,tpu)")
     return parser.parse_args(argv)
 
 
@@ -58,16 +59,27 @@ def _run_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 def _export(flags: argparse.Namespace) -> None:
     # Running an exported program imports none of these.
+    from vision_jax.export import onnx_program
     from vision_jax.export.program import export
     from vision_jax.export.runner import summary
     from vision_jax.show.trained import run_of, tell
 
+    out = flags.out or pathlib.Path(f"model.{flags.format}")
+    is_onnx = flags.format == "onnx"
+    if is_onnx:
+        onnx_program.check_installed()
+        if flags.platforms:
+            raise UserError("--platforms is StableHLO's; an ONNX model runs where its runtime does")
     config, workdir = _named(flags)
     run = run_of(config, workdir)
     tell(run.lines)
-    artifact = export(run, _batch(flags.batch), _size(flags.size), flags.platforms.split(","))
-    artifact.save(flags.out)
-    print(f"written: {summary(flags.out, artifact)}")
+    batch, size = _batch(flags.batch or ("1" if is_onnx else "b")), _size(flags.size)
+    if is_onnx:
+        artifact = onnx_program.export(run, batch, size)
+    else:
+        artifact = export(run, batch, size, (flags.platforms or "cpu,cuda,tpu").split(","))
+    artifact.save(out)
+    print(f"written: {summary(out, artifact)}")
 
 
 def _named(flags: argparse.Namespace) -> tuple[ConfigDict, pathlib.Path]:
@@ -89,6 +101,11 @@ def _named(flags: argparse.Namespace) -> tuple[ConfigDict, pathlib.Path]:
         if not entry.experiment:
             raise UserError(f"{entry.name}: no experiment says how its answers are made; --config")
         spec, weights = f"experiments/{entry.experiment}.py", entry.name
+        if not pathlib.Path(spec).is_file():
+            raise UserError(
+                f"{entry.name}: {spec} says how its answers are made; work in the checkout, which "
+                "has it, or name it by --config, with --weights"
+            )
     config = load(spec) if spec else signature.read_config(workdir)
     if weights is not None:
         override(config, "init.weights", weights)

@@ -1,20 +1,26 @@
 """The files of an exported program: the program itself, and a description beside it.
 
 `model.stablehlo` is what `jax.export` serialises: StableHLO in the portable form that later
-versions of JAX read. `model.stablehlo.json` holds what a caller has to know besides: the names of
-the classes, how pictures are prepared, and with which versions the program was made.
+versions of JAX read. `model.onnx` is an ONNX model. The name with `.json` behind it holds what a
+caller has to know besides: the names of the classes, how pictures are prepared, and with which
+versions the program was made.
 """
 
 import dataclasses
 import json
 import pathlib
+from collections.abc import Callable
 from typing import Any
 
 import jax
+import numpy as np
 from jax import export as jax_export
 
 from vision_jax.config import UserError
 from vision_jax.report.folder import write_atomically
+
+Caller = Callable[[np.ndarray, np.ndarray, np.ndarray], dict[str, Any]]  # images, size, scale
+ONNX = "onnx"  # the platform of ONNX models
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,15 +72,71 @@ class Artifact:
         Raises:
           UserError: the files cannot be written.
         """
-        described = json.dumps(dataclasses.asdict(self.description), indent=1).encode()
+        _write(file, bytes(self.exported.serialize()), self.description)
+
+    def caller(self) -> Caller:
+        """Makes the function of the program, compiled when it is called."""
+        return jax.jit(self.exported.call)
+
+
+@dataclasses.dataclass(frozen=True)
+class OnnxArtifact:
+    """An ONNX model and its description.
+
+    Attributes:
+      model: serialised; it takes and returns what `Artifact.exported.call` does, by name.
+      description: see there; its platform is 'onnx'.
+    """
+
+    model: bytes
+    description: Description
+
+    def save(self, file: pathlib.Path) -> None:
+        """Writes the model, and its description as FILE.json.
+
+        Raises:
+          UserError: the files cannot be written.
+        """
+        _write(file, self.model, self.description)
+
+    def caller(self) -> Caller:
+        """Makes the function of the model, which ONNX Runtime computes.
+
+        Raises:
+          UserError: onnxruntime is not installed, or does not read the model.
+        """
         try:
-            write_atomically(file, bytes(self.exported.serialize()))
-            write_atomically(_beside(file), described)
-        except OSError as error:
-            raise UserError(f"{file} cannot be written: {error.strerror}") from error
+            import onnxruntime
+        except ImportError as error:
+            raise UserError("an ONNX model is run by onnxruntime: pip install it") from error
+        try:
+            options = onnxruntime.SessionOptions()
+            options.log_severity_level = 3  # errors
+            session = onnxruntime.InferenceSession(self.model, options)
+        except Exception as error:  # its own classes, of which it exports none
+            reason = str(error).splitlines()[0]
+            raise UserError(f"onnxruntime does not read this model: {reason}") from error
+        known = [value.name for value in session.get_inputs()]
+        outputs = [value.name for value in session.get_outputs()]
+
+        def call(images: np.ndarray, size: np.ndarray, scale: np.ndarray) -> dict[str, Any]:
+            fed = {"images": images, "size": size, "scale": scale}
+            found = session.run(outputs, {name: np.asarray(fed[name]) for name in known})
+            return dict(zip(outputs, found, strict=True))
+
+        return call
 
 
-def load(file: pathlib.Path) -> Artifact:
+def _write(file: pathlib.Path, program: bytes, description: Description) -> None:
+    described = json.dumps(dataclasses.asdict(description), indent=1).encode()
+    try:
+        write_atomically(file, program)
+        write_atomically(_beside(file), described)
+    except OSError as error:
+        raise UserError(f"{file} cannot be written: {error.strerror}") from error
+
+
+def load(file: pathlib.Path) -> Artifact | OnnxArtifact:
     """Reads an exported program; no code of the network is needed.
 
     Raises:
@@ -90,6 +152,8 @@ def load(file: pathlib.Path) -> Artifact:
     try:
         lists = {name: tuple(described[name]) for name in ("classes", "image", "platforms")}
         description = Description(**{**described, **lists})
+        if description.platforms == (ONNX,):
+            return OnnxArtifact(content, description)
         exported = jax_export.deserialize(bytearray(content))
     except Exception as error:  # flatbuffers and MLIR raise all kinds on bad files
         text = f"{type(error).__name__}: {error}".splitlines()[0]

@@ -4,9 +4,10 @@ The program holds the weights. It needs neither the network's code nor a run fol
 platforms that it was exported for, without the fast paths that a CPU has in this package.
 """
 
+import contextlib
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -53,6 +54,27 @@ def export(
     unknown = [name for name in platforms if name not in PLATFORMS]
     if unknown or not platforms:
         raise UserError(f"platforms={list(platforms)}: use some of {', '.join(PLATFORMS)}")
+    answer, description = whole_answer(run, batch, size, platforms)
+    with naming_a_number(batch):
+        program = jax_export.export(jax.jit(answer), platforms=platforms)(*inputs(description))
+    return Artifact(program, description)
+
+
+def whole_answer(
+    run: Run,
+    batch: int | None,
+    size: tuple[int, int] | None,
+    platforms: Sequence[str],
+) -> tuple[Callable[[Images, Pair, Pair], dict[str, Array]], Description]:
+    """Makes the function that is exported, (images, size, scale) -> named arrays.
+
+    Args:
+      run, batch, size: see `export`.
+      platforms: for the description.
+
+    Raises:
+      UserError: no trained network, or one whose answer has no exported form.
+    """
     if len(run.signature.image) != 3 or run.signature.dtype != "uint8":
         raise UserError(
             f"a network that is fed {run.signature.dtype} {run.signature.image} has no exported "
@@ -64,8 +86,8 @@ def export(
     shape = (height, width, run.signature.image[2])
     if not isinstance(task, Ensemble):
         element = dataclasses.replace(run.signature, image=shape).element()
-        inputs = run.experiment.task.inputs(element)
-        variables = fold_norms(run.experiment.task.model, variables, *inputs)
+        arguments = run.experiment.task.inputs(element)
+        variables = fold_norms(run.experiment.task.model, variables, *arguments)
     description = Description(
         kind=_kind(task),
         classes=run.signature.classes,
@@ -76,21 +98,25 @@ def export(
         weights=origin,
         jax_version=jax.__version__,
     )
-    return Artifact(_exported(_answers(task, variables), shape, batch, platforms), description)
+    return _answers(task, variables), description
 
 
-def _exported(
-    function: Callable[..., dict[str, Array]],
-    shape: tuple[int, ...],
-    batch: int | None,
-    platforms: Sequence[str],
-) -> jax_export.Exported:
-    """Exports (images, size, scale) -> named arrays."""
-    count = jax_export.symbolic_shape("b")[0] if batch is None else batch
+def inputs(description: Description) -> tuple[jax.ShapeDtypeStruct, ...]:
+    """Returns the shapes of images, size and scale; an open number of images is a symbol, b."""
+    count = description.batch or jax_export.symbolic_shape("b")[0]
     pair = jax.ShapeDtypeStruct((count, 2), jnp.float32)
-    images = jax.ShapeDtypeStruct((count, *shape), jnp.uint8)
+    return jax.ShapeDtypeStruct((count, *description.image), jnp.uint8), pair, pair
+
+
+@contextlib.contextmanager
+def naming_a_number(batch: int | None) -> Iterator[None]:
+    """Says what to do where a network cannot be traced with an open number of images.
+
+    Raises:
+      UserError: the number is open, and the network's code asks for it.
+    """
     try:
-        return jax_export.export(jax.jit(function), platforms=platforms)(images, pair, pair)
+        yield
     except (TypeError, jax.errors.InconclusiveDimensionOperation) as error:
         if batch is not None:
             raise
@@ -102,7 +128,7 @@ def _exported(
 
 
 def _answers(task: Predictor, variables: Any) -> Callable[[Images, Pair, Pair], dict[str, Array]]:
-    """Makes the function that is exported."""
+    """Makes the function of a task with its variables."""
 
     def answer(images: Images, size: Pair, scale: Pair) -> dict[str, Array]:
         count = images.shape[0]

@@ -9,7 +9,7 @@ import numpy as np
 
 from vision_jax.config import UserError, as_node, build
 from vision_jax.data.loading import AnyTransform, fed
-from vision_jax.export.artifact import Artifact
+from vision_jax.export.artifact import Artifact, OnnxArtifact
 from vision_jax.report.rendering import Rendered, render
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks.descriptions import (
@@ -28,10 +28,10 @@ class Runner:
       channels: of the pictures that it takes, 3 or 1.
     """
 
-    def __init__(self, artifact: Artifact):
+    def __init__(self, artifact: Artifact | OnnxArtifact):
         self._description = artifact.description
         self._transforms: tuple[AnyTransform, ...] = build(as_node(self._description.transforms))
-        self._call = jax.jit(artifact.exported.call)
+        self._call = artifact.caller()
         self.channels = self._description.image[2]
 
     def answer(self, image: np.ndarray, threshold: float | None = None) -> Rendered:
@@ -94,7 +94,7 @@ class Runner:
         return describe_classes(outputs["logits"], classes, threshold, kind == "multilabel")
 
 
-def summary(file: pathlib.Path, artifact: Artifact) -> str:
+def summary(file: pathlib.Path, artifact: Artifact | OnnxArtifact) -> str:
     """Describes an exported program in a line: what it answers, for what, and its size."""
     described = artifact.description
     height, width, channels = described.image

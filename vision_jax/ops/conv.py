@@ -1,19 +1,24 @@
 """Convolutions with torch's explicit geometry: NHWC images, HWIO kernels."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.kernels import conv_primitives
+from vision_jax.kernels import conv_lax, conv_primitives
 from vision_jax.kernels.conv_lax import Geometry
 
 # One number for both axes, (rows, columns), or ((top, bottom), (left, right)).
 Size = int | Sequence[int]
 Padding = int | Sequence[int] | Sequence[Sequence[int]]
+# In JAX's own operations: what the primitives in a traced program compute, by their names.
+IN_JAX: Mapping[str, Callable[..., Array]] = {
+    "conv2d": conv_lax.forward,
+    "conv2d_image_gradient": conv_lax.image_gradient,
+}
 
 
 def pair(value: Size) -> tuple[int, int]:
