@@ -32,7 +32,7 @@ FILE = "cascade.json"
 _BUILT = {"metrics": {}, "baselines": {}}  # the evaluation set is
 
 
-def measure(workdir: pathlib.Path, images: int = 128, rounds: int = 5) -> dict[str, Any]:
+def measure(workdir: pathlib.Path, images: int = 32, rounds: int = 5) -> dict[str, Any]:
     """Measures a run's cascade beside its last network alone.
 
     Args:
@@ -54,10 +54,7 @@ def measure(workdir: pathlib.Path, images: int = 128, rounds: int = 5) -> dict[s
     batches = _batches(run, images)
     alone = dataclasses.replace(task, model=task.model.clone(alone=True))
     answers = {"cascade": _compiled(task, variables), "alone": _compiled(alone, variables)}
-    found: dict[str, Any] = {
-        name: {"stages": _stages(answer, batches), "ap50": _ap50(answer, batches)}
-        for name, answer in answers.items()
-    }
+    found: dict[str, Any] = {name: _measured(answer, batches) for name, answer in answers.items()}
     seconds: dict[str, list[float]] = {name: [] for name in answers}
     for _, (name, answer) in itertools.product(range(rounds), answers.items()):
         began = time.perf_counter()
@@ -94,7 +91,7 @@ def main(arguments: list[str] | None = None) -> int:
     name = "python -m vision_jax.show.cascade"
     parser = argparse.ArgumentParser(prog=name, description=__doc__, formatter_class=raw)
     parser.add_argument("run", type=pathlib.Path, help="run folder")
-    parser.add_argument("--images", type=int, default=128)
+    parser.add_argument("--images", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
     given = parser.parse_args(arguments)
     try:
@@ -121,25 +118,21 @@ def _compiled(task: Any, variables: Any) -> Callable[[Batch], dict[str, Any]]:
     return lambda batch: predict(variables, batch)
 
 
-def _stages(answer: Callable, batches: list[Batch]) -> dict[str, float]:
-    metric = CascadeStages()
-    state = metric.empty()
+def _measured(answer: Callable, batches: list[Batch]) -> dict[str, Any]:
+    """Returns the results of `CascadeStages` as `stages`, and `ap50`."""
+    stages, voc = CascadeStages(), VOC(1, inclusive=False)
+    sums, rows = stages.empty(), voc.empty()
     for batch in batches:
-        new = metric.update(answer(batch), batch)
-        state = {
+        outputs = answer(batch)
+        new = stages.update(outputs, batch)
+        sums = {
             k: (total + np.float64(new[k][0]), count + np.int64(new[k][1]))
-            for k, (total, count) in state.items()
+            for k, (total, count) in sums.items()
         }
-    return {k: v for k, v in metric.result(state).items() if isinstance(v, float)}
-
-
-def _ap50(answer: Callable, batches: list[Batch]) -> float:
-    metric = VOC(1, inclusive=False)
-    state = metric.empty()
-    for batch in batches:
-        found = jax.tree.map(np.asarray, answer(batch)["detections"])
-        state = metric.collect(state, {"detections": found}, batch)
-    return float(metric.result(state)["ap50"])
+        found = jax.tree.map(np.asarray, outputs["detections"])
+        rows = voc.collect(rows, {"detections": found}, batch)
+    results = {k: v for k, v in stages.result(sums).items() if isinstance(v, float)}
+    return {"stages": results, "ap50": float(voc.result(rows)["ap50"])}
 
 
 if __name__ == "__main__":
