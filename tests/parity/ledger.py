@@ -26,7 +26,6 @@ from tests.golden.seeded import Golden, subsample
 from tests.parity import (
     golden_cases,
     golden_rcnn,
-    test_golden_deepmask,
     test_golden_detectors,
     test_golden_detr,
     test_golden_mtcnn,
@@ -69,7 +68,6 @@ class DetectorCase:
 RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
 DENSE = DetectorCase(test_golden_retinanet.network, test_golden_retinanet.check_eval, 800)
 DETR = DetectorCase(test_golden_detr.network, test_golden_detr.check_eval, 800)
-MASKS = DetectorCase(test_golden_deepmask.network, test_golden_deepmask.check_eval, 192)
 YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": RCNN,
@@ -82,9 +80,6 @@ DETECTORS = {
     "fcos_resnet50_fpn": DENSE,
     "detr_resnet50": DETR,
     "hf_detr_resnet50": DETR,
-    "deepmask_resnet50": MASKS,
-    "deepmask_losses": MASKS,
-    "sharpmask_resnet50": MASKS,
     "ssd300_vgg16": DetectorCase(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
     "ssd300_vgg16_original": DetectorCase(
         test_golden_ssd.original, test_golden_ssd.check_original, 300

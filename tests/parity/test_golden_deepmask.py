@@ -135,7 +135,8 @@ def check(golden, name, ours, kind):
     assert list(ours.shape) == info["shape"], name
     ours = subsample(ours, info["stride"]).astype(np.float64)
     error = np.abs(ours - stored).max()
-    golden.errors[name, kind.__name__] = float(error)
+    if kind is np.float32 or stored.dtype == np.float64:  # else all that shows is the rounding
+        golden.errors[name, kind.__name__] = float(error)
     allowed = 10 * info["float32_max_abs_diff"] if kind is np.float32 else 1e-9 * info["absmax"]
     rounding = np.finfo(stored.dtype).eps / 2 * info["absmax"]
     assert error <= max(allowed, rounding), f"{name}: {error}"
