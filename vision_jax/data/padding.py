@@ -17,6 +17,7 @@ _PER_IMAGE: dict[str, tuple[Any, int]] = {
     "scale": (np.float32, 0),
     "proposals": (np.float32, 0),
     "proposal_valid": (bool, False),
+    "target_image": (np.uint8, 0),
     "tokens": (np.int32, 0),
 }
 _PER_OBJECT: dict[str, tuple[Any, int]] = {
@@ -39,9 +40,9 @@ def stack(examples: list[Example | None], model: Example, max_boxes: int) -> dic
       max_boxes: objects per row; those beyond are cut off.
 
     Returns:
-      `image`, `label`, `segmentation`, `size`, `scale`, `tokens`, proposals where examples have
-      them; with boxes the fields of objects as (b, max_boxes, ...), and `objects` (b, max_boxes)
-      bool, False on padding.
+      `image`, `label`, `segmentation`, `size`, `scale`, `tokens`, `target_image`, proposals where
+      examples have them; with boxes the fields of objects as (b, max_boxes, ...), and `objects`
+      (b, max_boxes) bool, False on padding.
 
     Raises:
       UserError: an example lacks a field that another has.

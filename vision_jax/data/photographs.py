@@ -1,7 +1,8 @@
 """Pictures without annotations: one by its file, or all in a folder.
 
-A file or folder may be named as 'sklearn:china.jpg' or 'skimage:astronaut.png': photographs that
-those packages ship, so that everything runs without a network.
+A file or folder may be named as 'sklearn:china.jpg', 'skimage:astronaut.png' or
+'matplotlib:grace_hopper.jpg': photographs that those packages ship, so that everything runs without
+a network.
 """
 
 import dataclasses
@@ -17,7 +18,11 @@ from vision_jax.data.decode import RecordError, decode_image, orientation, uprig
 from vision_jax.data.folders import folder_at, images_below, is_image
 from vision_jax.data.sources import Example, LazySource
 
-_PACKAGES = {"sklearn": ("scikit-learn", "datasets/images"), "skimage": ("scikit-image", "data")}
+_PACKAGES = {
+    "sklearn": ("scikit-learn", "datasets/images"),
+    "skimage": ("scikit-image", "data"),
+    "matplotlib": ("matplotlib", "mpl-data/sample_data"),
+}
 
 
 @dataclasses.dataclass(frozen=True)

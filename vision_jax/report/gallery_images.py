@@ -1,6 +1,7 @@
 """Images that networks make, beside those that they were given."""
 
 import numpy as np
+from PIL import Image
 
 from vision_jax import visualize
 from vision_jax.report.gallery import DrawnGallery
@@ -28,8 +29,15 @@ class ImageGallery(DrawnGallery):
             self._kept.offer(number, number, lambda row=row: self._draw(made, batch, row))
 
     def result(self) -> dict[str, np.ndarray]:
-        """Returns pairs of pictures for `save_arrays(folder, "images", …)`."""
-        return cells(self._kept.result(), ("image", "found"))
+        """Returns pictures side by side for `save_arrays(folder, "images", …)`.
+
+        They are what was given and what was made; where it is known what should have been made,
+        the bicubic enlargement and that too.
+        """
+        chosen = self._kept.result()
+        with_truth = bool(chosen) and len(chosen[0]) > len(("image", "found", "caption"))
+        names = ("image", "bicubic", "truth", "found") if with_truth else ("image", "found")
+        return cells(chosen, names)
 
     @property
     def first(self) -> np.ndarray | None:
@@ -40,7 +48,13 @@ class ImageGallery(DrawnGallery):
         picture = as_pixels(made[row])
         given = visualize.fit(np.asarray(batch.image[row]), SIDE)
         text = f"{picture.shape[1]}×{picture.shape[0]}"
-        return given, visualize.fit(picture, SIDE), text
+        if batch.targets.target_image is None:
+            return given, visualize.fit(picture, SIDE), text
+        target = np.asarray(batch.targets.target_image[row])
+        size = (target.shape[1], target.shape[0])
+        small = Image.fromarray(np.asarray(batch.image[row]))
+        bicubic = np.asarray(small.resize(size, Image.Resampling.BICUBIC))
+        return given, *(visualize.fit(x, SIDE) for x in (bicubic, target, picture)), text
 
 
 def as_pixels(image: np.ndarray) -> np.ndarray:
