@@ -57,15 +57,7 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="several processes: the first")
     parser.add_argument("--num_processes", type=int, help="several processes: how many")
     parser.add_argument("--process_id", type=int, help="several processes: which one this is")
-    overrides, rest = {}, []
-    for argument in argv:
-        if argument.startswith("--config."):
-            path, equals, value = argument.removeprefix("--config.").partition("=")
-            if not equals:
-                raise UserError(f"{argument!r} has no value - write --config.{path}=VALUE")
-            overrides[path] = value
-        else:
-            rest.append(argument)
+    overrides, rest = keys.overrides(argv)
     flags, unknown = parser.parse_known_args(rest)
     if unknown:
         raise UserError(_unexpected(unknown[0], parser, flags.config))

@@ -3,10 +3,12 @@
 import difflib
 import re
 import typing
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from ml_collections import ConfigDict
+
+from vision_jax.config.errors import UserError
 
 # Words that other programs have for settings, and where experiments have these.
 _OTHER_WORDS = {
@@ -71,6 +73,27 @@ def nearest(tree: ConfigDict, path: str) -> str | None:
     if same:
         return max(same, key=lambda p: difflib.SequenceMatcher(None, p, path).ratio())
     return _key_by_key(tree, path) or _with_a_close_last_key(known, path)
+
+
+def overrides(argv: Sequence[str]) -> tuple[dict[str, str], list[str]]:
+    """Takes the overrides `--config.a.b=value` out of a command line.
+
+    Returns:
+      {path: text}, and the other arguments.
+
+    Raises:
+      UserError: an override without a value.
+    """
+    given, others = {}, []
+    for argument in argv:
+        if argument.startswith("--config."):
+            path, equals, value = argument.removeprefix("--config.").partition("=")
+            if not equals:
+                raise UserError(f"{argument!r} has no value - write --config.{path}=VALUE")
+            given[path] = value
+        else:
+            others.append(argument)
+    return given, others
 
 
 def last(path: str) -> str:
