@@ -15,6 +15,8 @@ from tests.weights.variables import (
 from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.models.layers import Layers
+from vision_jax.weights import detectron2
+from vision_jax.weights.zoo import networks
 
 CLASSES, SIDE = 3, 64
 
@@ -46,12 +48,17 @@ def retinanet():
     return models.RetinaNet(_backbone(2), pyramid, CLASSES, anchor_sizes=sizes, depth=1)
 
 
+def proposals():
+    whole = fpn()
+    return models.ProposalNetwork(whole.backbone, whole.pyramid, whole.rpn)
+
+
 def _backbone(stages):
     layers = Layers(norm="frozen")
     return models.ResNet((2, 1)[:stages], "bottleneck", 4, version="v1", layers=layers)
 
 
-NETWORKS = {"fpn": fpn, "c4": c4, "retinanet": retinanet}
+NETWORKS = {"fpn": fpn, "c4": c4, "retinanet": retinanet, "proposals": proposals}
 
 
 def theirs(name):
@@ -109,6 +116,30 @@ def test_names_are_those_of_the_model_zoo():
     }
     assert not any("mask_fcn" in name for name in theirs("c4"))
     assert {"head.cls_subnet.0.weight", "head.bbox_pred.bias"} <= set(theirs("retinanet"))
+
+
+def test_names_of_the_deep_retinanet_and_of_proposals_alone():
+    deep = {row.reference for row in detectron2.retinanet(networks.detectron2_retinanet(101))}
+    assert {"backbone.bottom_up.res4.22.conv3", "head.bbox_subnet.6", "head.cls_score"} <= deep
+    assert not any(".res4.23." in name for name in deep)
+    rpn = {row.reference for row in detectron2.proposals(networks.detectron2_proposals())}
+    assert {"backbone.bottom_up.res5.2.conv3.norm", "backbone.fpn_output5"} <= rpn
+    assert not any(name.startswith("roi_heads") for name in rpn)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: {"rpn": model.rpn.clone(depth=2)},
+        lambda model: {"pyramid": model.pyramid.clone(normalized=True)},
+        lambda model: {"head": model.head.clone(convs=(8,))},
+        lambda model: {"mask": model.mask.clone(normalized=True)},
+    ],
+    ids=["two-convolutions", "pyramid", "convolutions-of-regions", "masks"],
+)
+def test_second_forms_are_not_detectron2s(change):
+    model = fpn().clone(**change(fpn()))
+    assert not detectron2.has_rcnn(model) and detectron2.has_rcnn(fpn())
 
 
 def test_background_is_first_and_has_no_box_or_mask():

@@ -212,7 +212,8 @@ def has_backbone(model: nn.Module) -> bool:
 def has_rcnn(model: FasterRCNN) -> bool:
     """Returns True where a ResNet without tweaks serves both stages."""
     shares = model.rpn_backbone is None and model.head.class_specific
-    is_first_form = not model.head.convs and _is_first_form(model)
+    has_norms = isinstance(model.mask, MaskHead) and model.mask.normalized
+    is_first_form = not model.head.convs and not has_norms and _is_first_form(model)
     return shares and is_first_form and _is_plain(model.backbone)
 
 

@@ -42,8 +42,8 @@ def rcnn(model: FasterRCNN, old: bool = False) -> Iterator[Row]:
         yield from conv_norm(f"{conv}.0", f"{conv}.1", f"head/conv{i + 1}")
     for i in range(len(model.head.hidden)):
         # After convolutions, layers are numbered through: a flattening, and an activation for each.
-        theirs = convs + 1 + 2 * i if convs else f"fc{i + 6}"
-        row = (f"roi_heads.box_head.{theirs}", f"head/fc{i + 6}", "dense_bias")
+        layer = f"{convs + 1 + 2 * i}" if convs else f"fc{i + 6}"
+        row = (f"roi_heads.box_head.{layer}", f"head/fc{i + 6}", "dense_bias")
         yield Row(*row, flat if i == 0 else None)
     for name, numbers in (("cls_score", 1), ("bbox_pred", 4)):
         pick = _classes(model, numbers)
@@ -62,10 +62,11 @@ def has_rcnn(model: FasterRCNN) -> bool:
     pyramid, head = model.pyramid, model.head
     if model.rpn_backbone is not None or not isinstance(pyramid, FPN):
         return False
-    parts = [pyramid] if pyramid.normalized else []
-    parts += [head] if head.convs else []
-    parts += [model.mask] if isinstance(model.mask, MaskHead) and model.mask.normalized else []
-    has_norms = all(part.layers.norm in BATCH_NORMS for part in parts)
+    norms = [pyramid.layers.norm] if pyramid.normalized else []
+    norms += [head.layers.norm] if head.convs else []
+    if isinstance(model.mask, MaskHead) and model.mask.normalized:
+        norms.append(model.mask.layers.norm)
+    has_norms = all(norm in BATCH_NORMS for norm in norms)
     has_head = head.body is None and head.class_specific
     return is_plain_resnet(model.backbone) and has_head and has_norms
 
