@@ -3,8 +3,8 @@
 data     one to three shapes on clutter, 64×64, made from a seed on first use; all are objects
 paper    Pinheiro et al., "Learning to Segment Object Candidates", 2015, and "Learning to Refine
          Object Segments", 2016
-expect   a higher average recall of masks after the second stage than after the first; neither has
-         been measured yet
+expect   a higher average recall of masks after the second stage than after the first, which had
+         0.367 with ten proposals, and 0.595 of boxes (measured once; the second is not yet)
 cost     800 steps of 64 windows of 64×64 pixels, then 600
 run      python launch.py --config experiments/quickstart_masks.py
          python launch.py --config experiments/quickstart_masks.py:deepmask
