@@ -7,6 +7,7 @@ An example then has `proposals` (n, 4) float32 xyxy in pixels of its image, the 
 import dataclasses
 import functools
 import pathlib
+from collections.abc import Callable
 
 import numpy as np
 
@@ -87,6 +88,26 @@ class WithProposals(Wrapped):
                 "first"
             )
         return ranges[[rows[name] for name in names]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Propose(Transform):
+    """A transform that proposes boxes while images are read, for methods that are fast enough.
+
+    Others are better run once, by `python -m vision_jax.proposals`, and read by `WithProposals`.
+
+    Attributes:
+      method: image, uint8 RGB, and seed → boxes (n, 4) xyxy, the best first, such as one of
+        `vision_jax.proposals`.
+      max_proposals: proposals per image; further ones are left out.
+    """
+
+    method: Callable[[np.ndarray, int], np.ndarray]
+    max_proposals: int = 1000
+
+    def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        boxes = self.method(example["image"], int(rng.integers(2**31)))
+        return {**example, **pad(boxes, self.max_proposals)}
 
 
 @dataclasses.dataclass(frozen=True)
