@@ -20,7 +20,7 @@ measured by `--mode evaluate --config.init.weights=FILE`.
 from experiments import quickstart_faces
 from vision_jax import data, models, tasks
 from vision_jax.config import UserError, arguments, node, suggest
-from vision_jax.evaluation import Retrieval, Verification
+from vision_jax.evaluation import Clustering, Retrieval, Verification
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 IDENTITIES, SIZE = 8631, 160
@@ -97,6 +97,10 @@ def drawn(config, size):
     config.train.batch_size, config.eval.batch_size = 16, 48
     if config.train.per_class:
         config.train.per_class = 4
-    config.metrics = {"verification": node(Verification), "retrieval": node(Retrieval)}
+    config.metrics = {
+        "verification": node(Verification),
+        "retrieval": node(Retrieval),
+        "clusters": node(Clustering),
+    }
     config.steps, config.eval_every, config.checkpoint_every, config.log_every = 4, 2, 2, 1
     config.expect = None

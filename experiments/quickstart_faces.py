@@ -14,11 +14,13 @@ smoke    python launch.py --config experiments/quickstart_faces.py:smoke
 `eval/verification` is the accuracy on pairs of new images of the individuals that were trained on,
 `eval/unseen_verification` on the hundred that were not; `eval/pixels_…` are the same for distances
 of the pictures themselves. Pairs of two individuals are drawn at random, as in LFW.
+`eval/bayes_verification` judges the same unseen pairs by Joint Bayesian, fitted to new images of
+the known individuals; `eval/clustering_ari` says how well clusters of the unseen agree with them.
 """
 
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
-from vision_jax.evaluation import Prefixed, Retrieval, Verification
+from vision_jax.evaluation import Clustering, JointBayesian, Prefixed, Retrieval, Verification
 from vision_jax.training import Expect, Experiment, optimizer, schedule
 
 IDENTITIES, KNOWN = 400, 300
@@ -46,7 +48,9 @@ def get_config(arg=""):
             "pixels_unseen": node(
                 Prefixed, metric=pixels(KNOWN, IDENTITIES), prefix="pixels_unseen_"
             ),
+            "bayes": node(JointBayesian, fitted=(0, KNOWN), labels=(KNOWN, IDENTITIES)),
             "retrieval": node(Retrieval, ks=(1, 5)),
+            "clusters": node(Clustering, labels=(KNOWN, IDENTITIES)),
         },
         optimizer=node(
             optimizer.Optimizer,
@@ -98,6 +102,8 @@ def smoke(config):
     config.train.batch_size, config.train.per_class, config.eval.batch_size = 16, 4, 48
     config.metrics.known.labels = config.metrics.pixels.metric.labels = (0, 16)
     config.metrics.unseen.metric.labels = config.metrics.pixels_unseen.metric.labels = (16, 24)
+    config.metrics.bayes.fitted, config.metrics.bayes.labels = (0, 16), (16, 24)
+    config.metrics.clusters.labels = (16, 24)
     config.steps, config.eval_every, config.checkpoint_every, config.log_every = 4, 2, 2, 1
     config.expect = None
     return config
