@@ -4,7 +4,8 @@ paper    Girshick, "Fast R-CNN", 2015
 needs    VGG-16 of ImageNet, which is fetched from torchvision, or
          --config.init.weights=FILE;
          proposals of trainval and test as `proposals_trainval.npz` and `proposals_test.npz` (see
-         `data.WithProposals`): the paper's are selective search's. Or the argument `rpn`
+         `data.WithProposals`): the paper's are selective search's, which
+         python -m vision_jax.proposals makes (docs/proposals.md). Or the argument `rpn`
 expect   66.9 % mAP on VOC 2007's test set in the paper (unchecked, so not compared)
 cost     40,000 steps of 2 images of 600 to 1000 pixels, 64 regions each
 run      python launch.py --config experiments/fast_rcnn_vgg16_voc07.py

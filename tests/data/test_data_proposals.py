@@ -128,3 +128,19 @@ def test_no_file_is_one_line(tmp_path):
     (tmp_path / "p.npz").write_text("not an npz")
     with pytest.raises(UserError, match="is no npz file"):
         data.WithProposals(Three(), str(tmp_path / "p.npz"))
+
+
+def test_a_method_proposes_while_images_are_read():
+    def method(image, seed):
+        height, width = image.shape[:2]
+        return np.array([[0, 0, width, height], [0, 0, 1 + seed % 5, 2], [3, 3, 3, 3]], np.float64)
+
+    propose = data.Propose(method, max_proposals=4)
+    example = {"image": np.zeros((10, 20, 3), np.uint8)}
+    out = propose(example, np.random.default_rng(0))
+    assert "proposals" not in example
+    np.testing.assert_array_equal(out["proposals"][0], [0, 0, 20, 10])
+    np.testing.assert_array_equal(out["proposal_valid"], [True, True, False, False])
+    again = propose(example, np.random.default_rng(0))
+    np.testing.assert_array_equal(out["proposals"], again["proposals"])
+    assert data.Propose(method, max_proposals=1)(example, RNG)["proposals"].shape == (1, 4)
