@@ -173,7 +173,7 @@ STYLE = (
         "steps",
         {
             "ours": Variant(f"{WORK}.gatys:paint", large_pages=True),
-            "torch": Variant(f"{WORK}.gatys_torch:paint", _TORCHVISION),
+            "torch": Variant(f"{WORK}.gatys_torch:paint", _TORCH),
         },
         {"size": 256, "steps": 4},
         {"size": 64, "steps": 2},

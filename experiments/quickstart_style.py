@@ -4,7 +4,8 @@ data     crops of one of the two photographs that scikit-learn ships; the other 
 paper    Johnson et al. (2016), with instance norms. The loss network is a VGG-16 of a quarter of
          the width, untrained: its maps tell colours and textures, and no things; `network=hed`
          takes one that was trained to find edges, where its package is installed (style_gatys.py)
-expect   no number is cited: the pictures are the result
+expect   no number is cited. So short, and without trained weights, it finds the style's colours and
+         patches of them, and keeps large shapes alone; strokes need network=hed or vgg16, and time
 cost     200 steps of 4 images of 96×96
 run      python launch.py --config experiments/quickstart_style.py
          python launch.py --config experiments/quickstart_style.py:style=b.jpg,train=pictures:photos
@@ -40,8 +41,8 @@ def get_config(arg=""):
     config = style_johnson_coco.get_config(f"{settings},width=8,blocks=3")
     if given.network == style.RANDOM:
         config.task.model.backbone.width = 4 if given.smoke else 16
-    # Pixels that are repeated before a convolution leave no checkerboard, which takes the transposed
-    # ones thousands of steps to unlearn.
+    # Pixels that are repeated before a convolution leave no checkerboard, which transposed ones
+    # take thousands of steps to unlearn.
     config.task.model.network.update(upsampling="nearest", padding="each")
     config.task.variation = 0.02
     crops = node(data.RandomResizedCrop, size=given.size, area=(0.05, 0.5))

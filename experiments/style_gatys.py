@@ -81,7 +81,7 @@ def configured(given):
             tasks.StyledPicture,
             model=node(
                 models.WithLossNetwork,
-                network=node(models.FreeImage, noise=0.3 if given.start == "noise" else 0.0),
+                network=node(models.FreeImage, noise=30.0 if given.start == "noise" else 0.0),
                 backbone=style.loss_network(name, given.pool, given.smoke),
             ),
             loss_in=style.loss_in(name, CONTENT, style.GATYS, given.form),

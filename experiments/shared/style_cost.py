@@ -43,7 +43,7 @@ class StyleCost(GatheredMetric):
       passes: of the network, of which the median is taken.
     """
 
-    outputs: ClassVar[tuple[str, ...]] = ("style_loss", "content_loss", "image")
+    outputs: ClassVar[tuple[str, ...]] = ("style_loss", "content_loss")
 
     network: Any
     picture: StyledPicture

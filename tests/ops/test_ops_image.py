@@ -75,6 +75,12 @@ def test_normalize(shape, dtype):
     np.testing.assert_allclose(got, want, atol=2e-6)
 
 
+def test_denormalize_is_the_way_back():
+    image, mean, std = pictures(2).astype(jnp.float32), (0.1, 0.5, 0.9), (0.2, 0.3, 1.0)
+    there = ops.normalize(image, mean, std)
+    np.testing.assert_allclose(ops.denormalize(there, mean, std), image, atol=1e-3)
+
+
 def test_normalize_wants_a_number_per_channel():
     with pytest.raises(ValueError, match="1 means and 3 stds for an image of 3 channels"):
         ops.normalize(pictures(1), (0.5,), (0.2, 0.2, 0.2))

@@ -29,6 +29,7 @@ def test_style_losses_are_the_papers_formulas():
             "gatys": (difference**2).sum() / (4 * 2**2 * 12**2),
             "johnson": ((difference / (2 * 12)) ** 2).sum(),
             "mean": ((difference / (2 * 12)) ** 2).mean(),
+            "relative": (difference**2).sum() / (loop_gram(other[0]) ** 2).sum(),
         }
         for form, value in wanted.items():
             got = style.style_loss(drawn(2, 3, 4, 2), target, form)[i]
@@ -47,6 +48,8 @@ def test_content_losses():
     x, target = drawn(2, 3, 4, 2), drawn(1, 3, 4, 2, seed=1)
     squared = (np.float64(x) - np.float64(target)) ** 2
     np.testing.assert_allclose(style.content_loss(x, target), squared.sum((1, 2, 3)) / 2, rtol=1e-5)
+    relative = squared.sum((1, 2, 3)) / (np.float64(target) ** 2).sum()
+    np.testing.assert_allclose(style.content_loss(x, target, "relative"), relative, rtol=1e-5)
     means = style.content_loss(x, target, "johnson")
     np.testing.assert_allclose(means, squared.mean((1, 2, 3)), rtol=1e-5)
 

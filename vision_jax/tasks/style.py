@@ -104,7 +104,7 @@ class Style(MakesImages):
         pictures = [picture.read() for picture in self.styles]
         return {**variables, _TARGETS: {"style": self.grams_of(variables, pictures)}}
 
-    def grams_of(self, variables: Variables, pictures: list[Float[np.ndarray, "h w 3"]]) -> Grams:
+    def grams_of(self, variables: Variables, pictures: list[Float[np.ndarray, "_ _ 3"]]) -> Grams:
         """Averages the Gram matrices (1, c, c) of pictures by `shares`, by layer."""
         grams = jax.jit(lambda v, x: self.loss_in.grams(self.loss_in.maps(self.model, v, x[None])))
         shares = np.asarray(self.shares or np.ones(len(pictures)), np.float32)
