@@ -148,7 +148,7 @@ FACES = (
             "ours": Variant(f"{WORK}.faces:detect", ("skimage",), large_pages=True),
             "facenet-pytorch": Variant(f"{WORK}.faces_torch:detect", ("skimage", *_FACES)),
         },
-        {"steps": 5},
+        {"steps": 5, "side": 0},
         {"steps": 1, "side": 256},
         bar=2.0,
         tolerance=1e-4,

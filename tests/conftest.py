@@ -14,9 +14,6 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 # Tests run side by side; threads that wait for each other crawl.
 os.environ["OMP_NUM_THREADS"] = "1"
-# Tracing makes millions of objects that live on: looking through them for rubbish took a tenth of
-# all time.
-gc.set_threshold(100_000, 20, 100)
 
 import jax
 import jaxtyping
@@ -38,6 +35,9 @@ CHECKED = [
 ]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
+# Tracing makes millions of objects that live on: looking through them for rubbish took a tenth of
+# all time.
+gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)

@@ -84,7 +84,8 @@ class Network:
             return result
 
         with nn.intercept_methods(noted):
-            jax.eval_shape(self, images)
+            # A function of its own: what was traced before would not be called again.
+            jax.eval_shape(lambda x: self(x), images)
         if not paths:
             raise UserError("the network has no convolution, so it has no filters to show")
         kernel = self.variables["params"]

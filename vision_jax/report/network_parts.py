@@ -269,7 +269,7 @@ def class_images(subject: Subject, answer: Answer, settings: Settings) -> list[F
     pictures, captions = [], []
     for label in answer.labels:
         image, scores = climbed(jnp.int32(label), jnp.zeros_like(subject.images))
-        pictures.append(subject.colours(image[0] * subject.contrast))
+        pictures.append(subject.colours((image * subject.contrast)[0]))
         first, last = (_number(scores[i, 0]) for i in (0, -1))
         captions.append(f"{named(label, subject.classes)}\nscore {first} → {last}")
     image = visualize.panel(pictures, captions, columns=3, side=2 * CELL)
@@ -292,7 +292,7 @@ def inversion(subject: Subject, answer: Answer, settings: Settings) -> list[Figu
             return invert_features(features, target, start, settings.steps, 0.0, roughness)
 
         found, distances = inverted(subject.images / subject.contrast, start)
-        pictures.append(subject.colours(found[0] * subject.contrast))
+        pictures.append(subject.colours((found * subject.contrast)[0]))
         captions.append(
             f"from {name}, {_size(subject.maps[name])}\ndistance {float(distances[-1, 0]):.2g}"
         )

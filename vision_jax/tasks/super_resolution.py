@@ -101,7 +101,8 @@ class SuperResolution(MakesImages):
             return {"image": made}
         target = _target(batch)
         _check_sizes(made, target)
-        bicubic = enlarged(jnp.asarray(batch.pixels, jnp.float32), target.shape[1:3])
+        height, width = target.shape[1:3]
+        bicubic = enlarged(jnp.asarray(batch.pixels, jnp.float32), (height, width))
         outputs = {"image": made, **self._measured(variables, made, target, batch)}
         peer = self._measured(variables, bicubic, target, batch)
         return outputs | {f"bicubic_{name}": value for name, value in peer.items()}
@@ -112,7 +113,8 @@ class SuperResolution(MakesImages):
         if not self.residual:
             return made
         zero = self.pixels(jnp.zeros((1, 1, 1, 3), made.dtype))
-        return made - zero + enlarged(jnp.asarray(batch.pixels, made.dtype), made.shape[1:3])
+        height, width = made.shape[1:3]
+        return made - zero + enlarged(jnp.asarray(batch.pixels, made.dtype), (height, width))
 
     def _measured(
         self, variables: Variables, made: Pixels, target: Pixels, batch: Batch
@@ -121,10 +123,10 @@ class SuperResolution(MakesImages):
         factor = target.shape[1] // batch.pixels.shape[1]
         cut = factor if self.border is None else self.border
         inner = slice(cut, -cut or None)
-        pair = [similarity.luma(jnp.round(x))[:, inner, inner] for x in (made, target)]
-        measured = {"psnr": similarity.psnr(*pair)}
-        if min(pair[0].shape[1:3]) >= _WINDOW:
-            measured["ssim"] = similarity.ssim(*pair)
+        one, two = (similarity.luma(jnp.round(x))[:, inner, inner] for x in (made, target))
+        measured = {"psnr": similarity.psnr(one, two)}
+        if min(one.shape[1:3]) >= _WINDOW:
+            measured["ssim"] = similarity.ssim(one, two)
         if self.model.backbone is not None and self.loss_in.content:
             measured["feature_distance"] = self._distance(variables, made, target)
         return measured

@@ -108,8 +108,8 @@ def _own_resnet(model: DETR, prefix: str) -> Iterator[Row]:
     """Yields the backbone as transformers names it."""
 
     def layer(reference: str, path: str) -> Iterator[Row]:
-        names = (f"{prefix}.{reference}.{part}" for part in ("convolution", "normalization"))
-        yield from conv_norm(*names, path)
+        name = f"{prefix}.{reference}"
+        yield from conv_norm(f"{name}.convolution", f"{name}.normalization", path)
 
     yield from layer("embedder.embedder", "backbone/conv1")
     backbone = model.backbone

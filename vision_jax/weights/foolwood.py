@@ -6,7 +6,8 @@ these are the first, but for the last layer, which only `refs` has.
 
 from collections.abc import Iterator
 
-from vision_jax.models.classifiers.resnet import ResNet
+from flax import linen as nn
+
 from vision_jax.models.detectors.deepmask import DeepMask
 from vision_jax.models.detectors.sharpmask import Refinement
 from vision_jax.weights.engine import Row
@@ -33,7 +34,7 @@ def has_deepmask(model: DeepMask) -> bool:
     return known and is_plain_resnet(model.backbone) and model.backbone.block == "bottleneck"
 
 
-def _stages(backbone: ResNet) -> Iterator[Row]:
+def _stages(backbone: nn.Module) -> Iterator[Row]:
     """Yields the residual stages; convolutions that pad come after their padding, as '.1'."""
     for stage, blocks in enumerate(backbone.stages):
         for i, names in residual_layers(blocks, backbone.block):
