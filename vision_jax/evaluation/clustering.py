@@ -6,6 +6,7 @@ from typing import ClassVar
 import numpy as np
 
 from vision_jax.config import within
+from vision_jax.evaluation.gathered_rows import rows_of, with_batch
 from vision_jax.evaluation.metric import GatheredMetric, Results
 from vision_jax.structs import Batch
 
@@ -37,9 +38,7 @@ class Clustering(GatheredMetric):
         return ("clustering_nmi", "clustering_ari")
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
-        valid = np.asarray(batch.valid)
-        rows = outputs["embedding"][valid], batch.targets.label[valid], batch.id[valid]
-        return [*state, tuple(np.asarray(row) for row in rows)]
+        return with_batch(state, outputs["embedding"], batch)
 
     def result(self, state: list) -> Results:
         from sklearn.cluster import AgglomerativeClustering
@@ -47,14 +46,10 @@ class Clustering(GatheredMetric):
 
         if not state:
             return {}
-        embedding, labels, ids = (np.concatenate(part) for part in zip(*state, strict=True))
-        if self.labels:
-            chosen = (labels >= self.labels[0]) & (labels < self.labels[1])
-            embedding, labels, ids = embedding[chosen], labels[chosen], ids[chosen]
-        order = np.argsort(ids, kind="stable")
-        if len(order) > self.most:
-            order = order[np.linspace(0, len(order) - 1, self.most).astype(int)]
-        embedding, labels = embedding[order].astype(np.float64), labels[order]
+        embedding, labels, _ = rows_of(state, self.labels)
+        if len(labels) > self.most:
+            even = np.linspace(0, len(labels) - 1, self.most).astype(int)
+            embedding, labels = embedding[even], labels[even]
         count = len(np.unique(labels))
         if count < 2 or count == len(labels):
             return {}

@@ -11,6 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from vision_jax.config import UserError, within
+from vision_jax.evaluation.gathered_rows import rows_of, with_batch
 from vision_jax.evaluation.metric import GatheredMetric, Results
 from vision_jax.evaluation.verification import draw_pairs, rates, roc
 from vision_jax.structs import Batch
@@ -137,16 +138,12 @@ class JointBayesian(GatheredMetric):
         return ("bayes_verification", "bayes_verification_std", "bayes_auc")
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
-        valid = np.asarray(batch.valid)
-        rows = outputs[self.embedding][valid], batch.targets.label[valid], batch.id[valid]
-        return [*state, tuple(np.asarray(row) for row in rows)]
+        return with_batch(state, outputs[self.embedding], batch)
 
     def result(self, state: list) -> Results:
         if not state:
             return {}
-        features, labels, ids = (np.concatenate(part) for part in zip(*state, strict=True))
-        order = np.argsort(ids, kind="stable")
-        features, labels = features[order].astype(np.float64), labels[order]
+        features, labels, _ = rows_of(state)
         known, unseen = (
             (labels >= first) & (labels < end) for first, end in (self.fitted, self.labels)
         )

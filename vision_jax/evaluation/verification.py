@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 
 from vision_jax.config import UserError, one_of, within
+from vision_jax.evaluation.gathered_rows import rows_of, with_batch
 from vision_jax.evaluation.metric import GatheredMetric, Results
 from vision_jax.structs import Batch
 
@@ -212,21 +213,14 @@ class Verification(GatheredMetric):
         return ("verification", "verification_std", "val", "val_far", "auc", "eer")
 
     def collect(self, state: list, outputs: dict, batch: Batch) -> list:
-        valid = np.asarray(batch.valid)
-        rows = outputs[self.embedding][valid], batch.targets.label[valid], batch.id[valid]
-        return [*state, tuple(np.asarray(row) for row in rows)]
+        return with_batch(state, outputs[self.embedding], batch)
 
     def result(self, state: list) -> Results:
         if not state:
             return {}
-        embedding, labels, ids = (np.concatenate(part) for part in zip(*state, strict=True))
-        if self.labels:
-            chosen = (labels >= self.labels[0]) & (labels < self.labels[1])
-            embedding, labels, ids = embedding[chosen], labels[chosen], ids[chosen]
-        order = np.argsort(ids, kind="stable")
-        embedding, labels = embedding[order].astype(np.float64), labels[order]
+        embedding, labels, ids = rows_of(state, self.labels)
         if self.pairs == "listed":
-            one, two, same = _listed(embedding, labels, ids[order])
+            one, two, same = _listed(embedding, labels, ids)
         else:
             first, second, same = draw_pairs(labels, self.count, self.folds, self.seed)
             one, two = embedding[first], embedding[second]
