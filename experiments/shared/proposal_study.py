@@ -112,7 +112,7 @@ class Study(GatheredMetric):
         seconds, kinds = [], {kind: [] for kind in LEVELS}
         for image in images:
             began = time.perf_counter()
-            reference = self.method(image, 0)[: self.most]
+            reference = self.method(image, 0)[: self.most].astype(np.float64)
             seconds.append(time.perf_counter() - began)
             for kind, levels in LEVELS.items():
                 for level in levels[: self.levels]:

@@ -58,12 +58,12 @@ def get_config(arg=""):
         Experiment,
         task=node(tasks.GivenProposals),
         solver=node(tasks.Untrained),
-        train=node(data.Train, source=images, transforms=reading(method, embedded), batch_size=2),
+        train=node(data.Train, source=images, transforms=reading(method, embedded), batch_size=8),
         eval=node(
             data.Eval,
             source=images,
             transforms=reading(method, embedded),
-            batch_size=2 if given.smoke else 10,
+            batch_size=8,
             max_boxes=8 if embedded else 64,
         ),
         metrics={

@@ -92,7 +92,8 @@ def test_smoke(file, tmp_path, capsys):
     assert str(tmp_path / "report" / "index.html") in out
     rows = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
     steps = [row["step"] for row in rows if "train/loss" in row]
-    assert steps == [1, 2, 3, 4]
+    trained = load(f"{file}:smoke").solver is None
+    assert steps == ([1, 2, 3, 4] if trained else [])
     assert all(np.isfinite(row["train/loss"]) for row in rows if "train/loss" in row)
     assert any(name.startswith("eval/") for name in rows[-1])
     assert (tmp_path / "DONE").exists()
@@ -114,7 +115,8 @@ def test_one_flag_sets_the_dtype_of_all_layers(file, tmp_path):
     runs = stages.resolve(config, tmp_path) if config.stages else [(config, tmp_path)]
     for stage, _ in runs:
         model = build(spread(stage).task).model
-        assert {layers.dtype for layers in layers_of(model)} == {"bfloat16"}
+        known = {"bfloat16"} if model is not None else set()  # given proposals have no network
+        assert {layers.dtype for layers in layers_of(model)} == known
 
 
 def test_determinism_reaches_every_part(tmp_path, monkeypatch):
