@@ -4,7 +4,6 @@ Shapes in signatures are checked, arrays of different rank do not silently broad
 eight virtual devices. (Warnings become errors in pyproject.toml.)
 """
 
-import gc
 import os
 import pathlib
 
@@ -35,9 +34,6 @@ CHECKED = [
 ]
 jaxtyping.install_import_hook(CHECKED, "beartype.beartype")
 jax.config.update("jax_numpy_rank_promotion", "raise")
-# Tracing makes millions of objects that live on: looking through them for rubbish took a tenth of
-# all time.
-gc.set_threshold(100_000, 20, 100)
 
 
 @pytest.fixture(autouse=True)
