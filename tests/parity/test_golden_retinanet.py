@@ -27,6 +27,11 @@ from vision_jax.weights.zoo.networks import torchvision_retinanet_v2
 
 MOST_TURNED = 1e-6  # share of all choices that rounding may turn
 FILES = sorted((*FOLDER.rglob("retinanet_resnet*.npz"), *FOLDER.rglob("fcos_resnet*.npz")))
+# The first form stands for the second, and takes half its time.
+TIERED = [
+    pytest.param(p, marks=pytest.mark.slow if p.stem.endswith("_v2") else (), id=p.stem)
+    for p in FILES
+]
 NETWORKS = {
     "retinanet_resnet50_fpn": lambda classes: models.retinanet_resnet_fpn(50, classes),
     "retinanet_resnet50_fpn_v2": lambda classes: torchvision_retinanet_v2(classes, FROZEN),
@@ -57,7 +62,7 @@ def network(golden):
 
 
 @pytest.mark.golden
-@pytest.mark.parametrize("path", FILES, ids=lambda p: p.stem)
+@pytest.mark.parametrize("path", TIERED)
 def test_detector_equals_torchvisions(path):
     golden = Golden(path)
     model = network(golden)
