@@ -33,6 +33,7 @@ from vision_jax.models.classifiers.resnet import (
 from vision_jax.models.classifiers.resnet_cifar import CifarResNet, ResNetCifar
 from vision_jax.models.classifiers.resnet_v2 import ResNet50V2, ResNetV2, resnet_v2
 from vision_jax.models.classifiers.sliding import SlidingHead, fully_convolutional, over_scales
+from vision_jax.models.classifiers.spp_net import SPPHead, SPPNetZF5
 from vision_jax.models.classifiers.vgg import VGG, VGG11, VGG13, VGG16, VGG19, vgg
 from vision_jax.models.classifiers.zfnet import ZFNet
 from vision_jax.models.detectors.box_head import BoxHead
@@ -68,6 +69,7 @@ from vision_jax.models.detectors.keypoint_rcnn import (
     keypoint_rcnn_resnet_fpn,
 )
 from vision_jax.models.detectors.localizer import Localizer, LocalizerHead
+from vision_jax.models.detectors.lsda import LSDA, LentClassifier, LSDAAlexNet
 from vision_jax.models.detectors.mask_rcnn import (
     MaskHead,
     MaskRCNNResNet50C4,
@@ -80,15 +82,33 @@ from vision_jax.models.detectors.mask_rcnn import (
 )
 from vision_jax.models.detectors.mtcnn import MTCNN
 from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
+from vision_jax.models.detectors.pix2seq import (
+    Pix2Seq,
+    Pix2SeqResNet50,
+    Pix2SeqResNet101,
+    Pix2SeqViTB16,
+    pix2seq_resnet,
+    pix2seq_vit,
+)
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
+from vision_jax.models.detectors.rcnn import RCNN, RCNNVGG16, RCNNAlexNet, RCNNAlexNet2014
+from vision_jax.models.detectors.region_classifier import RegionClassifier
 from vision_jax.models.detectors.region_pool import RegionPool, ResNetStage
 from vision_jax.models.detectors.retinanet import RetinaNet, retinanet_resnet_fpn
+from vision_jax.models.detectors.rfcn import (
+    RFCN,
+    RFCNResNet50,
+    RFCNResNet101,
+    ScoreMaps,
+    rfcn_resnet,
+)
 from vision_jax.models.detectors.rpn import RPN
 from vision_jax.models.detectors.sharpmask import (
     Refinement,
     SharpMaskResNet50,
     sharpmask_resnet,
 )
+from vision_jax.models.detectors.spp_net import SPPNet, SPPNetDetectorZF5
 from vision_jax.models.detectors.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
 from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes
 from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
@@ -101,7 +121,7 @@ from vision_jax.models.embedders.inception_resnet_v1 import (
     InceptionResNetV1,
     InceptionResNetV1Backbone,
 )
-from vision_jax.models.layers import Decoder, Encoder, Layers, TransformerSettings
+from vision_jax.models.layers import Decoder, Encoder, Layers, Patches, TransformerSettings
 from vision_jax.models.segmenters.deconvnet import DeconvNet, DeconvNetHead, deconvnet
 from vision_jax.models.segmenters.deeplab import (
     DeepLabV3ResNet50,
@@ -125,13 +145,18 @@ from vision_jax.models.stylizers.johnson import (
     transformer_net,
 )
 from vision_jax.models.stylizers.loss_network import FreeImage, WithLossNetwork
+from vision_jax.ops.initial import init
 
 __all__ = [
     "DETR",
     "FCN",
     "FCOS",
     "FPN",
+    "LSDA",
     "MTCNN",
+    "RCNN",
+    "RCNNVGG16",
+    "RFCN",
     "RPN",
     "SSD",
     "SSD300",
@@ -200,9 +225,11 @@ __all__ = [
     "JohnsonSuperResolution",
     "KeypointHead",
     "KeypointRCNNResNet50FPN",
+    "LSDAAlexNet",
     "Layers",
     "LeNet5",
     "LectureBoxes",
+    "LentClassifier",
     "Localizer",
     "LocalizerHead",
     "MaskHead",
@@ -216,14 +243,24 @@ __all__ = [
     "OneMap",
     "PNet",
     "PatchSegmenter",
+    "Patches",
+    "Pix2Seq",
+    "Pix2SeqResNet50",
+    "Pix2SeqResNet101",
+    "Pix2SeqViTB16",
     "PixelHead",
     "PoolHead",
     "ProbeHead",
     "ProposalNetwork",
     "PyramidHead",
     "QueryMasks",
+    "RCNNAlexNet",
+    "RCNNAlexNet2014",
+    "RFCNResNet50",
+    "RFCNResNet101",
     "RNet",
     "Refinement",
+    "RegionClassifier",
     "RegionPool",
     "ResNeXt50",
     "ResNet",
@@ -241,8 +278,13 @@ __all__ = [
     "ResNetV2",
     "ResidualDarknet",
     "RetinaNet",
+    "SPPHead",
+    "SPPNet",
+    "SPPNetDetectorZF5",
+    "SPPNetZF5",
     "SSD300ResNet",
     "ScoreHead",
+    "ScoreMaps",
     "SegNet",
     "SegNetHead",
     "Segmenter",
@@ -271,15 +313,19 @@ __all__ = [
     "fcos_resnet_fpn",
     "full_resolution",
     "fully_convolutional",
+    "init",
     "keypoint_rcnn_resnet_fpn",
     "mask_rcnn_resnet_c4",
     "mask_rcnn_resnet_fpn",
     "mask_rcnn_resnet_fpn_v2",
     "over_scales",
+    "pix2seq_resnet",
+    "pix2seq_vit",
     "resnet",
     "resnet_d",
     "resnet_v2",
     "retinanet_resnet_fpn",
+    "rfcn_resnet",
     "segnet",
     "sharpmask_resnet",
     "transformer_net",

@@ -241,3 +241,21 @@ def decode_objects(
         scores=classes.max(-1),
         labels=classes.argmax(-1).astype(jnp.int32),
     )
+
+
+def tell_objects(
+    tokens: Int[Array, "t"],
+    num_classes: int,
+    layout: Layout = Layout(),  # noqa: B008 - a tuple
+) -> Int[Array, "n 5"]:
+    """Tells a sequence's tokens as numbers: the bins of top, left, bottom and right, and the class.
+
+    A class is a label, `NOISE` of a made-up object, or `PADDING` for the end and any other token; a
+    bin is -1 for a token that is no coordinate.
+    """
+    rows = tokens[: len(tokens) // PER_OBJECT * PER_OBJECT].reshape(-1, PER_OBJECT)
+    bins, labels = rows[:, :4] - layout.coordinates, rows[:, 4] - layout.classes
+    bins = jnp.where((bins >= 0) & (bins < layout.bins), bins, -1)
+    known = (labels >= 0) & (labels < num_classes)
+    other = jnp.where(rows[:, 4] == layout.noise, NOISE, PADDING)
+    return jnp.concatenate([bins, jnp.where(known, labels, other)[:, None]], 1)

@@ -37,3 +37,31 @@ def sine_positions(
     angle = jnp.stack([y, x], -1)[..., None] / wave[None, None, None, None, :]
     pairs = jnp.stack([jnp.sin(angle[..., 0::2]), jnp.cos(angle[..., 1::2])], -1)
     return pairs.reshape(*valid.shape, 2 * features)
+
+
+def grid_sines(
+    height: int, width: int, features: int
+) -> Float[Array, "{height} {width} {features}"]:
+    """Encodes the places of a whole map as Pix2Seq's code does (Chen 2021).
+
+    Places are spread over 0..2 π, the last one included. For y, whose half of the channels comes
+    first, and for x there are first the sines of all waves, then their cosines; wave k is
+    10,000^(4 k / features) long.
+
+    Raises:
+      ValueError: features that are no multiple of 4.
+    """
+    if features % 4:
+        raise ValueError(f"{features} features are no sines and cosines of y and x: take 4 n")
+    count = features // 4
+    wave = 10_000.0 ** (2 * jnp.arange(count, dtype=jnp.float32) / (2 * count))
+
+    def along(places: int) -> Array:
+        place = jnp.arange(places, dtype=jnp.float32) / max(places - 1, 1) * (2 * math.pi)
+        angle = place[:, None] / wave[None]
+        return jnp.concatenate([jnp.sin(angle), jnp.cos(angle)], -1)
+
+    size = height, width, features // 2
+    y = jnp.broadcast_to(along(height)[:, None], size)
+    x = jnp.broadcast_to(along(width)[None], size)
+    return jnp.concatenate([y, x], -1)

@@ -36,6 +36,7 @@ from vision_jax.models.layers import (
     at_least_float32,
     torch_linear,
     variant,
+    with_positions,
 )
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops import set_prediction
@@ -60,6 +61,9 @@ class DETR(DetectorModule):
       learned_start: whether the decoder reads further learnt vectors (Zhu et al. 2021), which makes
         short trainings shorter; else zeros (the paper), which its first norm cannot scale.
       positions: of the map: 'sine', or 'learned' for rows and columns.
+      temperature: of the sines, see `sine_positions`; a small map has use for less.
+      placed_values: whether positions are added to the map itself too, and not to the attention's
+        queries and keys alone (the paper); boxes are then learnt in fewer steps.
       class_cost, box_cost, giou_cost: of the assignment, see `set_prediction.matching_cost`.
       class_loss_weight, box_loss_weight, giou_loss_weight: factors of the losses.
       no_object_weight: of the class loss of queries without an object.
@@ -81,6 +85,8 @@ class DETR(DetectorModule):
     num_queries: int = 100
     learned_start: bool = False
     positions: Literal["sine", "learned"] = "sine"
+    temperature: float = 10_000.0
+    placed_values: bool = False
     class_cost: float = 1.0
     box_cost: float = 5.0
     giou_cost: float = 2.0
@@ -197,6 +203,7 @@ class DETR(DetectorModule):
         b, h, w, features = projected.shape
         places = self._positions(valid, features).reshape(-1, h * w, features)
         seen, tokens = valid.reshape(b, 1, h * w), projected.reshape(b, h * w, features)
+        tokens = with_positions(tokens, places) if self.placed_values else tokens
         memory, within = self.encoder(tokens, places, seen, train=train, keys=keys)
         queries, start = self._queries(features)
         start = jnp.broadcast_to(start[None], (b, *start.shape)).astype(memory.dtype)
@@ -214,7 +221,7 @@ class DETR(DetectorModule):
     def _positions(self, valid: Bool[Array, "b h w"], features: int) -> Float[Array, "#b h w d"]:
         """Encodes the places of the map."""
         if self.positions == "sine":
-            return sine_positions(valid, features // 2)
+            return sine_positions(valid, features // 2, temperature=self.temperature)
         return LearnedGrid(features, layers=self.layers, name="positions_embed")(*valid.shape[1:])[
             None
         ]

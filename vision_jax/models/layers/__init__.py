@@ -20,13 +20,6 @@ from vision_jax.models.layers.attention import (
 )
 from vision_jax.models.layers.dropout import HEAD_LAYER, Dropout, StochasticDepth
 from vision_jax.models.layers.headed import Headed
-from vision_jax.models.layers.initializers import (
-    Initializer,
-    he_fan_in,
-    he_fan_out,
-    small_normal,
-    torch_linear,
-)
 from vision_jax.models.layers.linear import Border, Conv, ConvNorm, ConvTranspose, Dense
 from vision_jax.models.layers.norm import (
     DEVICE_AXIS,
@@ -36,6 +29,7 @@ from vision_jax.models.layers.norm import (
     norm,
     shards,
 )
+from vision_jax.models.layers.patches import Patches
 from vision_jax.models.layers.residual import residual_add, residual_relu
 from vision_jax.models.layers.settings import NO_NORM, Layers, layers_of, norms
 from vision_jax.models.layers.transformer import (
@@ -43,10 +37,18 @@ from vision_jax.models.layers.transformer import (
     DecoderLayer,
     Encoder,
     EncoderLayer,
+    FeedForward,
     LayerCache,
 )
 from vision_jax.models.layers.variants import variant
 from vision_jax.ops.dtypes import at_least_float32
+from vision_jax.ops.initializers import (
+    Initializer,
+    he_fan_in,
+    he_fan_out,
+    small_normal,
+    torch_linear,
+)
 
 __all__ = [
     "DEVICE_AXIS",
@@ -65,6 +67,7 @@ __all__ = [
     "Encoder",
     "EncoderLayer",
     "Endpoints",
+    "FeedForward",
     "GroupNorm",
     "Headed",
     "Images",
@@ -77,6 +80,7 @@ __all__ = [
     "LearnedPositions",
     "MultiHeadAttention",
     "PReLU",
+    "Patches",
     "StochasticDepth",
     "TransformerSettings",
     "at_least_float32",

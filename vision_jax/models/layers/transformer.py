@@ -81,6 +81,20 @@ class _Layer(nn.Module):
         return self.leave(x, y, norm, number, train, keys)
 
 
+class FeedForward(_Layer):
+    """The branch of two layers by itself, with its residual sum. Parameters: `norm`, `fc1`, `fc2`.
+
+    See `EncoderLayer`, which has attention before it.
+    """
+
+    def setup(self):
+        super().setup()
+        self.norm = LayerNorm(self.settings.layers)
+
+    def __call__(self, x: Sequence, *, train: bool = False, keys: Keys = None) -> Sequence:
+        return self.feed_forward(x, self.norm, 0, train, keys)
+
+
 class EncoderLayer(_Layer):
     """Self-attention and two layers for each place.
 
