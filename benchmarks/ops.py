@@ -153,6 +153,43 @@ def _roi_pool_torchvision(regions: int, size: int, channels: int = 256) -> tuple
     return lambda x: roi_pool(x, corners, (size, size), 1 / 16), (x,), regions
 
 
+def _by_position(regions: int, size: int, kind: str, backward: int, outputs: int = 21) -> tuple:
+    """Position-sensitive pooling of R-FCN's scores: by its authors' rule, or as torchvision."""
+    import jax
+
+    from vision_jax import ops
+    from vision_jax.ops.rfcn import rfcn_pool
+
+    pool = {"released": rfcn_pool, "pool": ops.ps_roi_pool, "align": ops.ps_roi_align}[kind]
+
+    def forward(x: Any, corners: Any) -> Any:
+        return pool(x, corners, size, 1 / 16)
+
+    def both(x: Any, corners: Any) -> Any:
+        return jax.value_and_grad(lambda x: forward(x, corners).sum())(x)
+
+    inputs = unit(1, SIDE // 16, SIDE // 16, outputs * size**2), boxes(regions)[None]
+    return both if backward else forward, inputs, regions
+
+
+def _by_position_torchvision(
+    regions: int, size: int, kind: str, backward: int, outputs: int = 21
+) -> tuple:
+    import torch
+    from torchvision.ops import ps_roi_align, ps_roi_pool
+
+    x = torch.from_numpy(unit(1, SIDE // 16, SIDE // 16, outputs * size**2))
+    x = x.permute(0, 3, 1, 2).contiguous().requires_grad_(bool(backward))
+    corners = [torch.from_numpy(boxes(regions))]
+
+    def run(x: Any) -> Any:
+        pool = ps_roi_align if kind == "align" else ps_roi_pool
+        pooled = pool(x, corners, size, 1 / 16)
+        return torch.autograd.grad(pooled.sum(), x) if backward else pooled
+
+    return run, (x,), regions
+
+
 def _match(anchors: int, truth: int, padded: int = 100) -> tuple:
     from vision_jax.ops.assign import match
 
@@ -222,6 +259,7 @@ _OURS = {
     "class_nms": _class_nms,
     "roi_align": _roi_align,
     "roi_pool": _roi_pool,
+    "by_position": _by_position,
     "match": _match,
     "sample": _sample,
     "hard": _hard,
@@ -231,6 +269,7 @@ _TORCHVISION = {
     "class_nms": _class_nms_torchvision,
     "roi_align": _roi_align_torchvision,
     "roi_pool": _roi_pool_torchvision,
+    "by_position": _by_position_torchvision,
     "match": _match_torchvision,
     "sample": _sample_torchvision,
     "hard": _hard_torchvision,
@@ -291,6 +330,22 @@ OPS = (
     ),
     _entry("RoIAlign 14×14", "regions", 1, "roi_align", 2, regions=512, size=14, backward=0),
     _entry("RoIPool 7×7", "regions", 1, "roi_pool", 5, regions=512, size=7),
+    *(
+        _entry(
+            f"PS pooling 7×7, {title}{', with gradient' * backward}",
+            *("regions", 1, "by_position", 5),
+            regions=300,
+            size=7,
+            kind=kind,
+            backward=backward,
+        )
+        for kind, title in (
+            ("released", "R-FCN's"),
+            ("pool", "torchvision's"),
+            ("align", "aligned"),
+        )
+        for backward in (0, 1)
+    ),
     _entry("matching 8,732 anchors", "images", 10, "match", 100, anchors=8732, truth=20),
     _entry("matching 242,991 anchors", "images", 10, "match", 5, anchors=242_991, truth=20),
     _entry("sampling 256 of 242,991", "images", 1, "sample", 50, anchors=242_991, count=256),

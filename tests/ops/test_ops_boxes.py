@@ -231,3 +231,11 @@ def test_gradients_of_encode_and_decode():
         jax.test_util.check_grads(
             jax.jit(boxes.decode), (boxes.encode(a, b), b), order=1, modes=("rev",)
         )
+
+
+def test_released_boxes_keep_a_pixel_and_are_one_longer():
+    given = jnp.array([[2.0, 3, 7, 8], [-5, -9, -2, 4], [18, 6, 30, 40], [25, 2, 30, 4]])
+    found = boxes.clip_released(given, 10, 20)
+    expected = [[2, 3, 8, 9], [0, 0, 1, 5], [18, 6, 20, 10], [19, 2, 20, 5]]
+    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(boxes.move_ends(given, -1)[0], [2, 3, 6, 7])

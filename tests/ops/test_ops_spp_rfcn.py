@@ -1,9 +1,11 @@
 """SPP-net's windows and R-FCN's pooling and mining against loops."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from vision_jax.ops import position_sensitive
 from vision_jax.ops.rfcn import hardest, rfcn_pool
 from vision_jax.ops.spp import caffe_pyramid_level, nearest_scale, pool_cells, released_window
 
@@ -67,3 +69,33 @@ def test_the_hardest_of_each_image():
     valid = jnp.array([[True, True, True, False], [True, True, False, False]])
     got = hardest(losses, valid, 2)
     np.testing.assert_array_equal(got, [[False, True, True, False], [True, True, False, False]])
+
+
+def test_spans_and_products_agree_on_several_images_with_gradients():
+    rng = np.random.default_rng(3)
+    maps = jnp.asarray(rng.normal(size=(2, 5, 6, 27)), jnp.float32)
+    low = rng.integers(0, 4, (2, 10, 3, 1))
+    weights = [
+        jnp.asarray(np.where((cell >= low) & (cell < low + 2), 0.5, 0), jnp.float32)
+        for cell in (np.arange(5), np.arange(6))
+    ]
+    flat = [x.reshape(20, *x.shape[2:]) for x in weights]
+
+    def both(function):
+        return jax.jit(lambda x: jax.vjp(function, x)[1](found)[0])
+
+    def spans(x):
+        return position_sensitive.position_sensitive(x, 10, *flat)
+
+    def products(x):
+        return jax.vmap(position_sensitive._by_products)(x, *weights)
+
+    found = products(maps)
+    assert found.shape == (2, 10, 3, 3, 3)
+    np.testing.assert_allclose(spans(maps), found, atol=1e-6)
+    np.testing.assert_allclose(both(spans)(maps), both(products)(maps), atol=1e-5)
+
+
+def test_no_regions_are_no_parts():
+    maps = jnp.zeros((2, 4, 4, 18))
+    assert rfcn_pool(maps, jnp.zeros((2, 0, 4)), 3, 1 / 16).shape == (2, 0, 3, 3, 2)

@@ -1,9 +1,11 @@
 """Sums of a map's cells over regions' bins, where a bin's cells are few of the map's.
 
-Adaptive RoIAlign comes down to this on a CPU. Both directions go through eight regions at a time,
-and through as many cells per bin as the largest of these regions needs, so that no bound has to be
-known beforehand. (Reverse mode only: `jax.jvp` finds no rule.)
+Adaptive RoIAlign and position-sensitive pooling come down to this on a CPU. Both directions go
+through eight regions at a time, and through as many cells per bin as the largest of these regions
+needs, so that no bound has to be known beforehand. (Reverse mode only: `jax.jvp` finds no rule.)
 """
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -16,21 +18,23 @@ from vision_jax.kernels.chunks import CPU_CHUNK, per_chunk, split
 Weights = tuple[Array, Array, Array, Array]  # rows, columns, starts, widths
 
 
-@jax.custom_vjp
+@functools.partial(jax.custom_vjp, nondiff_argnums=(5,))
 def span_sums(
     table: Float[Array, "n c"],
     rows: Float[Array, "r i h"],
     columns: Float[Array, "r j w"],
-    starts: Int[Array, "r"],
+    starts: Int[Array, "r #i #j"],
     widths: Int[Array, "r"],
+    step: int = 1,
 ) -> Float[Array, "r i j c"]:
     """Computes Σ rows[r, i, y] · columns[r, j, x] · cell (y, x) of region r's map.
 
     Args:
       table: the cells of all maps, row after row.
       rows, columns: weights, which get no gradient; those of a bin are 0 but for neighbours.
-      starts: where each region's map begins in the table.
-      widths: cells in a row of it.
+      starts: where each region's map begins in the table; or each of its bins'.
+      widths: of each region's map, how far below a row of the table the next row of cells is.
+      step: how far below the next cell of a row is.
     """
 
     def pool(*weights: Array) -> Array:
@@ -39,17 +43,20 @@ def span_sums(
         def add(places: Array, share: Array, total: Array) -> Array:
             return total + table[places].astype(total.dtype) * share.astype(total.dtype)
 
-        return _over_cells(weights, add, total).astype(table.dtype)
+        return _over_cells(weights, step, add, total).astype(table.dtype)
 
     return per_chunk(pool, (rows, columns, starts, widths), CPU_CHUNK)
 
 
-def _forward(table: Array, *weights: Array) -> tuple[Array, tuple]:
+def _forward(
+    table: Array, rows: Array, columns: Array, starts: Array, widths: Array, step: int
+) -> tuple[Array, tuple]:
+    weights = rows, columns, starts, widths
     # The empty slice tells the table's dtype, whose values the gradient does not need.
-    return span_sums(table, *weights), (weights, table.shape, table[:0])
+    return span_sums(table, *weights, step), (weights, table.shape, table[:0])
 
 
-def _backward(residuals: tuple, gradient: Array) -> tuple[Array | None, ...]:
+def _backward(step: int, residuals: tuple, gradient: Array) -> tuple[Array | None, ...]:
     weights, shape, like = residuals
 
     def chunk(total: Array, part: tuple[Array, ...]) -> tuple[Array, None]:
@@ -58,7 +65,7 @@ def _backward(residuals: tuple, gradient: Array) -> tuple[Array | None, ...]:
         def add(places: Array, share: Array, total: Array) -> Array:
             return total.at[places].add(bin_gradients * share.astype(total.dtype))
 
-        return _over_cells(part[1:], add, total), None
+        return _over_cells(part[1:], step, add, total), None
 
     start = jnp.zeros(shape, _wide(like))
     total, _ = lax.scan(chunk, start, split((gradient, *weights), CPU_CHUNK))
@@ -68,7 +75,7 @@ def _backward(residuals: tuple, gradient: Array) -> tuple[Array | None, ...]:
 span_sums.defvjp(_forward, _backward)
 
 
-def _over_cells(weights: Weights, add, total: Array) -> Array:
+def _over_cells(weights: Weights, step: int, add, total: Array) -> Array:
     """Calls `add(places, shares, total)` for the first, second, … cell of every bin.
 
     places (r, i, j) are row numbers of the table, shares (r, i, j, 1) the cells' weights; each call
@@ -78,18 +85,18 @@ def _over_cells(weights: Weights, add, total: Array) -> Array:
     (top, down), (left, across) = _span(rows), _span(columns)
     down, across = jnp.max(down, initial=0), jnp.max(across, initial=1)
 
-    def step(state: tuple[Array, Array]) -> tuple[Array, Array]:
+    def one_more(state: tuple[Array, Array]) -> tuple[Array, Array]:
         number, total = state
         row, column = top + number // across, left + number % across
         share = _weight(rows, row)[:, :, None] * _weight(columns, column)[:, None]
-        place = (starts[:, None] + row * widths[:, None])[:, :, None] + column[:, None]
+        place = starts + (row * widths[:, None])[:, :, None] + step * column[:, None]
         # Beyond a bin's own cells there may be nothing of its map.
         return number + 1, add(jnp.where(share != 0, place, 0), share[..., None], total)
 
     def is_left(state: tuple[Array, Array]) -> Array:
         return state[0] < down * across
 
-    return lax.while_loop(is_left, step, (jnp.zeros((), jnp.int32), total))[1]
+    return lax.while_loop(is_left, one_more, (jnp.zeros((), jnp.int32), total))[1]
 
 
 def _span(weights: Array) -> tuple[Array, Array]:

@@ -141,6 +141,21 @@ def clip(
     )
 
 
+def move_ends(boxes: Float[Array, "*n 4"], pixels: int) -> Float[Array, "*n 4"]:
+    """Moves right and bottom ends, by 1 from a box's last pixel to the first one beyond it."""
+    return jnp.concatenate([boxes[..., :2], boxes[..., 2:] + pixels], -1)
+
+
+def clip_released(
+    boxes: Float[Array, "*n 4"], height: ScalarLike, width: ScalarLike
+) -> Float[Array, "*n 4"]:
+    """Cuts decoded boxes as the released R-CNNs do, whose boxes end with their last pixel.
+
+    They end up a pixel longer than `clip` makes them, and nowhere shorter than a pixel.
+    """
+    return move_ends(clip(boxes, height - 1, width - 1), 1)
+
+
 def flip_horizontal(boxes: Float[Array, "*n 4"], width: ScalarLike) -> Float[Array, "*n 4"]:
     """Mirrors boxes as an image of `width` pixels is mirrored left and right."""
     x0, y0, x1, y1 = _columns(boxes)

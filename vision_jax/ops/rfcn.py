@@ -5,9 +5,8 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Bool, Float
 
-from vision_jax.kernels.chunks import per_chunk
-from vision_jax.ops.roi_align import position_sensitive
-from vision_jax.ops.roi_pool import round_half_away
+from vision_jax.ops.position_sensitive import position_sensitive
+from vision_jax.ops.roi_pool import round_half_away, shares
 
 
 def rfcn_pool(
@@ -28,15 +27,11 @@ def rfcn_pool(
       scale: feature cells per pixel, 1 / stride.
     """
 
-    def per_image(features: Array, boxes: Array) -> Array:
-        def per_region(boxes: Array) -> Array:
-            rows = _shares(boxes[:, 1], boxes[:, 3], size, scale, features.shape[0])
-            columns = _shares(boxes[:, 0], boxes[:, 2], size, scale, features.shape[1])
-            return position_sensitive(features, rows, columns)
-
-        return per_chunk(per_region, (boxes,))
-
-    return jax.vmap(per_image)(features, lax.stop_gradient(boxes))
+    regions = boxes.shape[1]
+    boxes = lax.stop_gradient(boxes).reshape(-1, 4)
+    rows = _shares(boxes[:, 1], boxes[:, 3], size, scale, features.shape[1])
+    columns = _shares(boxes[:, 0], boxes[:, 2], size, scale, features.shape[2])
+    return position_sensitive(features, regions, rows, columns)
 
 
 def hardest(
@@ -65,8 +60,7 @@ def _shares(first: Array, last: Array, bins: int, scale: float, length: int) -> 
     # The divisor depends on the data: compilers turn x / constant into x * (1 / constant).
     step = extent / jnp.where(extent > 0, jnp.full_like(extent, bins), 1)
     number = jnp.arange(bins, dtype=extent.dtype)[None]
-    low = jnp.floor(number * step[:, None] + start[:, None]).clip(0, length)
-    high = jnp.ceil((number + 1) * step[:, None] + start[:, None]).clip(0, length)
-    cell = jnp.arange(length, dtype=extent.dtype)[None, None]
-    inside = (cell >= low[..., None]) & (cell < high[..., None])
-    return inside.astype(extent.dtype) / jnp.maximum(high - low, 1)[..., None]
+    low = jnp.floor(number * step[:, None] + start[:, None])
+    high = jnp.ceil((number + 1) * step[:, None] + start[:, None])
+    low, high = (x.clip(0, length).astype(jnp.int32) for x in (low, high))
+    return shares(low, high, length, extent.dtype)

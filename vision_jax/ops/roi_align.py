@@ -20,6 +20,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.kernels.chunks import CPU_CHUNK, per_chunk
 from vision_jax.kernels.roi_spans import span_sums
+from vision_jax.ops.position_sensitive import position_sensitive
 from vision_jax.ops.roi_weights import align_matrices, axis_matrix, in_cells, neighbours
 
 
@@ -120,29 +121,11 @@ def ps_roi_align(
     `sampling_ratio` is 0.
     """
 
-    def per_image(features: Array, boxes: Array) -> Array:
-        return per_chunk(lambda boxes: per_region(features, boxes), (boxes,))
-
-    def per_region(features: Array, boxes: Array) -> Array:
-        start, extent = in_cells(boxes, scale, True)
-        rows, columns = align_matrices(
-            start, extent, features.shape[:2], (size, size), sampling_ratio
-        )
-        return position_sensitive(features, rows, columns)
-
-    return jax.vmap(per_image)(features, lax.stop_gradient(boxes))
-
-
-def position_sensitive(
-    features: Float[Array, "h w c"], rows: Float[Array, "r k h"], columns: Float[Array, "r k w"]
-) -> Float[Array, "r k k _"]:
-    """Sums up weighted cells, bin (i, j) from its own maps, for `ps_roi_align` and its like."""
-    height, width, channels = features.shape
-    size = rows.shape[1]
-    maps = features.reshape(height, width, channels // size**2, size, size)
-    rows, columns = rows.astype(features.dtype), columns.astype(features.dtype)
-    partial = jnp.einsum("rih,hwcij->rwcij", rows, maps, precision="highest")
-    return jnp.einsum("rwcij,rjw->rijc", partial, columns, precision="highest")
+    boxes = lax.stop_gradient(boxes)
+    start, extent = in_cells(boxes.reshape(-1, 4), scale, True)
+    grid = features.shape[1:3]
+    rows, columns = align_matrices(start, extent, grid, (size, size), sampling_ratio)
+    return position_sensitive(features, boxes.shape[1], rows, columns)
 
 
 def _per_bin(
@@ -246,7 +229,7 @@ def _by_spans(
         return axis_matrix(start[:, axis], extent[:, axis], bins, 0, lengths, longest)
 
     rows, columns = weights(1, size[0], heights), weights(0, size[1], widths)
-    pooled = span_sums(table, rows, columns, starts, widths)
+    pooled = span_sums(table, rows, columns, starts[:, None, None], widths)
     return pooled.reshape(images, count, *size, table.shape[1])
 
 

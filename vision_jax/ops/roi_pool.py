@@ -14,7 +14,7 @@ from jax import lax
 from jaxtyping import Array, Float, Int
 
 from vision_jax.kernels.chunks import CPU_CHUNK, per_chunk
-from vision_jax.ops.roi_align import position_sensitive
+from vision_jax.ops.position_sensitive import position_sensitive
 
 
 def roi_pool(
@@ -99,29 +99,32 @@ def ps_roi_pool(
         bin, but not out of the gradient. Only for comparison with it.
     """
 
-    def per_image(features: Array, boxes: Array) -> Array:
-        return per_chunk(lambda boxes: per_region(features, boxes), (boxes,))
+    regions = boxes.shape[1]
+    boxes = lax.stop_gradient(boxes).reshape(-1, 4)
+    cells = round_half_away(boxes * scale)
+    extent = jnp.maximum(cells[:, 2:] - cells[:, :2], 1)
 
-    def per_region(features: Array, boxes: Array) -> Array:
-        pooled = position_sensitive(features, *weights(boxes, 0))
-        if not torchvision_edges:
-            return pooled
-        inner = position_sensitive(features, *weights(boxes, 1))
-        return pooled + lax.stop_gradient(inner - pooled)
-
-    def weights(boxes: Array, cut: int) -> list[Array]:
-        cells = round_half_away(boxes * scale)
-        extent = jnp.maximum(cells[:, 2:] - cells[:, :2], 1)
+    def weights(cut: int) -> list[Array]:
         matrices = []
         for axis, length in ((1, features.shape[1]), (0, features.shape[2])):
             start, end = _bins(cells[:, axis], extent[:, axis], size, length - cut)
-            place = jnp.arange(length, dtype=jnp.int32)[None, None]
-            inside = (place >= start[..., None]) & (place < end[..., None])
-            count = jnp.maximum(end - start, 1).astype(boxes.dtype)
-            matrices.append(inside.astype(boxes.dtype) / count[..., None])
+            matrices.append(shares(start, end, length, boxes.dtype))
         return matrices
 
-    return jax.vmap(per_image)(features, lax.stop_gradient(boxes))
+    pooled = position_sensitive(features, regions, *weights(0))
+    if not torchvision_edges:
+        return pooled
+    inner = position_sensitive(features, regions, *weights(1))
+    return pooled + lax.stop_gradient(inner - pooled)
+
+
+def shares(
+    start: Int[Array, "r n"], end: Int[Array, "r n"], length: int, dtype: jnp.dtype
+) -> Float[Array, "r n {length}"]:
+    """Returns each cell's share of the mean over each bin's cells, start <= cell < end."""
+    cell = jnp.arange(length, dtype=jnp.int32)[None, None]
+    inside = (cell >= start[..., None]) & (cell < end[..., None])
+    return inside.astype(dtype) / jnp.maximum(end - start, 1).astype(dtype)[..., None]
 
 
 def round_half_away(x: Float[Array, "*n"]) -> Float[Array, "*n"]:
