@@ -30,6 +30,7 @@ from vision_jax.training import (
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "experiments/quickstart_detection.py:smoke"
+RFCN = "experiments/quickstart_rfcn.py:smoke"
 STEPS = 4
 pytestmark = pytest.mark.usefixtures("at_the_root")
 
@@ -53,7 +54,7 @@ def stepped(name: str, how: str, devices: int):
 
 @pytest.mark.parametrize(
     "name",
-    ["retinanet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "detr"))],
+    ["retinanet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "rfcn", "detr"))],
 )
 def test_devices_and_their_mapping_do_not_matter(name):
     eight, rows = stepped(name, "shard_map", 8)
@@ -71,9 +72,9 @@ def test_devices_and_their_mapping_do_not_matter(name):
     )
 
 
-def killed(folder: pathlib.Path) -> None:
+def killed(config: str, folder: pathlib.Path) -> None:
     """Starts the run in a process of its own, and kills it after its third step."""
-    command = [sys.executable, "launch.py", "--config", CONFIG, "--workdir", str(folder)]
+    command = [sys.executable, "launch.py", "--config", config, "--workdir", str(folder)]
     process = subprocess.Popen(
         command, cwd=ROOT, env=dict(os.environ), stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -88,10 +89,10 @@ def killed(folder: pathlib.Path) -> None:
     assert not (folder / "DONE").exists()
 
 
-def bits(folder: pathlib.Path) -> tuple[bytes, list[bytes]]:
+def bits(config: str, folder: pathlib.Path) -> tuple[bytes, list[bytes]]:
     """Reads metrics.jsonl, and every array of the last checkpoint, optimizer and all."""
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    state, _ = checkpoints.restore(initial.state(build(load(CONFIG)))[1], STEPS)
+    state, _ = checkpoints.restore(initial.state(build(load(config)))[1], STEPS)
     checkpoints.close()
     arrays = [np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(state)]
     return (folder / "metrics.jsonl").read_bytes(), arrays
@@ -109,9 +110,9 @@ def test_a_run_compiles_once_and_survives_a_kill_with_the_same_bits(tmp_path, mo
     monkeypatch.setattr(run.Run, "finish", counted)
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert launch.main(["--config", CONFIG, "--workdir", str(whole)]) == 0
-    killed(broken)
+    killed(CONFIG, broken)
     assert launch.main(["--config", CONFIG, "--workdir", str(broken)]) == 0
-    assert bits(broken) == bits(whole)
+    assert bits(CONFIG, broken) == bits(CONFIG, whole)
     assert programs == [(1, 1), (1, 1)]
 
     run_ = ["--config", CONFIG, "--workdir", str(whole)]
@@ -130,6 +131,15 @@ def test_a_run_compiles_once_and_survives_a_kill_with_the_same_bits(tmp_path, mo
     assert all(0 <= x <= 96 for one in answer["objects"] for x in one["box"])
     with Image.open(answer["picture"]) as drawn:
         assert drawn.size == (96, 48)
+
+
+@pytest.mark.slow
+def test_a_killed_rfcn_ends_with_the_same_bits(tmp_path):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    killed(RFCN, broken)
+    for folder in (whole, broken):
+        assert launch.main(["--config", RFCN, "--workdir", str(folder)]) == 0
+    assert bits(RFCN, broken) == bits(RFCN, whole)
 
 
 def test_the_quickstarts_arguments():

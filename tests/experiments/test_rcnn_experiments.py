@@ -21,6 +21,7 @@ FILES = {
     "mask_rcnn_r50_c4_coco": models.ResNet50,
     "mask_rcnn_r50_fpn_coco": models.ResNet50,
     "retinanet_r50_fpn_coco": models.ResNet50,
+    "rfcn_r50_voc0712": models.ResNet50,
 }
 # Too small for the detectors' purpose, as large as their networks need.
 SIDE = 128

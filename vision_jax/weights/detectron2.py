@@ -25,6 +25,7 @@ from vision_jax.models.detectors.mask_rcnn import MaskHead
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
 from vision_jax.models.detectors.region_pool import ResNetStage
 from vision_jax.models.detectors.retinanet import RetinaNet
+from vision_jax.models.detectors.rfcn import RFCN
 from vision_jax.models.detectors.rpn import RPN
 from vision_jax.weights.contents import state_of
 from vision_jax.weights.engine import Pick, Row
@@ -194,8 +195,12 @@ def backbone(model: nn.Module) -> Iterator[Row]:
     yield from _conv_norm("stem.conv1", "backbone/conv1")
     for stage, blocks in enumerate(stages, start=2):
         yield from _stage(f"res{stage}", f"backbone/conv{stage}", blocks)
-    if isinstance(model, FasterRCNN | FastRCNN) and isinstance(model.head.body, ResNetStage):
-        body, last = model.head.body, len(stages) + 2
+    last = len(stages) + 2
+    if isinstance(model, RFCN) and isinstance(model.score_maps.body, ResNetStage):
+        body = model.score_maps.body
+        yield from _stage(f"res{last}", f"score_maps/body/conv{body.stage}", body.blocks)
+    elif isinstance(model, FasterRCNN | FastRCNN) and isinstance(model.head.body, ResNetStage):
+        body = model.head.body
         yield from _stage(f"res{last}", f"head/body/conv{body.stage}", body.blocks)
     elif len(stages) == 3:  # DeepMask's: the file's last stage goes unused
         yield from _stage("res5", "backbone/conv5", 3)

@@ -252,11 +252,13 @@ def to_reference(
     if source is not None and source not in sources:
         raise UserError(f"no weights table of {source!r} - known: {', '.join(sources)}")
     table = tables[sources.index(source) if source else 0]
-    left = flatten(tree if "params" in tree else {"params": tree})
+    ours = flatten(tree if "params" in tree else {"params": tree})
+    left = set(ours)
     state: dict[str, np.ndarray] = {}
     for leaf in _leaves(table.rows(model)):
-        if leaf.path in left:
-            value = leaf.to_reference(np.asarray(left.pop(leaf.path)))
+        if leaf.path in ours:
+            left.discard(leaf.path)
+            value = leaf.to_reference(np.asarray(ours[leaf.path]))
             if leaf.part.third:  # below those before it
                 value = np.concatenate([state[leaf.reference], value])
             # Writers of files take the memory as it lies; a transposed view would be scrambled.

@@ -1,13 +1,16 @@
 """The tables that there are for each network, by its class or by the class of its backbone."""
 
+import dataclasses
 import functools
-from collections.abc import Mapping
-from typing import Protocol, runtime_checkable
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, runtime_checkable
 
 from flax import linen as nn
 
 from vision_jax.config import UserError
+from vision_jax.models.captioners.captioner import Captioner
 from vision_jax.models.classifiers.alexnet import AlexNetBackbone
+from vision_jax.models.classifiers.classifier import Classifier
 from vision_jax.models.classifiers.darknet import Darknet, ResidualDarknet
 from vision_jax.models.classifiers.googlenet import GoogLeNetBackbone
 from vision_jax.models.classifiers.inception_v3 import InceptionV3Backbone
@@ -25,7 +28,9 @@ from vision_jax.models.detectors.fcos import FCOS
 from vision_jax.models.detectors.mtcnn import MTCNN
 from vision_jax.models.detectors.mtcnn_nets import ONet, PNet, RNet
 from vision_jax.models.detectors.proposal_network import ProposalNetwork
+from vision_jax.models.detectors.rcnn import RCNN
 from vision_jax.models.detectors.retinanet import RetinaNet
+from vision_jax.models.detectors.rfcn import RFCN
 from vision_jax.models.detectors.ssd import SSD
 from vision_jax.models.detectors.yolo_v1 import YOLOv1
 from vision_jax.models.detectors.yolo_v2 import YOLOv2
@@ -42,6 +47,7 @@ from vision_jax.weights import (
     detr,
     facenet_pytorch,
     foolwood,
+    princewang,
     pytorch_examples,
     semseg,
     ssd,
@@ -55,7 +61,7 @@ from vision_jax.weights import torchvision_detection as detection
 from vision_jax.weights import torchvision_fcos as fcos
 from vision_jax.weights import torchvision_retinanet as retinanet
 from vision_jax.weights import torchvision_segmentation as segmentation
-from vision_jax.weights.engine import Table
+from vision_jax.weights.engine import Row, Table
 
 Tables = Mapping[type[nn.Module], tuple[Table, ...]]
 
@@ -75,6 +81,7 @@ _RETINANET_OLD = functools.partial(retinanet.retinanet, old=True)
 
 # Networks that have tables of their own, whatever their backbone is.
 NETWORKS: Tables = {
+    Captioner: (_DETECTORS_CLASSIFIER, _BACKBONE),
     DeepMask: (
         Table("foolwood", foolwood.deepmask, foolwood.has_deepmask),
         _DETECTORS_CLASSIFIER,
@@ -117,10 +124,16 @@ NETWORKS: Tables = {
         _DETECTORS_CLASSIFIER,
         _BACKBONE,
     ),
+    RCNN: (_DETECTORS_CLASSIFIER,),
     RetinaNet: (
         Table("torchvision", retinanet.retinanet, retinanet.has_retinanet),
         Table("torchvision-old", _RETINANET_OLD, retinanet.has_retinanet),
         Table("detectron2", detectron2.retinanet, detectron2.has_retinanet),
+        _DETECTORS_CLASSIFIER,
+        _BACKBONE,
+    ),
+    RFCN: (
+        Table("princewang", princewang.rfcn, princewang.has_rfcn),
         _DETECTORS_CLASSIFIER,
         _BACKBONE,
     ),
@@ -199,6 +212,8 @@ def tables_for(model: nn.Module) -> tuple[Table, ...]:
     Raises:
       UserError: there are none.
     """
+    if isinstance(model, Captioner) and isinstance(model.backbone, Classifier):
+        return tuple(_below(table) for table in tables_for(model.backbone))
     part, tables = model, _of(NETWORKS, model)
     if tables is None and isinstance(model, OnBackbone):
         part, tables = model.backbone, _of(BACKBONES, model.backbone)
@@ -210,6 +225,16 @@ def tables_for(model: nn.Module) -> tuple[Table, ...]:
     if not applying:
         raise UserError(f"no weights table for this variant of {name}")
     return applying
+
+
+def _below(table: Table) -> Table:
+    """Returns a classifier's table for a network whose backbone is the whole classifier."""
+
+    def rows(model: Any) -> Iterator[Row]:
+        for row in table.rows(model.backbone):
+            yield dataclasses.replace(row, path=f"backbone/{row.path}")
+
+    return Table(table.source, rows, is_part=True)
 
 
 def _of(tables: Tables, module: nn.Module) -> tuple[Table, ...] | None:

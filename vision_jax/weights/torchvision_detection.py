@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 from flax import linen as nn
 
+from vision_jax.models.classifiers.alexnet import AlexNetBackbone
 from vision_jax.models.classifiers.resnet import ResNet
 from vision_jax.models.detectors.fast_rcnn import FastRCNN
 from vision_jax.models.detectors.faster_rcnn import FasterRCNN
@@ -12,6 +13,7 @@ from vision_jax.models.detectors.fpn import FPN
 from vision_jax.models.detectors.keypoint_rcnn import KeypointHead
 from vision_jax.models.detectors.mask_rcnn import MaskHead
 from vision_jax.models.detectors.region_pool import ResNetStage
+from vision_jax.models.detectors.rfcn import RFCN
 from vision_jax.weights.engine import Pick, Row
 from vision_jax.weights.shared_rows import BATCH_NORMS, conv_norm, is_plain_resnet
 from vision_jax.weights.torchvision import classifier_of
@@ -75,11 +77,16 @@ def classifier(model: nn.Module) -> Iterator[Row]:
     """Yields torchvision's classifier on a detector's backbone.
 
     Its last layers go to the second stage where that has them: VGG's fc6 and fc7, or the ResNet's
-    last stage. A proposal network with a backbone of its own gets the same layers.
+    last stage, of R-FCN to what makes its score maps. A proposal network with a backbone of its own
+    gets the same layers.
     """
-    backbone, stage, grid = model.backbone, None, 7
-    if isinstance(model, FasterRCNN | FastRCNN):
+    backbone, stage, grid, part = model.backbone, None, 7, "head"
+    if isinstance(model, RFCN):
+        stage, part = model.score_maps.body, "score_maps"
+    elif isinstance(model, FasterRCNN | FastRCNN):
         stage, grid = model.head.body, model.head.pool.size
+    elif isinstance(backbone, AlexNetBackbone):
+        grid = 6  # R-CNN's
     last = None
     if isinstance(backbone, ResNet) and isinstance(stage, ResNetStage):
         last = f"backbone/conv{len(backbone.stages) + 2}_"
@@ -90,7 +97,7 @@ def classifier(model: nn.Module) -> Iterator[Row]:
     has_two = isinstance(model, FasterRCNN) and model.rpn_backbone is not None
     for row in classifier_of(backbone, grid):
         if last and row.path.startswith(last):
-            row = dataclasses.replace(row, path=row.path.replace("backbone/", "head/body/", 1))
+            row = dataclasses.replace(row, path=row.path.replace("backbone/", f"{part}/body/", 1))
         yield row
         if has_two and row.path.startswith("backbone/"):
             yield dataclasses.replace(row, path=f"rpn_{row.path}")

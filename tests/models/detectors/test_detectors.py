@@ -27,6 +27,7 @@ STEPS = {
     "faster_rcnn_fpn": 600,
     "faster_rcnn_vgg": 600,
     "faster_rcnn_c4": 600,
+    "rfcn": 600,
     "mask_rcnn": 1200,
     "mask_rcnn_c4": 600,
     "mask_rcnn_v2": 1200,

@@ -102,6 +102,15 @@ def faster_rcnn_c4(size: int = 8, **more: Any) -> nn.Module:
     return models.FasterRCNN(_backbone(), CLASSES, models.OneMap("conv3_x"), rpn, head, **more)
 
 
+def rfcn() -> nn.Module:
+    """Makes R-FCN with 3x3 parts, which mines 32 hard examples."""
+    rpn = models.RPN(anchor_sizes=SIZES, width=32, outputs_per_anchor=2, **RPN)
+    maps = models.ScoreMaps(models.ResNetStage(1, 16, 1, (2,), stage=4), 64, 3)
+    head = models.BoxHead(class_specific=False, hard_examples=True, beta=1.0, **HEAD)
+    pyramid = models.OneMap("conv3_x")
+    return models.RFCN(_backbone(), CLASSES, pyramid, rpn, head, score_maps=maps)
+
+
 def mask_rcnn_c4() -> nn.Module:
     """Makes masks from the second stage's body, so fine that few cells are half covered."""
     return faster_rcnn_c4(14, mask=models.MaskHead(None, (), 32), positives_first=(2, 4))
@@ -134,6 +143,17 @@ def fast_rcnn() -> nn.Module:
     return models.FastRCNN(_vgg(), CLASSES, models.OneMap("conv3_2"), head)
 
 
+def rcnn() -> nn.Module:
+    """Makes R-CNN's first part, whose answers are the softmax's; regions as for Fast R-CNN."""
+    return models.RCNN(_vgg(), CLASSES, _region_head(), crop_size=32, context=4)
+
+
+def spp_net() -> nn.Module:
+    """Makes SPP-net's first part on maps of stride 8."""
+    parts = {"levels": (3, 1), "short_side": SIDE, "scales": (SIDE, 2 * SIDE)}
+    return models.SPPNet(_vgg(), CLASSES, _region_head(), **parts)
+
+
 def proposal_network() -> nn.Module:
     rpn = models.RPN(anchor_sizes=SIZES, width=32, **RPN)
     return models.ProposalNetwork(_backbone(), models.OneMap("conv3_x"), rpn)
@@ -164,6 +184,7 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "faster_rcnn_fpn": faster_rcnn_fpn,
     "faster_rcnn_vgg": faster_rcnn_vgg,
     "faster_rcnn_c4": faster_rcnn_c4,
+    "rfcn": rfcn,
     "mask_rcnn": mask_rcnn,
     "mask_rcnn_c4": mask_rcnn_c4,
     "mask_rcnn_v2": mask_rcnn_v2,
@@ -174,7 +195,12 @@ DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "yolo_v3": tiny_yolo.v3,
 }
 # With those that find no objects' classes by themselves.
-ALL_DETECTORS = DETECTORS | {"fast_rcnn": fast_rcnn, "proposal_network": proposal_network}
+ALL_DETECTORS = DETECTORS | {
+    "rcnn": rcnn,
+    "spp_net": spp_net,
+    "fast_rcnn": fast_rcnn,
+    "proposal_network": proposal_network,
+}
 
 
 def images(count: int = 4) -> Batch:
@@ -232,6 +258,11 @@ def shrunk(batch: Batch, height: int = 20, width: int = 12) -> Batch:
 def _backbone() -> nn.Module:
     """Makes a ResNet of strides 4 and 8."""
     return models.ResNet((1, 1), "basic", 16, layers=Layers(norm="frozen"))
+
+
+def _region_head() -> nn.Module:
+    fields = {"batch_size_per_image": 32, "max_detections": 20, "dropout": 0.0, "std": 0.05}
+    return models.RegionClassifier((64,), classifier="softmax", refine=False, **fields)
 
 
 def _vgg() -> nn.Module:

@@ -60,6 +60,7 @@ class ResNet(nn.Module):
         width / groups. Wide ResNets have twice as many (Zagoruyko & Komodakis 2016).
       border: 'zeros'; or 'reflect', the map's mirror image, which in conv1 begins with the edge
         itself (DeepMask's trunk).
+      ceil_pool: pool after conv1 as Caffe does, not padded, with a part of a window at the ends.
       layers: how layers normalise and compute (torchvision's published detectors: eps 0).
     """
 
@@ -76,6 +77,7 @@ class ResNet(nn.Module):
     groups: int = 1
     group_width: int | None = None
     border: Literal["zeros", "reflect"] = "zeros"
+    ceil_pool: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -83,7 +85,7 @@ class ResNet(nn.Module):
         """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
         x = self._stem(images, train)
         endpoints = {"conv1": x}
-        x = max_pool(x, 3, 2, padding=1)
+        x = max_pool(x, 3, 2, padding=0 if self.ceil_pool else 1, ceil_mode=self.ceil_pool)
         block_class = {"basic": Basic, "bottleneck": Bottleneck}[self.block]
         number, dilation = 0, 1
         for stage, blocks in enumerate(self.stages):

@@ -15,15 +15,14 @@ from jaxtyping import Array, Float
 
 from vision_jax.models.detectors.detector import Outputs, Sizes, Valid
 from vision_jax.models.detectors.matching import (
-    ROI_STREAM,
     class_targets,
-    ground_truth,
     matched_gt_boxes,
-    sample_matches,
+    sample_regions,
     takes_all,
 )
 from vision_jax.models.detectors.region_pool import Levels, RegionPool
 from vision_jax.models.detectors.rpn import Proposals
+from vision_jax.models.detectors.selection import select_regions
 from vision_jax.models.layers import (
     HEAD_LAYER,
     ConvNorm,
@@ -35,10 +34,10 @@ from vision_jax.models.layers import (
     small_normal,
 )
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops import losses
-from vision_jax.ops.assign import BACKGROUND, IGNORED, match
-from vision_jax.ops.nms import nms_classes
+from vision_jax.ops import initializers, losses
+from vision_jax.ops.assign import IGNORED
 from vision_jax.ops.pool import global_avg_pool
+from vision_jax.ops.rfcn import hardest
 from vision_jax.structs import Detections, Targets, Terms
 
 
@@ -62,9 +61,14 @@ class BoxHead(nn.Module):
       negative_iou: below so much it is background, in between it does not count.
       min_negative_iou: below so little it does not count either (Fast R-CNN: 0.1).
       append_gt_boxes: the objects' own boxes are candidates too.
+      hard_examples: online hard example mining (Shrivastava et al. 2016, arXiv:1604.03540, as
+        R-FCN has it): in place of a random sample the loss counts each image's
+        `batch_size_per_image` regions of the greatest loss; then the box loss is divided by that
+        number whatever is there.
       box_weights: factors of the regression targets, see `boxes.encode`.
       beta: smooth L1's transition from square to linear, see `losses.smooth_l1`.
       box_loss_weight: factor of the box loss.
+      released_boxes: decode as the R-CNNs' released code, whose boxes end a pixel later.
       score_threshold: smallest probability of a detection.
       nms_threshold: IoU above which the better box of a class suppresses the other.
       max_detections: number per image.
@@ -84,9 +88,11 @@ class BoxHead(nn.Module):
     negative_iou: float = 0.5
     min_negative_iou: float = 0.0
     append_gt_boxes: bool = True
+    hard_examples: bool = False
     box_weights: tuple[float, float, float, float] = box_ops.RCNN_WEIGHTS
     beta: float = 1 / 9
     box_loss_weight: float = 1.0
+    released_boxes: bool = False
     score_threshold: float = 0.05
     nms_threshold: float = 0.5
     max_detections: int = 100
@@ -143,7 +149,7 @@ class BoxHead(nn.Module):
             x = Dropout(self.dropout, layer=HEAD_LAYER + i)(x, train=train, keys=keys)
             x = x.reshape(images * regions, width)
         rows = num_classes + 1 if self.class_specific else 1
-        tiny_normal = nn.initializers.normal(0.001)
+        tiny_normal = initializers.normal(0.001)
         score = Dense(num_classes + 1, True, small_normal, layers=self.layers, name="cls_score")
         offsets = Dense(4 * rows, True, tiny_normal, layers=self.layers, name="bbox_pred")
         class_logits, box_deltas = at_least_float32(score(x)), at_least_float32(offsets(x))
@@ -154,31 +160,23 @@ class BoxHead(nn.Module):
         }
 
     def sample(self, proposals: Proposals, targets: Targets, keys: Keys) -> dict[str, Array]:
-        """Draws the regions that the loss counts.
+        """Draws the regions that the loss counts; with `hard_examples` all, to choose from.
 
         Returns:
           rois: (b, s, 4); roi_matched_idxs: (b, s), their objects.
         """
-        gt_boxes, gt_valid = ground_truth(targets)
-        boxes, valid = proposals.boxes, proposals.valid
-        if self.append_gt_boxes:
-            boxes = jnp.concatenate([boxes, gt_boxes.astype(boxes.dtype)], 1)
-            valid = jnp.concatenate([valid, gt_valid], 1)
-
-        def per_image(gt_boxes: Array, gt_valid: Array, boxes: Array, valid: Array) -> Array:
-            gt_boxes = gt_boxes.astype(boxes.dtype)
-            idxs = match(gt_boxes, gt_valid, boxes, self.positive_iou, self.negative_iou)
-            if self.min_negative_iou > 0:
-                limits = self.min_negative_iou, self.min_negative_iou
-                is_near = match(gt_boxes, gt_valid, boxes, *limits) >= 0
-                idxs = jnp.where((idxs == BACKGROUND) & ~is_near, IGNORED, idxs)
-            return jnp.where(valid, idxs, IGNORED)
-
-        matched_idxs = jax.vmap(per_image)(gt_boxes, gt_valid, boxes, valid)
-        counts = self.batch_size_per_image, self.positive_fraction
-        index, sampled_idxs = sample_matches(keys, ROI_STREAM, matched_idxs, *counts)
-        rois = jnp.take_along_axis(boxes, index[..., None], 1)
-        return {"rois": rois, "roi_matched_idxs": sampled_idxs}
+        return sample_regions(
+            proposals.boxes,
+            proposals.valid,
+            targets,
+            keys,
+            count=None if self.hard_examples else self.batch_size_per_image,
+            positive_fraction=self.positive_fraction,
+            positive_iou=self.positive_iou,
+            negative_iou=self.negative_iou,
+            min_negative_iou=self.min_negative_iou,
+            append_gt_boxes=self.append_gt_boxes,
+        )
 
     def positives(self, outputs: Outputs) -> tuple[Array, Array]:
         """Returns those of the sampled regions that can be positive, and their objects.
@@ -188,7 +186,8 @@ class BoxHead(nn.Module):
         """
         rois, matched_idxs = outputs["rois"], outputs["roi_matched_idxs"]
         count = rois.shape[1]
-        if not takes_all(count, self.batch_size_per_image, self.positive_fraction):
+        takes_every = takes_all(count, self.batch_size_per_image, self.positive_fraction)
+        if not takes_every and not self.hard_examples:
             count = min(count, int(self.batch_size_per_image * self.positive_fraction))
         return rois[:, :count], matched_idxs[:, :count]
 
@@ -214,8 +213,13 @@ class BoxHead(nn.Module):
         box_mask = jnp.broadcast_to(positive[..., None], deltas.shape)
         box_loss = losses.smooth_l1(deltas, box_targets, self.beta, box_mask)
         box_loss = self.box_loss_weight * box_loss
-        count = counted.sum(dtype=logits.dtype)
-        return {"roi_class": (class_loss.sum(), count), "roi_box": (box_loss.sum(), count)}
+        count = normalizer = counted.sum(dtype=logits.dtype)
+        if self.hard_examples:
+            total, most = class_loss + box_loss.sum(-1), self.batch_size_per_image
+            chosen = hardest(total, counted, most)
+            class_loss, box_loss = class_loss * chosen, box_loss * chosen[..., None]
+            count, normalizer = chosen.sum(dtype=logits.dtype), most * valid.sum(dtype=logits.dtype)
+        return {"roi_class": (class_loss.sum(), count), "roi_box": (box_loss.sum(), normalizer)}
 
     def detect(self, outputs: Outputs, proposals: Proposals, sizes: Sizes) -> Detections:
         """Decodes boxes per class, applies per-class NMS and keeps the top `max_detections`.
@@ -226,22 +230,13 @@ class BoxHead(nn.Module):
           sizes: of the images' content, to which boxes are cut.
         """
 
-        def per_image(logits: Array, deltas: Array, rois: Array, valid: Array, size: Array):
-            scores = nn.softmax(logits)[:, 1:]
-            deltas = deltas[:, 1:] if self.class_specific else deltas
-            rois = jnp.broadcast_to(rois[:, None], deltas.shape).astype(deltas.dtype)
-            boxes = box_ops.decode(deltas, rois, self.box_weights)
-            boxes = box_ops.clip(boxes, size[0], size[1])
-            scores = jnp.where(box_ops.large_enough(boxes, self.min_size), scores, -jnp.inf)
-            boxes = jnp.broadcast_to(boxes, (*scores.shape, 4))
-            limits = self.nms_threshold, self.max_detections, None, self.score_threshold
-            selected = nms_classes(boxes, scores, *limits, valid)
-            boxes = boxes[selected.index, jnp.maximum(selected.label, 0)]
-            boxes = jnp.where(selected.valid[:, None], boxes, 0)
-            return boxes, selected.score, selected.label, selected.valid
-
         logits, deltas = jax.lax.stop_gradient((outputs["class_logits"], outputs["box_deltas"]))
-        sizes = sizes.astype(deltas.dtype)
-        return Detections(
-            *jax.vmap(per_image)(logits, deltas, proposals.boxes, proposals.valid, sizes)
-        )
+        deltas = deltas[:, :, 1:] if self.class_specific else deltas
+        rois = proposals.boxes[:, :, None]
+        boxes = box_ops.decode(deltas, rois.astype(deltas.dtype), self.box_weights)
+        if self.released_boxes:
+            clip = jax.vmap(lambda boxes, size: box_ops.clip_released(boxes, size[0], size[1]))
+            boxes = clip(boxes, sizes.astype(boxes.dtype))
+        limits = self.score_threshold, self.nms_threshold, self.max_detections, self.min_size
+        scores = nn.softmax(logits)[:, :, 1:]
+        return select_regions(boxes, scores, proposals.valid, sizes, *limits)

@@ -43,7 +43,7 @@ class FastRCNN(DetectorModule):
         """
         levels = self.pyramid(self.backbone(images, train=train, keys=keys), train=train)
         strides = self.pyramid.strides(self.backbone)
-        proposals = _proposals(targets, sizes)
+        proposals = given_proposals(targets, sizes)
         regions = self.head.regions(levels, strides, proposals.boxes)
         head_outputs = self.head(regions, self.num_classes)
         outputs = {"pyramid": levels, **proposals.outputs(), **head_outputs}
@@ -71,7 +71,7 @@ def FastRCNNVGG16(num_classes: int = 20, layers: Layers = NO_NORM) -> FastRCNN:
     return FastRCNN(backbone, num_classes, OneMap("conv5_3"), head)
 
 
-def _proposals(targets: Targets | None, sizes: Sizes) -> Proposals:
+def given_proposals(targets: Targets | None, sizes: Sizes) -> Proposals:
     """Returns the proposals in `targets`, or one as large as the image."""
     if targets is None or targets.proposals is None:
         height, width = sizes[:, 0], sizes[:, 1]

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
 from vision_jax.models.layers import Keys
-from vision_jax.ops.assign import IGNORED
+from vision_jax.ops.assign import BACKGROUND, IGNORED, match
 from vision_jax.ops.sampling import sample_balanced
 from vision_jax.structs import Targets
 
@@ -71,6 +71,56 @@ def sample_matches(
     )
     sampled_idxs = jnp.take_along_axis(matched_idxs, sample.index, 1)
     return sample.index, jnp.where(sample.valid, sampled_idxs, IGNORED)
+
+
+def sample_regions(
+    boxes: Float[Array, "b p 4"],
+    valid: Bool[Array, "b p"],
+    targets: Targets,
+    keys: Keys,
+    *,
+    count: int | None,
+    positive_fraction: float,
+    positive_iou: float,
+    negative_iou: float,
+    min_negative_iou: float,
+    append_gt_boxes: bool,
+) -> dict[str, Array]:
+    """Draws the regions that a second stage's loss counts, of every image.
+
+    Args:
+      boxes, valid: proposals.
+      targets: with boxes; with `append_gt_boxes` these are candidates too.
+      keys: one per image.
+      count: regions per image; None takes all candidates as they come.
+      positive_fraction: largest share of positives among them.
+      positive_iou: a region that overlaps an object so much is positive.
+      negative_iou: below so much it is background, in between it does not count.
+      min_negative_iou: below so little it does not count either.
+
+    Returns:
+      rois: (b, s, 4); roi_matched_idxs: (b, s), their objects.
+    """
+    gt_boxes, gt_valid = ground_truth(targets)
+    if append_gt_boxes:
+        boxes = jnp.concatenate([boxes, gt_boxes.astype(boxes.dtype)], 1)
+        valid = jnp.concatenate([valid, gt_valid], 1)
+
+    def per_image(gt_boxes: Array, gt_valid: Array, boxes: Array, valid: Array) -> Array:
+        gt_boxes = gt_boxes.astype(boxes.dtype)
+        idxs = match(gt_boxes, gt_valid, boxes, positive_iou, negative_iou)
+        if min_negative_iou > 0:
+            is_near = match(gt_boxes, gt_valid, boxes, min_negative_iou, min_negative_iou) >= 0
+            idxs = jnp.where((idxs == BACKGROUND) & ~is_near, IGNORED, idxs)
+        return jnp.where(valid, idxs, IGNORED)
+
+    matched_idxs = jax.vmap(per_image)(gt_boxes, gt_valid, boxes, valid)
+    if count is None:
+        return {"rois": boxes, "roi_matched_idxs": matched_idxs}
+    sample = keys, ROI_STREAM, matched_idxs, count, positive_fraction
+    index, sampled_idxs = sample_matches(*sample)
+    rois = jnp.take_along_axis(boxes, index[..., None], 1)
+    return {"rois": rois, "roi_matched_idxs": sampled_idxs}
 
 
 def takes_all(candidates: int, count: int, positive_fraction: float) -> bool:

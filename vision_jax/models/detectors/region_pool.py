@@ -81,6 +81,7 @@ class ResNetStage(nn.Module):
       blocks: number of bottlenecks.
       width: channels of their 3x3 convolutions.
       stride: of the first one.
+      dilations: of each one's 3x3 convolution; () means none.
       stage: its number names the blocks, conv<stage>_1, …
       version: where bottlenecks stride, see `ResNet`.
       layers: how layers normalise and compute.
@@ -89,6 +90,7 @@ class ResNetStage(nn.Module):
     blocks: int = 3
     width: int = 512
     stride: int = 2
+    dilations: tuple[int, ...] = ()
     stage: int = 5
     version: Version = "v1.5"
     layers: Layers = Layers(norm="frozen")
@@ -101,6 +103,7 @@ class ResNetStage(nn.Module):
             x = Bottleneck(
                 self.width,
                 stride=self.stride if i == 0 else 1,
+                dilation=self.dilations[i] if self.dilations else 1,
                 version=self.version,
                 layers=self.layers,
                 name=f"conv{self.stage}_{i + 1}",

@@ -65,6 +65,8 @@ class RPN(nn.Module):
       anchor_sizes, anchor_ratios, anchor_rounding, anchor_stride: see `level_anchors`.
       width: channels of the 3x3 convolutions; None takes the level's.
       depth: how many of these there are (Li et al. 2021, arXiv:2111.11429: two).
+      outputs_per_anchor: 1, the logit of an object; or 2, background's and an object's under a
+        softmax, as released with the paper: all backgrounds, then all objects of a cell.
       positive_iou, negative_iou: an anchor whose best IoU with an object is at least so much is
         positive, below so much background, else it does not count.
       allow_low_quality_matches: an object's best anchor is positive whatever the IoU.
@@ -79,6 +81,8 @@ class RPN(nn.Module):
       score_threshold: smallest objectness of a proposal.
       box_weights: factors of the regression targets, see `boxes.encode`.
       beta: smooth L1's transition from square to linear, see `losses.smooth_l1`.
+      released_boxes: take boxes as the released code, where an anchor's last pixel belongs to it
+        ('original' anchors are a pixel longer) and decoded boxes end another pixel later.
       box_loss_weight: the paper's lambda.
       box_loss_normalizer: what the box loss is divided by: the number of 'samples', or of
         'locations', cells of the maps, as in the paper.
@@ -91,6 +95,7 @@ class RPN(nn.Module):
     anchor_stride: AnchorStride = "image"
     width: int | None = None
     depth: int = 1
+    outputs_per_anchor: Literal[1, 2] = 1
     positive_iou: float = 0.7
     negative_iou: float = 0.3
     allow_low_quality_matches: bool = True
@@ -106,6 +111,7 @@ class RPN(nn.Module):
     score_threshold: float = 0.0
     box_weights: tuple[float, float, float, float] = (1.0, 1.0, 1.0, 1.0)
     beta: float = 1 / 9
+    released_boxes: bool = False
     box_loss_weight: float = 1.0
     box_loss_normalizer: Literal["samples", "locations"] = "samples"
     layers: Layers = Layers()
@@ -122,12 +128,16 @@ class RPN(nn.Module):
         conv = functools.partial(Conv, kernel_init=small_normal, layers=self.layers)
         names = ["conv", *(f"conv{i}" for i in range(2, self.depth + 1))]
         hidden = [conv(width, 3, padding=1, name=name) for name in names]
-        objectness = conv(self._anchors_per_cell, name="cls_logits")
+        objectness = conv(self.outputs_per_anchor * self._anchors_per_cell, name="cls_logits")
         offsets = conv(4 * self._anchors_per_cell, name="bbox_pred")
         class_logits, box_deltas = [], []
         for level in levels:
             x = functools.reduce(lambda x, layer: nn.relu(layer(x)), hidden, level)
-            class_logits.append(objectness(x).reshape(x.shape[0], -1))
+            logits = objectness(x)
+            if self.outputs_per_anchor == 2:
+                background, logits = jnp.split(logits, 2, -1)
+                logits -= background
+            class_logits.append(logits.reshape(x.shape[0], -1))
             box_deltas.append(offsets(x).reshape(x.shape[0], -1, 4))
         class_logits, box_deltas = (jnp.concatenate(x, 1) for x in (class_logits, box_deltas))
         return at_least_float32(class_logits), at_least_float32(box_deltas)
@@ -137,7 +147,10 @@ class RPN(nn.Module):
     ) -> LevelAnchors:
         """Returns each level's anchors; see `level_anchors` for the arguments and the order."""
         form = self.anchor_sizes, self.anchor_ratios, self.anchor_rounding, self.anchor_stride
-        return level_anchors(image_size, grids, strides, *form)
+        anchors = level_anchors(image_size, grids, strides, *form)
+        if self.released_boxes and self.anchor_rounding == "original":
+            return tuple(box_ops.move_ends(level, 1) for level in anchors)
+        return anchors
 
     def outputs(self, levels: Levels, anchors: LevelAnchors, sizes: Sizes) -> Outputs:
         """Returns what a detector in evaluation shows of its first stage.
@@ -187,7 +200,8 @@ class RPN(nn.Module):
                 self._best(*level, number, pre_nms_top_n) for number, level in enumerate(levels)
             ]
             boxes, scores, level_numbers = map(jnp.concatenate, zip(*best, strict=True))
-            boxes = box_ops.clip(boxes, size[0], size[1])
+            clip = box_ops.clip_released if self.released_boxes else box_ops.clip
+            boxes = clip(boxes, size[0], size[1])
             usable = box_ops.large_enough(boxes, self.min_size)
             usable &= nn.sigmoid(scores) >= self.score_threshold
             # By logits: where probabilities are so near 1 that they tie, logits still tell.

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
-from jaxtyping import Array, Float
+from jaxtyping import Array, Bool, Float
 
 from vision_jax.models.detectors.detector import Outputs, Sizes
 from vision_jax.ops import boxes as box_ops
@@ -44,6 +44,42 @@ def select_detections(
         return Detections(boxes, pairs.score, pairs.label, pairs.valid)
 
     return jax.vmap(per_image)(boxes, scores, sizes)
+
+
+def select_regions(
+    boxes: Float[Array, "b r _ 4"],
+    scores: Float[Array, "b r classes"],
+    valid: Bool[Array, "b r"],
+    sizes: Sizes,
+    score_threshold: float,
+    nms_threshold: float,
+    max_detections: int,
+    min_size: float,
+) -> Detections:
+    """Selects the best (region, class) pairs of each image after NMS by class.
+
+    Args:
+      boxes: xyxy in pixels, for each class or one for all; they are cut at the image's content.
+      scores: of each class.
+      valid: which regions there are.
+      sizes: height and width of the content.
+      score_threshold: detections have a greater score.
+      nms_threshold: IoU above which a detection suppresses a lesser one of its class.
+      max_detections: slots per image.
+      min_size: smallest side of a box, in pixels.
+    """
+
+    def per_image(boxes: Array, scores: Array, valid: Array, size: Array) -> Detections:
+        boxes = box_ops.clip(boxes, size[0], size[1])
+        scores = jnp.where(box_ops.large_enough(boxes, min_size), scores, -jnp.inf)
+        boxes = jnp.broadcast_to(boxes, (*scores.shape, 4))
+        limits = nms_threshold, max_detections, None, score_threshold
+        selected = nms_classes(boxes, scores, *limits, valid)
+        boxes = boxes[selected.index, jnp.maximum(selected.label, 0)]
+        boxes = jnp.where(selected.valid[:, None], boxes, 0)
+        return Detections(boxes, selected.score, selected.label, selected.valid)
+
+    return jax.vmap(per_image)(boxes, scores, valid, sizes.astype(boxes.dtype))
 
 
 def select_by_level(
