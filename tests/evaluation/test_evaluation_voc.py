@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from vision_jax.config import UserError
 from vision_jax.evaluation import errors, voc
 from vision_jax.evaluation.records import Objects, Record, records
 from vision_jax.structs import Batch, Detections, Targets
@@ -178,3 +179,12 @@ def test_crowds_and_difficult_objects_are_neither_errors_nor_missed():
     assert not judgement.missed.any()
     empty = errors.judge(image([], []))
     assert empty.kinds.shape == (0,) and empty.missed.shape == (0,)
+
+
+def test_groups_of_classes_have_means_of_their_own():
+    metric = voc.VOC(3, groups=(("first", (0,)), ("others", (1, 2))))
+    assert metric.names() == ("ap50", "ap50_first", "ap50_others")
+    result = metric.result([image([(A, 0), (B, 1)], [(A, 0, 0.9)])])
+    assert (result["ap50_first"], result["ap50_others"]) == (1, 0)
+    with pytest.raises(UserError, match=r"groups: new=\(3,\): give some of the classes 0 to 2"):
+        voc.VOC(3, groups=(("new", (3,)),))

@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from vision_jax.config import UserError
 from vision_jax.evaluation.metric import Results
 from vision_jax.evaluation.records import DetectionMetric, Objects, Record
 
@@ -29,7 +30,7 @@ class Ranking(NamedTuple):
 class VOC(DetectionMetric):
     """The mean average precision over classes, from `outputs["detections"]`.
 
-    Result: `ap50` (for a threshold of 0.5), and arrays `per_class_ap` (C,) and
+    Result: `ap50` (for a threshold of 0.5), `ap50_NAME` for each of `groups`, and arrays `per_class_ap` (C,) and
     `precision_at_recall` (C, 101), the envelope at recalls 0, 0.01 ... 1; NaN for a class without
     objects.
 
@@ -38,15 +39,24 @@ class VOC(DetectionMetric):
       eleven_points: VOC2007's mean over recalls 0, 0.1 ... 1; else the whole area (VOC2010 on).
       iou_threshold: the IoU that a hit exceeds.
       inclusive: boxes are inclusive pixels, one wider than x1 - x0.
+      groups: (name, numbers of classes) pairs, whose means are results of their own.
     """
 
     num_classes: int
     eleven_points: bool = False
     iou_threshold: float = 0.5
     inclusive: bool = True
+    groups: tuple[tuple[str, tuple[int, ...]], ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, classes in self.groups:
+            if not classes or not {*classes} <= {*range(self.num_classes)}:
+                text = f"groups: {name}={classes}"
+                raise UserError(f"{text}: give some of the classes 0 to {self.num_classes - 1}")
 
     def names(self) -> tuple[str, ...]:
-        return (f"ap{round(self.iou_threshold * 100)}",)
+        name = f"ap{round(self.iou_threshold * 100)}"
+        return (name, *(f"{name}_{group}" for group, _ in self.groups))
 
     def result(self, state: list[Record]) -> Results:
         if not state:
@@ -62,8 +72,10 @@ class VOC(DetectionMetric):
         nothing = [not ranking.total for ranking in rankings]
         ap[nothing], precision[nothing] = np.nan, np.nan
         results: Results = {"per_class_ap": ap, "precision_at_recall": precision}
-        if not np.isnan(ap).all():
-            results[self.names()[0]] = float(np.nanmean(ap))
+        parts = [range(self.num_classes), *(classes for _, classes in self.groups)]
+        for name, classes in zip(self.names(), parts, strict=True):
+            if not np.isnan(ap[list(classes)]).all():
+                results[name] = float(np.nanmean(ap[list(classes)]))
         return results
 
 
