@@ -17,8 +17,6 @@ import pytest
 from vision_jax.config import build, load, override
 from vision_jax.training import Checkpoints, initial
 
-pytestmark = pytest.mark.core
-
 ROOT = pathlib.Path(__file__).parents[2]
 STEPS = 24
 FILE_LIMIT = 400_000  # bytes, less than a checkpoint's arrays take
@@ -90,6 +88,7 @@ def undisturbed(tmp_path_factory):
     return bits(folder)
 
 
+@pytest.mark.core
 def test_killed_and_resumed(tmp_path, undisturbed):
     process = start(tmp_path)
     wait_for_step(tmp_path, 13, process)

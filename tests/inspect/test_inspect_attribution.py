@@ -14,8 +14,6 @@ from vision_jax.models import Classifier, PoolHead
 from vision_jax.ops import conv2d, conv_transpose2d, max_pool, max_pool_indices
 from vision_jax.ops.upsample import max_unpool
 
-pytestmark = pytest.mark.core
-
 EDGE = jnp.asarray([[1, 0, -1], [2, 0, -2], [1, 0, -1]], jnp.float32)[:, :, None, None]
 
 

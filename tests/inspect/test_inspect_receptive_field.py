@@ -13,8 +13,6 @@ from vision_jax.models.layers import Conv
 from vision_jax.ops.pool import avg_pool, max_pool
 from vision_jax.ops.reach import Field
 
-pytestmark = pytest.mark.core
-
 CHANNELS = 6
 
 

@@ -14,8 +14,6 @@ from vision_jax.kernels import onednn
 from vision_jax.kernels.conv_lax import DIMENSIONS
 from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
 
-pytestmark = pytest.mark.core
-
 
 def _random(shape, seed=0):
     return np.random.default_rng(seed).standard_normal(shape)
@@ -66,6 +64,7 @@ CASES = [  # kernel, stride, padding, dilation, groups
 ]
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("kernel, stride, padding, dilation, groups", CASES)
 def test_conv2d_equals_the_loop(kernel, stride, padding, dilation, groups):
     both = lambda v: (v, v) if isinstance(v, int) else v  # noqa: E731
@@ -207,6 +206,7 @@ def test_gradients_per_example_of_several_runs(way):
         np.testing.assert_allclose(found[run, example], one, rtol=0, atol=1e-5 * np.abs(one).max())
 
 
+@pytest.mark.core
 @pytest.mark.skipif(not onednn.available(), reason="oneDNN is not installed")
 def test_in_a_loop_and_from_several_threads():
     x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((4, 9, 9, 16), (3, 3, 16, 16)))
@@ -223,6 +223,7 @@ def test_in_a_loop_and_from_several_threads():
             np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.core
 def test_a_kernel_that_all_devices_share_has_the_sum_of_their_gradients():
     x, w = (jnp.asarray(_random(s), jnp.float32) for s in ((8, 5, 5, 3), (3, 3, 3, 4)))
     spread = jax.shard_map(
@@ -239,6 +240,7 @@ def test_a_kernel_that_all_devices_share_has_the_sum_of_their_gradients():
         np.testing.assert_allclose(found, expected, rtol=0, atol=1e-5 * np.abs(expected).max())
 
 
+@pytest.mark.core
 @pytest.mark.parametrize("inputs, groups", [(16, 1), (1, 16)])
 def test_other_platforms_and_exported_programs_have_laxs_convolutions(inputs, groups):
     def gradients(x, w):

@@ -21,6 +21,8 @@ from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.weights.pth import read_pth
 
+pytestmark = pytest.mark.core
+
 
 @pytest.fixture
 def torch():

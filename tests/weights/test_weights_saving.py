@@ -11,6 +11,8 @@ from vision_jax import models, weights
 from vision_jax.config import UserError
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 
+pytestmark = pytest.mark.core
+
 
 def resnet(**options):
     return Classifier(models.ResNet((1, 1), width=4, **options), PoolHead(5))
