@@ -232,7 +232,7 @@ class BoxHead(nn.Module):
 
         logits, deltas = jax.lax.stop_gradient((outputs["class_logits"], outputs["box_deltas"]))
         deltas = deltas[:, :, 1:] if self.class_specific else deltas
-        rois = proposals.boxes[:, :, None]
+        rois = jnp.broadcast_to(proposals.boxes[:, :, None], deltas.shape)
         boxes = box_ops.decode(deltas, rois.astype(deltas.dtype), self.box_weights)
         if self.released_boxes:
             clip = jax.vmap(lambda boxes, size: box_ops.clip_released(boxes, size[0], size[1]))
