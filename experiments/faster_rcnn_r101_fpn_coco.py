@@ -14,6 +14,6 @@ from experiments.shared import rcnn
 
 def get_config(arg=""):
     config = faster_rcnn_r50_fpn_coco.get_config(arg, 101, None, "")
-    if config.init.weights:  # the smoke starts fresh
+    if config.init.weights == rcnn.RESNET50:  # the smoke starts fresh
         config.init.weights = rcnn.RESNET101
     return config

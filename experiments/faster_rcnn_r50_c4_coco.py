@@ -9,24 +9,25 @@ run      python launch.py --config experiments/faster_rcnn_r50_c4_coco.py
 smoke    python launch.py --config experiments/faster_rcnn_r50_c4_coco.py:smoke
 
 detectron2's ResNet strides in its first 1x1 convolutions and has weights of its own; here it is
-torchvision's. Its published `.pkl` is measured by `--mode evaluate --config.init.weights=FILE
---config.init.reinitialize= --config.task.model.backbone.version=v1
---config.task.model.head.body.version=v1` and the mean and std that `vision_jax.weights.detectron2`
-names.
+torchvision's. `published=NAME` takes a network of the zoo with its weights, such as
+detectron2/faster_rcnn_R_50_C4_3x.
 """
 
 from experiments.shared import rcnn
 from vision_jax import models
 from vision_jax.config import arguments, node
+from vision_jax.weights import use_published
 
 FRESH = "(?!backbone/|head/body/).*"  # all that no classifier has
 
 
 def get_config(arg=""):
-    given = arguments(arg, smoke=False)
+    given = arguments(arg, smoke=False, published="")
     model = models.FasterRCNNResNet50C4(version="v1.5")
     config = rcnn.coco(model, value=0.357, source="detectron2, faster_rcnn_R_50_C4_1x")
     config.init.reinitialize = FRESH
+    if given.published:
+        use_published(config, given.published)
     return rcnn.smoke(config, tiny()) if given.smoke else config
 
 

@@ -8,9 +8,9 @@ cost     90,000 steps of 16 images of up to 800×1333 pixels
 run      python launch.py --config experiments/faster_rcnn_r50_fpn_coco.py
 smoke    python launch.py --config experiments/faster_rcnn_r50_fpn_coco.py:smoke
 
-The form is detectron2's but for the ResNet, which is torchvision's; the pixel means too. Published
-weights: `--mode evaluate --config.init.weights=FILE --config.init.reinitialize=` with detectron2's
-`.pkl`, and the mean and std that `vision_jax.weights.detectron2` names.
+The form is detectron2's but for the ResNet, which is torchvision's; the pixel means too.
+`published=NAME` takes a network of the zoo with its weights, such as
+torchvision/fasterrcnn_resnet50_fpn_v2_coco-dd69338a or detectron2/faster_rcnn_R_50_FPN_3x.
 """
 
 from experiments.shared import rcnn
@@ -19,6 +19,7 @@ from vision_jax.config import arguments
 
 def get_config(arg="", depth=50, value=0.379, source="detectron2, faster_rcnn_R_50_FPN_1x"):
     """A deeper ResNet passes its depth, and the number that it should reach if one is known."""
-    given = arguments(arg, smoke=False)
-    config = rcnn.coco(rcnn.resnet_fpn(depth), value=value, source=source)
+    given = arguments(arg, smoke=False, published="")
+    model = rcnn.resnet_fpn(depth)
+    config = rcnn.coco(model, value=value, source=source, published=given.published)
     return rcnn.smoke(config, rcnn.tiny_fpn()) if given.smoke else config

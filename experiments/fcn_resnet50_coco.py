@@ -15,7 +15,8 @@ smoke    python launch.py --config experiments/fcn_resnet50_coco.py:smoke
 
 Short sides are drawn from 260 to 1040 pixels, crops of 480 mirrored; 32 images per step, a rate of
 0.02 that falls as (1 - progress)^0.9, ten times that for the auxiliary head, whose loss counts
-half. `multiscale` averages five scales and their mirror images.
+half. `multiscale` averages five scales and their mirror images; `published=NAME` takes a network of
+the zoo with its weights, such as torchvision/fcn_resnet101_coco-7ecb50ca.
 """
 
 from experiments.shared import embedded
@@ -23,6 +24,7 @@ from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
 from vision_jax.evaluation import BoundaryF, Segmentation
 from vision_jax.training import Expect, Experiment, optimizer, schedule
+from vision_jax.weights import use_published
 
 CLASSES = 21
 SHORTS = tuple(range(260, 1041, 20))
@@ -33,7 +35,7 @@ SCALES = (0.5, 0.75, 1.0, 1.25, 1.5)
 
 def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"):
     """Makes the config; DeepLab's experiment passes its own network, and its expected number."""
-    given = arguments(arg, multiscale=False, smoke=False)
+    given = arguments(arg, multiscale=False, smoke=False, published="")
     whole_image = (
         node(data.ResizeShortestEdge, short=(520,), max_long=LONGEST),
         node(data.Pad, height=LONGEST, width=LONGEST),
@@ -85,6 +87,8 @@ def get_config(arg="", model=models.FCNResNet50, miou=0.605, name="FCN_ResNet50"
         ),
     )
     config.init.weights = "torchvision/resnet50-0676ba61"
+    if given.published:
+        use_published(config, given.published)
     if given.multiscale:
         config.task.test.scales, config.task.test.flip = SCALES, True
     return config if not given.smoke else tiny(config)

@@ -9,6 +9,8 @@ run      python launch.py --config experiments/keypoint_rcnn_r50_fpn_coco.py
 smoke    python launch.py --config experiments/keypoint_rcnn_r50_fpn_coco.py:smoke
 
 detectron2 leaves images without labelled keypoints out of training; here they are background.
+`published=NAME` takes a network of the zoo with its weights, such as
+detectron2/keypoint_rcnn_R_50_FPN_3x.
 """
 
 from experiments.shared import rcnn
@@ -20,10 +22,11 @@ FIELDS = ("objects", "keypoints")
 
 
 def get_config(arg=""):
-    given = arguments(arg, smoke=False)
+    given = arguments(arg, smoke=False, published="")
     source = "detectron2, keypoint_rcnn_R_50_FPN_1x"
     model = rcnn.resnet_fpn(num_classes=1, keypoint=models.KeypointHead)
-    config = rcnn.coco(model, "eval/keypoint_ap", 0.64, source, fields=FIELDS)
+    published = given.published
+    config = rcnn.coco(model, "eval/keypoint_ap", 0.64, source, fields=FIELDS, published=published)
     if given.smoke:
         settings = {"keypoints": len(KEYPOINTS), "pool": rcnn.tiny_pool(4), "widths": (8,)}
         keypoint = node(models.KeypointHead, **settings)

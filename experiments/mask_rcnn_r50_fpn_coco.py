@@ -9,7 +9,8 @@ run      python launch.py --config experiments/mask_rcnn_r50_fpn_coco.py
 smoke    python launch.py --config experiments/mask_rcnn_r50_fpn_coco.py:smoke
 
 A batch holds the masks of 100 objects per image at the network's resolution; --config.train.
-max_boxes=50 halves that.
+max_boxes=50 halves that. `published=NAME` takes a network of the zoo with its weights, such as
+torchvision/maskrcnn_resnet50_fpn_v2_coco-73cbd019.
 """
 
 from experiments.shared import rcnn
@@ -20,10 +21,11 @@ FIELDS = ("objects", "rle")
 
 
 def get_config(arg=""):
-    given = arguments(arg, smoke=False)
+    given = arguments(arg, smoke=False, published="")
     source = "detectron2, mask_rcnn_R_50_FPN_1x"
     model = rcnn.resnet_fpn(mask=models.MaskHead)
-    config = rcnn.coco(model, "eval/mask_ap", 0.352, source, fields=FIELDS)
+    published = given.published
+    config = rcnn.coco(model, "eval/mask_ap", 0.352, source, fields=FIELDS, published=published)
     if given.smoke:
         mask = node(models.MaskHead, pool=rcnn.tiny_pool(4), widths=(8,))
         return rcnn.smoke(config, rcnn.tiny_fpn(mask=mask), FIELDS)

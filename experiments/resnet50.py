@@ -8,7 +8,8 @@ run      python launch.py --config experiments/resnet50.py --workdir runs/r50
 smoke    python launch.py --config experiments/resnet50.py:smoke
 
 Arguments: `version=v1` puts the stride into the first 1×1 layer, as in the paper; `multicrop`, with
-`--mode evaluate`, averages ten crops at each of the paper's five scales.
+`--mode evaluate`, averages ten crops at each of the paper's five scales; `published=NAME` takes a
+network of the zoo with its weights, such as torchvision/resnext50_32x4d-7cdf4587.
 """
 
 from experiments.shared import embedded
@@ -17,13 +18,14 @@ from vision_jax.config import arguments, node
 from vision_jax.evaluation import Loss, TopK
 from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.training import Expect, Experiment, optimizer, schedule
+from vision_jax.weights import use_published
 
 BATCH = 256
 
 
 def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET1K_V1"):
     """The siblings of other depths pass theirs, with the number that they should reach."""
-    given = arguments(arg, smoke=False, version="v1.5", multicrop=False)
+    given = arguments(arg, smoke=False, version="v1.5", multicrop=False, published="")
     stages, block = DEPTHS[depth]
     if given.smoke:
         stages = (1, 1, 1, 1)
@@ -61,6 +63,8 @@ def get_config(arg="", depth=50, top1=0.7613, weights="ResNet50_Weights.IMAGENET
         log_every=100,
         expect=node(Expect, metric="eval/top1", value=top1, source=f"torchvision {weights}"),
     )
+    if given.published:
+        use_published(config, given.published)
     if given.multicrop:
         config.eval.transforms = (node(data.MultiCrop, shorts=(224, 256, 384, 480, 640)),)
         config.eval.batch_size = 16  # 50 crops each

@@ -8,6 +8,7 @@ from vision_jax.models import Layers
 from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.models.detectors.retinanet import octave_sizes
 from vision_jax.training import Expect, Experiment, optimizer, schedule
+from vision_jax.weights import use_published
 
 # torchvision's classifiers; --config.init.weights names another.
 RESNET50, RESNET101 = "torchvision/resnet50-0676ba61", "torchvision/resnet101-63fe2227"
@@ -20,7 +21,15 @@ VGG_TRAINED = ("(?!backbone/conv[12]_|rpn_backbone/conv[12]_).*",)
 VOC_CLASSES = 20
 
 
-def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("objects",)):
+def coco(
+    model,
+    metric="eval/ap",
+    value=None,
+    source="",
+    rate=0.02,
+    fields=("objects",),
+    published="",
+):
     """Makes a training on COCO as in detectron2's "1x": 90,000 steps of 16 images.
 
     Args:
@@ -28,6 +37,7 @@ def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("obj
       metric, value, source: the number to reach, or None.
       rate: the highest learning rate.
       fields: of the sources.
+      published: a name of the zoo, whose network and weights are taken in place of `model`.
     """
     coco = {"name": "coco/2017", "fields": fields}
     kinds = {"rle": ("bbox", "segm"), "keypoints": ("bbox", "keypoints")}.get(fields[-1], ("bbox",))
@@ -64,6 +74,8 @@ def coco(model, metric="eval/ap", value=None, source="", rate=0.02, fields=("obj
     config.init.weights, config.init.reinitialize = RESNET50, FRESH
     if value:
         config.expect = node(Expect, metric=metric, value=value, source=source)
+    if published:
+        use_published(config, published)
     return config
 
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_jax.config import UserError
+from vision_jax import models, weights
+from vision_jax.config import UserError, build, load
 from vision_jax.ops.resize import resize
 from vision_jax.weights import zoo
 from vision_jax.weights.tables import tables_for
@@ -43,6 +44,35 @@ def test_a_row_is_complete(name):
         assert list((ROOT / "tests" / "golden").glob(f"models*/{entry.golden}.npz"))
     if entry.digest is not None:
         assert re.fullmatch(r"[0-9a-f]{6,64}", entry.digest.digits)
+
+
+@pytest.mark.parametrize(
+    ("experiment", "name"),
+    [
+        ("resnet101", "torchvision/resnext50_32x4d-7cdf4587"),
+        ("deeplabv3_resnet50_coco", "torchvision/deeplabv3_resnet101_coco-586e9e4e"),
+        ("faster_rcnn_r50_fpn_coco", "torchvision/fasterrcnn_resnet50_fpn_v2_coco-dd69338a"),
+        ("faster_rcnn_r101_fpn_coco", "detectron2/faster_rcnn_R_101_FPN_3x"),
+        ("faster_rcnn_r50_c4_coco", "detectron2/faster_rcnn_R_101_C4_3x"),
+        ("mask_rcnn_r50_fpn_coco", "torchvision/maskrcnn_resnet50_fpn_v2_coco-73cbd019"),
+        ("keypoint_rcnn_r50_fpn_coco", "detectron2/keypoint_rcnn_R_50_FPN_3x"),
+        ("retinanet_r50_fpn_coco", "detectron2/retinanet_R_101_FPN_3x"),
+    ],
+)
+def test_an_experiment_takes_a_published_network(experiment, name):
+    config = load(f"{ROOT}/experiments/{experiment}.py:published={name}")
+    entry, task = ENTRIES[name], build(config.task)
+    assert task.model == entry.network()
+    assert (task.mean, task.std) == (entry.preprocessing.mean, entry.preprocessing.std)
+    assert config.init.weights == name
+    assert config.init.reinitialize is None and config.expect is None
+
+
+def test_a_part_of_a_network_is_none():
+    config = load(f"{ROOT}/experiments/resnet50.py")
+    with pytest.raises(UserError, match=r"R-50 is a part of a network"):
+        weights.use_published(config, "detectron2/MSRA/R-50")
+    assert build(config.task).model == models.ResNet50()
 
 
 def test_hashes_are_those_that_publishers_put_into_names():

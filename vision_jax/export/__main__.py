@@ -88,27 +88,31 @@ def _named(flags: argparse.Namespace) -> tuple[ConfigDict, pathlib.Path]:
     Raises:
       UserError: no run folder, no name of the zoo, or one that no experiment trains.
     """
+    from vision_jax.show.trained import last_stage
     from vision_jax.training import signature
-    from vision_jax.weights import zoo
+    from vision_jax.weights import use_published, zoo
 
     if (flags.run is None) == (flags.config is None):
         raise UserError(
             "name a run folder or a network of the zoo, or --config EXPERIMENT.py with --weights"
         )
-    workdir, spec, weights = pathlib.Path(flags.run or "no run folder"), flags.config, flags.weights
+    workdir = pathlib.Path(flags.run or "no run folder")
     if flags.run in zoo.entries():
         entry = zoo.find(flags.run)
         if not entry.experiment:
             raise UserError(f"{entry.name}: no experiment says how its answers are made; --config")
-        spec, weights = f"experiments/{entry.experiment}.py", entry.name
+        spec = f"experiments/{entry.experiment}.py"
         if not pathlib.Path(spec).is_file():
             raise UserError(
                 f"{entry.name}: {spec} says how its answers are made; work in the checkout, which "
                 "has it, or name it by --config, with --weights"
             )
-    config = load(spec) if spec else signature.read_config(workdir)
-    if weights is not None:
-        override(config, "init.weights", weights)
+        config, _ = last_stage(load(spec), workdir)
+        use_published(config, entry.name)
+        return config, workdir
+    config = load(flags.config) if flags.config else signature.read_config(workdir)
+    if flags.weights is not None:
+        override(config, "init.weights", flags.weights)
     return config, workdir
 
 

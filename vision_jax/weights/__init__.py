@@ -4,7 +4,7 @@ from vision_jax.weights.by_name import resolve
 from vision_jax.weights.files import read_state
 from vision_jax.weights.heads import Heads
 from vision_jax.weights.loading import from_reference, listed, load, read, to_reference
-from vision_jax.weights.published import Pretrained, pretrained
+from vision_jax.weights.published import Pretrained, pretrained, use_published
 from vision_jax.weights.restoring import (
     Restored,
     adapt_input,
@@ -30,5 +30,6 @@ __all__ = [
     "restore",
     "save",
     "to_reference",
+    "use_published",
     "whole_layers",
 ]

@@ -16,7 +16,7 @@ _ROWS: tuple[tuple[str, str, int, bool, str, int, str, str], ...] = (
     ("detr-r50", "e632da11", 50, False, "box AP 42.0", 159, "detr_r50_coco", "detr_resnet50"),
     ("detr-r50-dc5", "f0fb7ef5", 50, True, "box AP 43.3", 159, "detr_dc5_r50_coco", ""),
     ("detr-r101", "2c7b67e5", 101, False, "box AP 43.5", 232, "detr_r101_coco", ""),
-    ("detr-r101-dc5", "a2e86def", 101, True, "box AP 44.9", 232, "", ""),
+    ("detr-r101-dc5", "a2e86def", 101, True, "box AP 44.9", 232, "detr_dc5_r50_coco", ""),
 )
 
 

@@ -30,7 +30,8 @@ class Entry:
       weights_licence: of the file itself.
       digest: the publisher's own hash; None if none is published.
       megabytes: of the file, about; None if unknown.
-      experiment: the file in `experiments` that trains this network, '' if none does.
+      experiment: the file in `experiments` with its data and recipe, whose own network may be
+        another form of it (`weights.use_published`); '' if there is none.
       golden: the stored outputs of the reference with which the network and the names were
         compared, '' if there are none.
       reads_bgr: path of the kernel that reads images as blue, green, red; it is turned round, so

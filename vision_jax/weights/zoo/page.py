@@ -16,7 +16,8 @@ Numbers under *published* are the publishers'; none has been measured by us. *Pa
 stored outputs of the reference with which the network and its names were compared, on seeded
 weights; *untested* rows were compared in the names alone, or share them with a row that was
 compared. *Part* is a file that starts a training and has no answers of its own. The licence is that
-of the weights.
+of the weights. An experiment has the row's data and recipe; where its own network is another form
+of the row's, its argument `published=NAME` takes the row's.
 """
 _TITLES = ("name", "published", "parity", "images", "licence", "experiment")
 
