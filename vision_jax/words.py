@@ -34,6 +34,7 @@ _TWO_WORDS = {
 }
 _LETTER = "[\\w\u0300-\u036f]"  # an accent may follow its letter as a character of its own
 
+_PLAIN = re.compile(r"[a-z ,]*\.?")
 _TOKEN = re.compile(
     rf"""
     -[lr][rsc]b-                                              # a bracket that has its name already
@@ -60,6 +61,28 @@ def tokenize(caption: str) -> list[str]:
     "-lrb-" or "-rrb-", which evaluations keep. Words that are separated by single blanks stay as
     they are, so that a text can be split twice.
     """
+    plain = _plain_words(caption)
+    return _words_by_rules(caption) if plain is None else plain
+
+
+def _plain_words(caption: str) -> list[str] | None:
+    """Splits a caption of letters, blanks and commas with at most a last full stop, as most are.
+
+    None stands for any other, and for one whose words the rules treat in a way of their own.
+    """
+    caption = caption.strip().lower()
+    if not _PLAIN.fullmatch(caption):
+        return None
+    words = caption.replace(",", " ").split()
+    if words and words[-1].endswith("."):
+        last = words.pop()[:-1]
+        if len(last) == 1 or last in _ABBREVIATED.split():
+            return None
+        words += [last] if last else []
+    return words if _TWO_WORDS.keys().isdisjoint(words) else None
+
+
+def _words_by_rules(caption: str) -> list[str]:
     words = []
     for match in _TOKEN.finditer(caption.translate(_ALIKE).replace("&amp;", "&")):
         word = match[0].lower()

@@ -2,6 +2,7 @@
 
 import copy
 import json
+import pickle
 
 import numpy as np
 import pytest
@@ -19,6 +20,8 @@ from vision_jax.data import (
     captions_of,
     read_vocabulary,
     vocabulary_of,
+    with_vocabulary,
+    with_words,
 )
 from vision_jax.data.loading import Loader
 
@@ -223,15 +226,25 @@ def test_batches_hold_tokens(write):
 
 
 def test_classes_are_the_words_of_the_training_captions(write, tmp_path):
-    training = CaptionFolder(**write() | {"split": "train"})
-    both = WithVocabulary(CaptionFolder(**write()), of=training, threshold=1)
-    assert both.classes == WithVocabulary(training, threshold=1).classes
+    training = WithVocabulary(CaptionFolder(**write() | {"split": "train"}), threshold=1)
+    whole = CaptionFolder(**write())
+    both = with_words(whole, training.classes)
+    assert both.classes == training.classes
     assert "dog" not in both.classes and both.category_ids == ()
     assert 3 in both[1]["encoded"][0]  # a word that training lacks
     both.vocabulary.save(tmp_path / "v.json")
-    assert WithVocabulary(both.source, file=str(tmp_path / "v.json")).classes == both.classes
-    with pytest.raises(UserError, match="either `of` or `file`"):
-        WithVocabulary(both.source, of=training, file="v.json")
+    assert WithVocabulary(whole, file=str(tmp_path / "v.json")).classes == both.classes
+    with pytest.raises(UserError, match="either `words` or `file`"):
+        WithVocabulary(whole, words=both.words, file="v.json")
+
+
+def test_known_words_reach_the_vocabulary_within(write, monkeypatch):
+    own = WithVocabulary(CaptionFolder(**write()), threshold=1)
+    part = with_words(HeldOut(own, "val"), ("<pad>", "<start>", "<end>", "<unk>", "cat"))
+    assert isinstance(part, HeldOut) and part.classes[4:] == ("cat",)
+    monkeypatch.setattr(with_vocabulary, "vocabulary_of", None)  # nobody reads all captions
+    again = pickle.loads(pickle.dumps(part))
+    assert again[0]["encoded"] == part[0]["encoded"] and len(part) == len(HeldOut(own, "val"))
 
 
 def test_a_config_names_vocabulary_and_references(write, tmp_path):

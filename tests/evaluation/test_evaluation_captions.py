@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from vision_jax.config import UserError
-from vision_jax.evaluation import Captions
+from vision_jax.evaluation import Captions, Perplexity
 from vision_jax.evaluation.caption_scores import bleu, cider_d, longest_common, ngrams, rouge_l
 from vision_jax.structs import Batch
 
@@ -135,3 +135,38 @@ def test_references_of_another_source_are_refused():
         UserError, match="references are those of 1 images, but there is an image 7"
     ):
         Captions(Words(), [["a cat"]]).result([(7, np.array([1]))])
+
+
+def test_controls_are_other_images_captions_and_the_most_frequent_one():
+    truth = [["a big cat runs"], ["the dog"], ["the dog"], ["a cat"]]
+    tokens = [[1, 5, 2, 4, 0], [6, 3, 0, 0, 0], [6, 3, 0, 0, 0], [1, 2, 0, 0, 0]]
+    metric = Captions(Words(), truth)
+    got = metric.result([(i, np.array(row)) for i, row in enumerate(tokens)])
+    references = [split(own[0]) for own in truth]
+    turned = split("the dog", "a cat", "a big cat runs", "the dog")
+    assert got["cider_d_shuffled"] == pytest.approx(cider_d(turned, references).total)
+    assert got["cider_d_frequent"] == pytest.approx(cider_d(split("the dog") * 4, references).total)
+    assert got["cider_d"] > 2 * max(got["cider_d_shuffled"], got["cider_d_frequent"])
+    plain = Captions(Words(), truth, controls=False)
+    assert "cider_d_shuffled" not in {*plain.names(), *plain.result([(0, np.array([1]))])}
+    one = metric.result([(0, np.array([1]))])
+    assert "cider_d_shuffled" not in one and "cider_d_frequent" in one
+
+
+def test_without_a_vocabulary_the_metric_says_where_it_comes_from():
+    with pytest.raises(UserError, match=r"training data's source is to be a data\.WithVocabulary"):
+        Captions().result([])
+
+
+def test_perplexity_is_that_of_all_tokens():
+    metric = Perplexity()
+    state = metric.empty()
+    losses, counts = np.float32([[4.0, 2.0], [1.0, 9.0]]), np.int32([[4, 1], [2, 5]])
+    for loss, count, valid in zip(losses, counts, ([True, True], [True, False]), strict=True):
+        outputs = {"token_loss": loss, "token_count": count}
+        new = metric.update(outputs, batch([0, 1], valid))
+        state = {name: state[name] + np.asarray(new[name]) for name in state}
+    assert metric.result(state)["perplexity"] == pytest.approx(math.exp(7 / 7))
+    assert metric.result(metric.empty()) == {}
+    with pytest.raises(UserError, match="EncodeCaption among its transforms"):
+        metric.update({}, batch([0], [True]))

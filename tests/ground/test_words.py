@@ -1,8 +1,10 @@
 """Captions split into words by the Penn Treebank's rules."""
 
+import random
+
 import pytest
 
-from vision_jax.words import tokenize
+from vision_jax.words import _words_by_rules, tokenize
 
 
 @pytest.mark.parametrize(
@@ -44,6 +46,27 @@ def test_words_of_captions(caption, words):
     assert " ".join(tokenize(words)) == words
 
 
+def test_plain_captions_have_a_short_way_with_the_same_words():
+    rng = random.Random(0)
+    words = ("a", "A", "cat", "st", "mr", "cannot", "gonna", "lemme", "I", "Main", "u", "com", "é")
+    pieces = (*words, ",", ".", " ", "  ", "\n", "'s", "5", "-")
+    short = 0
+    for _ in range(3000):
+        text = "".join(rng.choices(pieces, k=rng.randint(0, 9)))
+        assert tokenize(text) == _words_by_rules(text), text
+        text = " ".join(rng.choices(words[:8], k=rng.randint(0, 6))) + rng.choice(["", ".", " ."])
+        assert tokenize(text) == _words_by_rules(text), text
+        short += "cannot" not in text
+    assert short > 500
+
+
 def test_a_long_caption_takes_no_time_that_grows_with_its_square():
-    for text in ("a" * 20_000, "a-" * 10_000, "1." * 10_000, "'" * 20_000, "a.b" * 7_000):
+    for text in (
+        "a" * 20_000,
+        "a-" * 10_000,
+        "1." * 10_000,
+        "'" * 20_000,
+        "a.b" * 7_000,
+        " " * 20_000 + "!",
+    ):
         assert tokenize(text) is not None

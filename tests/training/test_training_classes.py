@@ -8,7 +8,7 @@ from PIL import Image
 
 from vision_jax import data, evaluation, models, tasks, training
 from vision_jax.config import UserError, node, override
-from vision_jax.training import Experiment, agree
+from vision_jax.training import Experiment, agree, signature
 
 
 def coco(folder, name, classes):
@@ -91,3 +91,44 @@ def test_a_class_that_training_lacks_is_refused(tmp_path):
     evaluated = coco(tmp_path, "val", ("cat", "ant"))
     with pytest.raises(UserError, match="the class 'ant' is none of the training data's"):
         agree(experiment(train, evaluated, 2))
+
+
+def captions(folder, name, *texts):
+    """Writes a file like Karpathy's, of one image."""
+    Image.fromarray(np.zeros((8, 8, 3), np.uint8)).save(folder / f"{name}.png")
+    sentences = [{"raw": text} for text in texts]
+    tree = {"images": [{"filename": f"{name}.png", "sentences": sentences}]}
+    (folder / f"{name}.json").write_text(json.dumps(tree))
+    return node(data.CaptionFolder, annotations=str(folder / f"{name}.json"), images=str(folder))
+
+
+def test_evaluation_and_metrics_take_the_training_captions_words(tmp_path, monkeypatch):
+    model = node(models.ShowAndTell, backbone=node(models.ResNet, stages=(1,), width=4))
+    encode = (node(data.EncodeCaption, length=6),)
+    train = captions(tmp_path, "a", "a red cat", "a cat runs")
+    metric = node(evaluation.Captions)
+    prefixed = node(evaluation.Prefixed, metric=metric, prefix="other_")
+    config = experiment(train, captions(tmp_path, "b", "a blue cat"), 0)
+    config.task = node(tasks.Captioning, model=model, length=6)
+    config.train.source = node(data.WithVocabulary, source=train, threshold=1)
+    config.train.transforms = config.eval.transforms = encode
+    config.metrics = {"captions": metric, "again": prefixed}
+    config, built, lines = agree(config)
+    words = built.train.classes
+    assert config.task.model.num_classes == len(words) == 8 and "8" in lines[0]
+    assert built.eval.classes == words and "blue" not in words
+    assert built.eval.source[0]["encoded"] == [[1, words.index("a"), 3, words.index("cat"), 2]]
+    for metric in (built.metrics["captions"], built.metrics["again"].metric):
+        assert metric.vocabulary.words == words and metric.references == [["a blue cat"]]
+    assert built.train.source.words == words  # processes that decode need not read all captions
+
+
+def test_a_run_folder_that_is_evaluated_keeps_its_words(tmp_path):
+    words = ("<pad>", "<start>", "<end>", "<unk>", "green")
+    known = signature.Signature(words, (8, 8, 3))
+    model = node(models.ShowAndTell, backbone=node(models.ResNet, stages=(1,), width=4))
+    config = experiment(captions(tmp_path, "a", "a cat"), captions(tmp_path, "b", "a dog"), 0)
+    config.task = node(tasks.Captioning, model=model)
+    config.metrics = {"captions": node(evaluation.Captions)}
+    _, built, _ = agree(config, {"train": known})
+    assert built.eval.classes == words and built.train is known

@@ -56,7 +56,7 @@ from vision_jax.data.transforms_semantic import ObjectCrop, OriginalLabels, Rand
 from vision_jax.data.transforms_warp import LensDistortion, RandomAffine
 from vision_jax.data.voc_folder import VocFolder
 from vision_jax.data.vocabulary import EncodeCaption, Vocabulary, read_vocabulary, vocabulary_of
-from vision_jax.data.with_vocabulary import WithVocabulary
+from vision_jax.data.with_vocabulary import WithVocabulary, with_words
 from vision_jax.data.yolo_folder import Yolo
 
 __all__ = [
@@ -136,4 +136,5 @@ __all__ = [
     "read_vocabulary",
     "source_from_text",
     "vocabulary_of",
+    "with_words",
 ]

@@ -141,8 +141,9 @@ class EncodeCaption(Transform):
     """A transform that turns one of an example's captions into `tokens` (length,) int32.
 
     They are the start's token, the words', the end's, and padding. Of a longer caption the first
-    `length` tokens are taken, without an end, since it does not end there. An example without
-    captions gets padding alone. The example comes from `data.WithVocabulary`.
+    `length` tokens are taken, without an end, since it does not end there. An example that has no
+    captions gets padding alone, and a picture of one's own stays as it is. Examples come from
+    `data.WithVocabulary`.
 
     Attributes:
       length: tokens of a row, start and end among them.
@@ -160,7 +161,9 @@ class EncodeCaption(Transform):
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
         if "encoded" not in example:
-            raise ValueError("the example has no tokens; is the source a data.WithVocabulary?")
+            if "captions" in example:
+                raise ValueError("the example has no tokens; is the source a data.WithVocabulary?")
+            return example
         encoded, tokens = example["encoded"], np.full(self.length, PAD, np.int32)
         if encoded:
             chosen = encoded[int(rng.integers(len(encoded))) if self.random else 0][: self.length]

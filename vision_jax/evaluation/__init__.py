@@ -7,7 +7,7 @@ the batch size, the padding or the number of devices.
 
 from vision_jax.evaluation.averages import Averages
 from vision_jax.evaluation.boundary import BoundaryF
-from vision_jax.evaluation.captions import Captions
+from vision_jax.evaluation.captions import Captions, Perplexity
 from vision_jax.evaluation.cascade import CascadeStages
 from vision_jax.evaluation.classification import Confusion, Loss, MultiLabel, TopK
 from vision_jax.evaluation.clustering import Clustering
@@ -49,6 +49,7 @@ __all__ = [
     "Metric",
     "MultiLabel",
     "Objects",
+    "Perplexity",
     "Prefixed",
     "ProposalRecall",
     "RatioMetric",

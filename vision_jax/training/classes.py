@@ -6,15 +6,20 @@ measure one class as another without a word.
 
 import copy
 import dataclasses
+import functools
 from collections.abc import Mapping
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build, leaves, override
+from vision_jax.data import Vocabulary, captions_of, with_words
 from vision_jax.data.by_name import ByName, missing_names
+from vision_jax.data.pipeline import Pipeline
+from vision_jax.evaluation import Captions, Prefixed
 from vision_jax.tasks import Embedding
 from vision_jax.training.experiment import Experiment
+from vision_jax.words import SPECIAL
 
 _SHOWN = 5  # names in a message
 _COUNTED = ("task.", "metrics.")  # parts whose `num_classes` is the data's
@@ -27,6 +32,7 @@ def agree(
 
     A `num_classes` that is None becomes the training data's number; one above it is told.
     Evaluation data that number the same classes otherwise, or lack some, are matched by name.
+    Where the classes are the words of a vocabulary, evaluation data and metrics take it over.
 
     Args:
       config: as `spread` leaves it; it is not changed.
@@ -61,6 +67,8 @@ def agree(
                 f"set --config.{path}={len(names)}"
             )
     experiment: Experiment = build(config, built)
+    if names[: len(SPECIAL)] == SPECIAL:
+        return config, _with_vocabulary(experiment, names), lines
     if not names or experiment.eval is None or tuple(experiment.eval.classes) == names:
         return config, experiment, lines
     if isinstance(experiment.task, Embedding):  # identities that training did not see
@@ -94,6 +102,33 @@ def _matched(experiment: Experiment, names: tuple[str, ...]) -> tuple[Experiment
     if absent:
         line += f"; the evaluation data lack {_listed(absent)}"
     return dataclasses.replace(experiment, eval=evaluation), line
+
+
+def _with_vocabulary(experiment: Experiment, words: tuple[str, ...]) -> Experiment:
+    """Gives a vocabulary to the data and to the metrics of captions."""
+
+    def known(pipeline: Any) -> Any:
+        if not isinstance(pipeline, Pipeline):
+            return pipeline
+        return dataclasses.replace(pipeline, source=with_words(pipeline.source, words))
+
+    experiment = dataclasses.replace(
+        experiment, train=known(experiment.train), eval=known(experiment.eval)
+    )
+    if experiment.eval is None:
+        return experiment
+    references = functools.cache(lambda: captions_of(experiment.eval.source))
+
+    def given(metric: Any) -> Any:
+        if isinstance(metric, Prefixed):
+            return dataclasses.replace(metric, metric=given(metric.metric))
+        if isinstance(metric, Captions) and metric.vocabulary is None:
+            vocabulary = Vocabulary(words[len(SPECIAL) :])
+            return dataclasses.replace(metric, vocabulary=vocabulary, references=references())
+        return metric
+
+    metrics = {name: given(metric) for name, metric in experiment.metrics.items()}
+    return dataclasses.replace(experiment, metrics=metrics)
 
 
 def _listed(names: tuple[str, ...] | list[str]) -> str:

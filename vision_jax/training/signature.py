@@ -17,12 +17,15 @@ from ml_collections import ConfigDict
 
 from vision_jax.config import UserError, build, load_module
 from vision_jax.config.nodes import EXPERIMENT, TARGET, as_node
+from vision_jax.data import Vocabulary
 from vision_jax.data.tfds import IMAGE_SHAPES
 from vision_jax.structs import Batch, Targets
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.folder import write_json
+from vision_jax.words import SPECIAL
 
 CONFIG, FILE = "config.json", "signature.json"
+VOCABULARY = "vocabulary.json"  # of captions, for `data.WithVocabulary(file=…)`
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,9 +63,14 @@ class Signature:
 
 
 def write(workdir: pathlib.Path, experiment: Experiment) -> None:
-    """Writes a run's signature, and beside it the experiment files whose own classes it uses."""
+    """Writes a run's signature, and beside it the experiment files whose own classes it uses.
+
+    Where its classes are the words of a vocabulary, that is also written as a file of its own.
+    """
     signature = _of_data(experiment.train)
     write_json(workdir / FILE, dataclasses.asdict(signature))
+    if signature.classes[: len(SPECIAL)] == SPECIAL:
+        Vocabulary(signature.classes[len(SPECIAL) :]).save(workdir / VOCABULARY)
     tree = json.loads((workdir / CONFIG).read_text())
     for name in sorted({t.partition(".")[0] for t in _targets(tree)}):
         if name.startswith(EXPERIMENT) and name in sys.modules:
