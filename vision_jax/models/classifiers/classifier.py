@@ -17,6 +17,7 @@ from vision_jax.models.layers import (
     last_map,
     torch_linear,
 )
+from vision_jax.ops import initializers
 from vision_jax.ops.pool import adaptive_avg_pool, global_avg_pool
 
 
@@ -56,7 +57,7 @@ class PoolHead(nn.Module):
         if not self.num_classes:
             return {"features": features}
         x = Dropout(self.dropout, layer=HEAD_LAYER)(features, train=train, keys=keys)
-        start = nn.initializers.zeros if self.zero_init else torch_linear
+        start = initializers.zeros if self.zero_init else torch_linear
         fc = Dense(self.num_classes, kernel_init=start, layers=self.layers, name="fc")
         return {"features": features, "logits": fc(x)}
 
@@ -65,7 +66,8 @@ class FcHead(nn.Module):
     """AlexNet's, ZFNet's and VGG's head: fully connected layers fc6, fc7, … with ReLU and dropout.
 
     Fields:
-      num_classes: number of outputs of the last layer, fc8 where `hidden` has two entries.
+      num_classes: number of outputs of the last layer, fc8 where `hidden` has two entries; 0
+        leaves it out.
       hidden: widths of the layers before it.
       grid: the backbone's last map is averaged into grid x grid bins, which changes nothing at the
         paper's image size; 0 takes the map as it is.
@@ -90,7 +92,7 @@ class FcHead(nn.Module):
         self, endpoints: Endpoints, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Array]:
         """Classifies the backbone's last endpoint."""
-        normal = nn.initializers.normal(self.std)
+        normal = initializers.normal(self.std)
         x = last_map(endpoints)
         if self.grid:
             x = adaptive_avg_pool(x, self.grid)
@@ -99,10 +101,12 @@ class FcHead(nn.Module):
             drop = Dropout(self.dropout, layer=HEAD_LAYER + i)
             if self.dropout_first:
                 x = drop(x, train=train, keys=keys)
-            bias = nn.initializers.constant(self.bias)
+            bias = initializers.constant(self.bias)
             fc = Dense(width, True, normal, bias, self.layers, name=f"fc{i + 6}")
             features = nn.relu(fc(x))
             x = features if self.dropout_first else drop(features, train=train, keys=keys)
+        if not self.num_classes:
+            return {"features": features}
         last = f"fc{len(self.hidden) + 6}"
         fc = Dense(self.num_classes, True, normal, layers=self.layers, name=last)
         return {"features": features, "logits": fc(x)}
