@@ -90,7 +90,7 @@ def detection(neighbours):
         dropout=0.0,
         batch_size_per_image=16,
         score_threshold=0.01,
-        max_detections=20,
+        max_detections=200,  # a class that is found everywhere must not crowd out the others
         layers=Layers(norm="none"),
     )
     model = node(

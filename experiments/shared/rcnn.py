@@ -3,7 +3,7 @@
 from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import node
-from vision_jax.evaluation import COCO, VOC
+from vision_jax.evaluation import COCO, VOC, Prefixed
 from vision_jax.models import Layers
 from vision_jax.models.classifiers.resnet import DEPTHS
 from vision_jax.models.detectors.retinanet import octave_sizes
@@ -209,8 +209,9 @@ def twin(config, model, steps, images=2000, fields=("objects",)):
     config.task = node(tasks.Detection, model=model, mean=(0.5,) * 3, std=(0.25,) * 3)
     config.task.model.num_classes = embedded.CLASSES
     kinds = ("bbox", "segm") if "rle" in fields else ("bbox",)
+    voc = node(VOC, num_classes=embedded.CLASSES, inclusive=False)
     config.metrics = {
-        "voc": node(VOC, num_classes=embedded.CLASSES, inclusive=False),
+        "voc": node(Prefixed, metric=voc, prefix="voc_"),  # both report an AP50
         "coco": node(COCO, num_classes=embedded.CLASSES, iou_types=kinds),
     }
     rates = node(

@@ -1,8 +1,8 @@
 """R-FCN: how many parts must a region have?
 
 paper    Dai et al., "R-FCN", 2016, table 2: with k x k parts, k = 1 fails, 3 and 7 do not
-cost     full: 3 × 3 runs of 110,000 steps; twin: 3 × 3 runs of 250 steps
-regime   2,000 images of 64×64 pixels with one to three objects, 250 steps of 16, from scratch; a
+cost     full: 3 × 3 runs of 110,000 steps; twin: 3 × 3 runs of 200 steps
+regime   2,000 images of 64×64 pixels with one to three objects, 200 steps of 16, from scratch; a
          map of stride 4
 run      python launch.py --config experiments/sweeps/position_sensitive_parts.py --sweep
 twin     python launch.py --config experiments/sweeps/position_sensitive_parts.py:twin --sweep
@@ -26,7 +26,7 @@ def get_config(arg=""):
     config = rfcn_r50_voc0712.get_config("smoke" if given.smoke else "")
     config.expect = None
     if given.twin:
-        rcnn.twin(config, quickstart_rfcn.model(), steps=250)
+        rcnn.twin(config, quickstart_rfcn.model(), steps=200)
     return config
 
 
