@@ -10,8 +10,8 @@ A sweep file has `get_config(arg)` like every experiment, and
 
 A change may be a whole part, as the last one is.
 `argument` is the text after the colon in `--config F.py:twin`; `add(argument="net=vgg", …)` gives a
-run another one. A run is called by its changes, or `add("name", …)`. `SweepFile` lists what else a
-file may have.
+run another one. A run is called by its changes, or `add("name", …)`. `report.SweepFile` lists what
+else a file may have.
 """
 
 import argparse
@@ -20,62 +20,17 @@ import dataclasses
 import pathlib
 import subprocess
 import sys
-from collections.abc import Callable
 from typing import Any
 
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
 from vision_jax import report
-from vision_jax.config import UserError, keys
+from vision_jax.config import UserError
 from vision_jax.system import signals
 from vision_jax.training import spread
 from vision_jax.training.flags import apply
 from vision_jax.training.folder import finished
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepFile:
-    """The functions of a sweep file; the defaults stand for those that a file may leave out.
-
-    Attributes:
-      spec: 'F.py:argument'.
-      sweep: calls its first argument, `add`, for each run; the second is the text after the colon.
-      claims: makes the `report.Claim`s that the generated table decides, from the same text.
-      extras: measures of a run's config what its training does not, such as its network's
-        parameters.
-      bubbles: the three columns that a picture puts across, up and into the size of its circles.
-    """
-
-    spec: str
-    sweep: Callable[[Callable[..., None], str], None]
-    claims: Callable[[str], tuple[report.Claim, ...]] = lambda argument: ()
-    extras: Callable[[ConfigDict], dict[str, float]] = lambda config: {}
-    bubbles: tuple[str, str, str] | None = None
-
-    @property
-    def path(self) -> str:
-        """The file's path."""
-        return self.spec.partition(":")[0]
-
-    @property
-    def argument(self) -> str:
-        """The text after the colon, '' if there is none."""
-        return self.spec.partition(":")[2]
-
-
-def read(spec: str) -> SweepFile:
-    """Reads the sweep of an experiment file, 'F.py:argument'.
-
-    Raises:
-      UserError: no such file, or none with a function `sweep`.
-    """
-    module, _ = config_lib.load_module(spec)
-    names = {"sweep": "sweep", "claims": "claims", "extras": "extras", "BUBBLES": "bubbles"}
-    defined = {names[name]: value for name, value in vars(module).items() if name in names}
-    if "sweep" not in defined:
-        raise UserError(f"config {spec.partition(':')[0]!r} has no sweep(add) function")
-    return SweepFile(spec, **defined)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -109,26 +64,21 @@ class Run:
         return [f"--config.{key}={_text(value)}" for key, value in self.overrides.items()]
 
 
-def plan(file: SweepFile, overrides: dict[str, str]) -> list[Run]:
+def plan(file: report.SweepFile, overrides: dict[str, str]) -> list[Run]:
     """Lists the runs of a sweep.
 
     Args:
-      file: from `read`.
+      file: from `report.read_sweep`.
       overrides: those of the command line, which hold for every run.
 
     Raises:
       UserError: two runs alike, an unknown key, or a key that both the command line and the sweep
         set.
     """
-    runs: list[Run] = []
-
-    def add(name: str = "", argument: str | None = None, **changes: Any) -> None:
-        columns = changes if argument is None else {"argument": argument, **changes}
-        spec = file.spec if argument is None else f"{file.path}:{argument}"
-        label = ",".join(f"{keys.last(k)}={config_lib.brief(v)}" for k, v in columns.items())
-        runs.append(Run(name or label.replace("/", "_") or "base", spec, changes, columns))
-
-    file.sweep(add, file.argument)
+    runs = []
+    for entry in file.entries():
+        spec = file.spec if entry.argument is None else f"{file.path}:{entry.argument}"
+        runs.append(Run(entry.name, spec, dict(entry.changes), dict(entry.columns)))
     names = [run.name for run in runs]
     for run in runs:
         if names.count(run.name) > 1:
@@ -160,7 +110,7 @@ def launch(
       0, or 1 if a run failed: the others are still run, and the table says which failed. If a
       signal ended one, so does the sweep, with that run's code.
     """
-    file = read(flags.config)
+    file = report.read_sweep(flags.config)
     runs = plan(file, overrides)
     if flags.sweep_list:
         for number, run in enumerate(runs):
@@ -185,24 +135,35 @@ def launch(
     return 1 if failed else 0
 
 
-def write_tables(file: SweepFile, runs: list[Run], workdir: pathlib.Path) -> None:
+def write_tables(file: report.SweepFile, runs: list[Run], workdir: pathlib.Path) -> None:
     """Writes results.csv, table.md and pictures from the runs that have finished."""
     rows: list[report.SweepRow] = []
     for run in runs:
         config = run.config()
-        folder = workdir / run.name
-        if config.stages:
-            folder /= config.stages[-1].name
+        stages = [workdir / run.name / stage.name for stage in config.stages]
+        folders = stages or [workdir / run.name]
         done = None
         with contextlib.suppress(UserError):  # that run's own command has told it
-            done = finished(folder)
+            done = finished(folders[-1])
         if done is None:
             rows.append(report.SweepRow(run.name, run.columns, None))
             continue
         metrics = done["metrics"] | file.extras(config)
-        rows += _of_each_seed(report.SweepRow(run.name, run.columns, metrics), config.seed)
-    headline = runs[0].config().best if runs else ""
-    report.write_sweep(workdir, rows, file.claims(file.argument), file.bubbles, headline)
+        of_seeds = _of_each_seed(report.SweepRow(run.name, run.columns, metrics), config.seed)
+        share = sum(map(report.wall_seconds, folders)) / len(of_seeds)
+        rows += [
+            dataclasses.replace(row, metrics={**(row.metrics or {}), report.WALL: share})
+            for row in of_seeds
+        ]
+    report.write_sweep(
+        workdir,
+        rows,
+        file.claims(file.argument),
+        bubbles=file.bubbles,
+        headline=runs[0].config().best if runs else "",
+        budget=file.budget,
+        regime=file.regime,
+    )
 
 
 def _run(run: Run, overrides: dict[str, str], workdir: pathlib.Path, script: pathlib.Path) -> int:

@@ -1,8 +1,12 @@
 """Accuracy against operations, with circles as large as the parameters: `bubbles.png`.
 
+lecture  UBC CPSC 532L, lecture 5: comparing complexity; KTH DD2424, lecture 7: accuracy against
+         network size
 paper    Canziani et al., "An Analysis of Deep Neural Network Models for Practical Applications",
          2016, figure 2
 cost     full: 10 networks by 3 ImageNet trainings; twin: 5 × 3 runs of 300 steps
+regime   6,000 shapes of 32×32 pixels, 300 steps of 64 images, one recipe for all: nets of 19 to 248
+         thousand parameters that are still learning at the end
 run      python launch.py --config experiments/sweeps/accuracy_operations.py --sweep
 twin     python launch.py --config experiments/sweeps/accuracy_operations.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/accuracy_operations.py:smoke

@@ -1,8 +1,12 @@
 """What does augmentation give? From none to one random operation per image.
 
+lecture  KTH DD2424, lecture 7: data augmentation
 paper    Krizhevsky et al., "ImageNet Classification with Deep Convolutional Neural Networks", 2012,
          section 4.1; Müller & Hutter, "TrivialAugment", 2021
 cost     full: 6 × 3 runs of 64,000 steps; twin: 6 × 3 runs of 300 steps
+regime   600 shapes of 32×32 pixels, 300 steps of 64 images, so that each is seen 32 times and is
+         learnt by heart; a ResNet of 8 layers. Too short for TrivialAugment, which pays where
+         training is long
 run      python launch.py --config experiments/sweeps/augmentation.py --sweep
 twin     python launch.py --config experiments/sweeps/augmentation.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/augmentation.py:smoke

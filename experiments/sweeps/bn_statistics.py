@@ -1,8 +1,10 @@
 """Batch statistics per filter or per position of the map?
 
+lecture  KTH DD2424, lecture 7: batch normalisation for convolutional layers
 paper    Ioffe & Szegedy, "Batch Normalization", 2015, section 3.2: in convolutional nets all places
          of a map share their statistics, scale and bias
 cost     full: 3 × 3 runs of 64,000 steps; twin: 3 × 3 runs of 300 steps
+regime   6,000 shapes of 32×32 pixels, 300 steps of 64 images, a ResNet of 8 layers
 run      python launch.py --config experiments/sweeps/bn_statistics.py --sweep
 twin     python launch.py --config experiments/sweeps/bn_statistics.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/bn_statistics.py:smoke

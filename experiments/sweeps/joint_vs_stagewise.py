@@ -1,8 +1,10 @@
 """Classes and boxes learned together, or boxes after the rest? Fast R-CNN's multi-task loss.
 
+lecture  UBC CPSC 532L, lecture 5 and HKUST COMP 5214: R-CNN's stages, Fast R-CNN's multi-task loss
 paper    Girshick, "Fast R-CNN", 2015, section 5.1 and table 6: the multi-task loss improves
          even the classification, and is better than training the box regressor afterwards
 cost     full: 2 × 3 runs of 40,000 steps; twin: 2 × 3 runs of 300 steps; twice as long if staged
+regime   2,000 images of 64×64 pixels, 300 steps of 16, from scratch: both are far from convergence
 run      python launch.py --config experiments/sweeps/joint_vs_stagewise.py --sweep
 twin     python launch.py --config experiments/sweeps/joint_vs_stagewise.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/joint_vs_stagewise.py:smoke

@@ -1,7 +1,9 @@
 """Do classes compete for a mask's pixels? Softmax over classes against a sigmoid for each.
 
+lecture  HKUST COMP 5214: Mask R-CNN
 paper    He et al., "Mask R-CNN", 2017, table 2b: decoupling masks from classes is better
 cost     full: 2 × 3 runs of 90,000 steps; twin: 2 × 3 runs of 400 steps
+regime   2,000 images of 64×64 pixels, 400 steps of 16, from scratch: classes are still uncertain
 run      python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py --sweep
 twin     python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/mask_softmax_vs_sigmoid.py:smoke
@@ -42,5 +44,6 @@ def claims(argument=""):
             higher={ACTIVATION: "sigmoid"},
             lower={ACTIVATION: "softmax"},
             scale="ResNet-50-FPN on COCO, 90,000 steps",
+            published="mask AP 30.3 against 24.8, unchecked",
         ),
     )

@@ -1,8 +1,11 @@
 """RoIPool or RoIAlign? For boxes and for masks.
 
+lecture  HKUST COMP 5214: RoI pooling, Mask R-CNN
 paper    He et al., "Mask R-CNN", 2017, table 2c: RoIAlign's masks are better, most of all where
          much overlap is asked for
 cost     full: 2 × 3 runs of 90,000 steps; twin: 2 × 3 runs of 400 steps
+regime   2,000 images of 64×64 pixels, 400 steps of 16, from scratch; objects of 15 to 33 pixels on
+         a map of stride 4
 run      python launch.py --config experiments/sweeps/roi_pool_vs_align.py --sweep
 twin     python launch.py --config experiments/sweeps/roi_pool_vs_align.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/roi_pool_vs_align.py:smoke
@@ -52,6 +55,7 @@ def claims(argument=""):
             higher={BOX: "align"},
             lower={BOX: "max"},
             scale=scale,
+            published="30.2 against 26.9, unchecked" if metric == "eval/mask_ap" else "",
         )
         for metric, text in texts.items()
     )

@@ -1,8 +1,10 @@
 """Should proposals and detections come from the same features?
 
+lecture  Tsinghua 80240743, topic 5: Faster R-CNN's results
 paper    Ren et al., "Faster R-CNN", 2015, table 2: with a backbone for each stage AP50 on VOC 2007
          is lower than with a shared one, which also costs half
 cost     full: 2 × 3 runs of 35,000 steps; twin: 2 × 3 runs of 300 steps
+regime   2,000 images of 64×64 pixels, 300 steps of 16, from scratch: both are far from convergence
 run      python launch.py --config experiments/sweeps/shared_vs_unshared.py --sweep
 twin     python launch.py --config experiments/sweeps/shared_vs_unshared.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/shared_vs_unshared.py:smoke
@@ -50,5 +52,6 @@ def claims(argument=""):
             higher={SHARED: _argument("shared", argument)},
             lower={SHARED: _argument("unshared", argument)},
             scale="VGG-16 on VOC 2007",
+            published="mAP 69.9 against 68.5",
         ),
     )

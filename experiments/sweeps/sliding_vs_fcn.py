@@ -1,8 +1,11 @@
 """What does it cost to classify every pixel by its own window? Against one pass of an FCN.
 
+lecture  UBC CPSC 532L, lecture 5, KTH DD2424, lecture 7 and Sharif, CNN applications: the sliding
+         window
 papers   the lectures begin with a window around each pixel (Farabet et al., 2013); Long et al.,
          2015, section 4.1, count how much faster one pass over the whole image is
 cost     full: 3 × 3, twin: 4 × 3 runs that train one step of one image, and are timed
+regime   seconds of one image of 64×64 pixels; no accuracy
 run      python launch.py --config experiments/sweeps/sliding_vs_fcn.py --sweep
 twin     python launch.py --config experiments/sweeps/sliding_vs_fcn.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/sliding_vs_fcn.py:smoke

@@ -1,7 +1,10 @@
 """Stochastic depth: constant depth against the linear and the uniform rule.
 
+lecture  UBC CPSC 532L, lecture 5: stochastic depth
 paper    Huang et al., "Deep Networks with Stochastic Depth", 2016, section 4 and figure 8
 cost     full: 3 × 3 runs of 500 epochs; twin: 3 × 3 runs of 300 steps
+regime   1,000 shapes of 32×32 pixels, 300 steps of 64 images, 20 narrow layers, of which a part is
+         left out at each step: short of what so thinned a net needs
 run      python launch.py --config experiments/sweeps/stochastic_depth.py --sweep
 twin     python launch.py --config experiments/sweeps/stochastic_depth.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/stochastic_depth.py:smoke
@@ -48,6 +51,7 @@ def claims(argument=""):
             higher=linear,
             lower=constant,
             scale=scale,
+            published="error 5.25 against 6.41 %",
         ),
         Claim(
             "the linear rule beats the uniform one",

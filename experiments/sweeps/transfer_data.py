@@ -1,9 +1,11 @@
 """Transfer: how much data there is, and what is fine-tuned.
 
-lecture  with little data train a linear classifier on frozen features, with more also the last
-         layers, with much the whole network
+lecture  KTH DD2424, lecture 7: with little data train a linear classifier on frozen features, with
+         more also the last layers, with much the whole network
 cost     full: 4 × 3 × 3 runs of at most 30 epochs of 3,680 images; twin: 4 × 3 × 3 runs of 100
          steps
+regime   digits of 32×32 pixels, 100 steps of 32 images, from a net that learnt shapes for minutes:
+         a source that hardly resembles its target, and tuned layers at a tenth of the rate
 needs    full: ImageNet weights, as `transfer_pets.py`; twin: a trained quickstart,
          python launch.py --config experiments/quickstart.py --workdir runs/quickstart
 run      python launch.py --config experiments/sweeps/transfer_data.py --sweep

@@ -1,8 +1,12 @@
 """Which way up? One encoder and decoder with five kinds of upsampling between the decoder's layers.
 
+lecture  UBC CPSC 532L, lecture 5, Tsinghua 80240743, topic 5 and KTH DD2424, lecture 7: upsampling
+         within the network
 papers   Badrinarayanan et al., "SegNet", 2015, section 4.2, compares decoders: remembered positions
          against bilinear interpolation and others; the kinds are the lectures'
 cost     full: 5 × 3 runs of 60,000 steps; twin: 5 × 3 runs of 160 steps
+regime   128 shapes of 64×64 pixels, 160 steps of 16 images, three stages from scratch: stopped
+         while the sparse kinds still find little but background
 run      python launch.py --config experiments/sweeps/upsampling_kinds.py --sweep
 twin     python launch.py --config experiments/sweeps/upsampling_kinds.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/upsampling_kinds.py:smoke

@@ -12,13 +12,14 @@ from experiments.sweeps import speed_accuracy
 from vision_jax import sweep
 from vision_jax.config import UserError, build
 from vision_jax.evaluation import VOC
+from vision_jax.report import read_sweep
 
 FILE = "experiments/sweeps/speed_accuracy.py"
 
 
 def test_all_detectors_share_data_and_evaluator():
     for spec in (FILE, f"{FILE}:twin"):
-        runs = [run.config() for run in sweep.plan(sweep.read(spec), {})]
+        runs = [run.config() for run in sweep.plan(read_sweep(spec), {})]
         assert len({str(run.eval.source) for run in runs}) == 1
         assert len({str(run.metrics) for run in runs}) == 1
         assert {run.eval.batch_size for run in runs} == {speed_accuracy.BATCH}

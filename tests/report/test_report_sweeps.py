@@ -5,27 +5,37 @@ import math
 
 import pytest
 
-from vision_jax.report import Claim, SweepRow, shows, write_sweep
-from vision_jax.report.sweeps import equal
+from vision_jax.report import WALL, Claim, SweepRow, write_sweep
+from vision_jax.report.claims import compare, decide
+
+
+def verdict(*arguments, **more):
+    return compare(*arguments, **more).verdict
 
 
 def test_a_claim_needs_twice_the_standard_error():
     # Both have variance 1; the error of the difference is sqrt(2 / 3) = 0.816.
-    low = [0.0, 1.0, 2.0]
-    assert shows([1.7, 2.7, 3.7], low)
-    assert not shows([1.6, 2.6, 3.6], low)
-    assert not shows(low, [1.7, 2.7, 3.7])
+    low, high = [0.0, 1.0, 2.0], [1.7, 2.7, 3.7]
+    assert verdict(high, low) == "shown"
+    assert verdict(low, high) == "opposite"
+    decision = compare([1.6, 2.6, 3.6], low)
+    assert decision.verdict == "undecided" == verdict(low, [1.6, 2.6, 3.6])
+    # The smallest effect that these seeds could have shown is 2 · 0.816.
+    assert decision.margin == pytest.approx(2 * math.sqrt(2 / 3))
+    assert decision.reason == "1.6 would have been shown"
+    assert decision.means == pytest.approx((2.6, 1.0))
 
 
 def test_a_claim_needs_three_finite_seeds():
-    assert not shows([9.0, 9.1], [0.0, 0.1, 0.2])
-    assert not shows([9.0, 9.1, 9.2], [0.0, 0.1])
-    assert not shows([9.0, 9.1, math.nan], [0.0, 0.1, 0.2])
-    assert shows([9.0, 9.1, 9.2], [0.0, 0.1, 0.2])
+    low = [0.0, 0.1, 0.2]
+    assert compare([9.0, 9.1], low).reason == "2 and 3 runs, 3 needed"
+    assert compare([9.0, 9.1, 9.2], low[:2]).reason == "3 and 2 runs, 3 needed"
+    assert compare([9.0, 9.1, math.nan], low).reason == "a run diverged"
+    assert verdict([9.0, 9.1, 9.2], low) == "shown"
 
 
 def test_equal_values_show_nothing():
-    assert not shows([1.0] * 3, [1.0] * 3)
+    assert compare([1.0] * 3, [1.0] * 3).reason == "all runs are equal"
 
 
 def rows():
@@ -69,12 +79,12 @@ def test_verdicts_are_in_the_table(tmp_path):
         Claim("deepest is best", "eval/top1", higher={"task.model.depth": 110}, lower=deep),
     ]
     lines = write_sweep(tmp_path, rows(), claims).read_text().splitlines()[-3:]
-    # Error: sqrt(2 × 0.01² / 3) = 0.00816, twice that is 0.016.
-    assert lines == [
-        "| deeper is worse | eval/top1 | +0.1 ± 0.016 | shown |",
-        "| deeper is better | eval/top1 | -0.1 ± 0.016 | not shown; would show at 1,000 layers |",
-        "| deepest is best | eval/top1 | 0 and 3 runs, 3 needed | not shown |",
-    ]
+    # Seed by seed the difference is the same, so that its error is rounding alone.
+    assert lines[0].startswith("| deeper is worse | eval/top1 | +0.1 ± ")
+    assert lines[0].endswith(" | shown |")
+    assert lines[1].startswith("| deeper is better | eval/top1 | -0.1 ± ")
+    assert lines[1].endswith(" | opposite; published at 1,000 layers |")
+    assert lines[2] == "| deepest is best | eval/top1 | – | undecided: 0 and 3 runs, 3 needed |"
 
 
 def test_keys_that_end_alike_are_written_out(tmp_path):
@@ -98,10 +108,28 @@ def test_a_sweep_without_a_finished_run_has_a_table(tmp_path):
 
 def test_pairs_are_compared_seed_by_seed():
     first, second = [0.1, 0.5, 0.9], [0.2, 0.6, 1.01]
-    assert shows(second, first, paired=True) and not shows(second, first)
-    assert not shows(first, second, paired=True)
-    assert not shows([0.2, 0.6, 0.5], first, paired=True)
-    assert not shows([*second, 1.0], first, paired=True)
+    assert verdict(second, first, paired=True) == "shown"
+    assert verdict(second, first) == "undecided"
+    assert verdict(first, second, paired=True) == "opposite"
+    assert verdict([0.2, 0.6, 0.5], first, paired=True) == "undecided"
+    assert verdict([*second, 1.0], first, paired=True) == "undecided"
+
+
+def test_rows_are_paired_by_their_seeds_in_any_order():
+    values = {"a": {0: 0.1, 1: 0.5, 2: 0.9}, "b": {2: 1.01, 0: 0.2, 1: 0.6}}
+    found = [
+        SweepRow(f"{kind}{seed}", {"kind": kind, "seed": seed}, {"eval/top1": value})
+        for kind, of_seed in values.items()
+        for seed, value in of_seed.items()
+    ]
+    claim = Claim("b beats a", "eval/top1", higher={"kind": "b"}, lower={"kind": "a"})
+    decision = decide(claim, found)
+    assert decision.verdict == "shown" and decision.difference == pytest.approx(0.31 / 3)
+    # Without one of the seeds the sides are no pairs, and their spread decides nothing.
+    more = SweepRow("a3", {"kind": "a", "seed": 3}, {"eval/top1": 0.5})
+    assert decide(claim, [*found, more]).verdict == "undecided"
+    twice = SweepRow("a2", {"kind": "a", "seed": 2}, {"eval/top1": 0.9})
+    assert decide(claim, [*found, twice]).verdict == "undecided"
 
 
 def test_a_claim_of_equality_compares_seed_by_seed(tmp_path):
@@ -115,9 +143,32 @@ def test_a_claim_of_equality_compares_seed_by_seed(tmp_path):
         for kind in ("b", "c")
     ]
     lines = write_sweep(tmp_path, found, [same, other]).read_text().splitlines()[-2:]
-    assert [line.split(" | ")[-1] for line in lines] == ["shown |", "not shown |"]
-    assert not equal([1.0, 2.0], [1.0, 2.0], 1.0)
-    assert not equal([1.0, 2.0, math.nan], [1.0, 2.0, math.nan], 1.0)
+    assert [line.split(" | ")[-1] for line in lines] == ["shown |", "opposite |"]
+    close = compare([1.0, 2.0, 3.0], [1.0, 2.0, 3.1], within=0.01)
+    assert close.reason == "a seed's runs differ by 0.1, 0.01 is allowed"
+    assert verdict([1.0, 2.0], [1.0, 2.0], within=1.0) == "undecided"
+    assert verdict([1.0, 2.0, math.nan], [1.0, 2.0, math.nan], within=1.0) == "undecided"
+    assert verdict([1.0] * 4, [1.0] * 3, within=1.0) == "undecided"
+
+
+def test_a_table_says_seeds_budget_wall_time_and_regime(tmp_path):
+    found = [
+        SweepRow(f"{k}", {"kind": "a", "seed": k}, {"eval/top1": 0.5, WALL: 90.0}) for k in range(2)
+    ]
+    table = write_sweep(tmp_path, found, budget="2 runs of 5 steps", regime="tiny images.")
+    lines = table.read_text().splitlines()
+    assert lines[0] == "| kind | n | eval/top1 |"  # the time is not a metric
+    assert lines[4:] == [
+        "- Seeds: 2 for each row.",
+        "- Budget: 2 runs of 5 steps.",
+        "- Wall time: 3.0 minutes for all runs.",
+        "- Regime: tiny images.",
+    ]
+    assert f",{WALL}" in (tmp_path / "results.csv").read_text().splitlines()[0]
+    found.append(SweepRow("2", {"kind": "b", "seed": 0}, {"eval/top1": 0.5}))
+    text = write_sweep(tmp_path, found).read_text()
+    assert "- Seeds: 2 to 1 for each row." not in text and "- Seeds: 1 to 2 for each row." in text
+    assert "- Wall time: not recorded." in text and "Budget" not in text
 
 
 def test_bubbles_are_drawn_where_their_columns_are(tmp_path):

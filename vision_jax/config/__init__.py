@@ -7,6 +7,7 @@ argument of each part is a knob that a flag can turn, and a default lives in its
 
 from vision_jax.config.errors import SettingError, UserError, printable, suggest
 from vision_jax.config.keys import leaves
+from vision_jax.config.lab_record import LabRecord, lab_record, read_lab_record
 from vision_jax.config.limits import one_of, within
 from vision_jax.config.nodes import TARGET, as_node, brief, locate, node, plain
 from vision_jax.config.tree import (
@@ -22,12 +23,14 @@ from vision_jax.config.tree import (
 __all__ = [
     "TARGET",
     "CommaText",
+    "LabRecord",
     "SettingError",
     "UserError",
     "arguments",
     "as_node",
     "brief",
     "build",
+    "lab_record",
     "leaves",
     "load",
     "load_module",
@@ -38,6 +41,7 @@ __all__ = [
     "override_everywhere",
     "plain",
     "printable",
+    "read_lab_record",
     "suggest",
     "within",
 ]

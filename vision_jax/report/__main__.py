@@ -1,7 +1,8 @@
 """Pictures and pages that need no run.
 
-python -m vision_jax.report figures      the lectures' grids of upsampling, as PNG files
+python -m vision_jax.report figures      the lectures' pictures and tables, PNG and Markdown files
 python -m vision_jax.report sweeps       docs/sweeps.md, the page of all committed sweeps
+python -m vision_jax.report claims       docs/claims.md, all their claims beside the papers' numbers
 """
 
 import argparse
@@ -12,7 +13,8 @@ from collections.abc import Sequence
 from vision_jax.config import UserError
 from vision_jax.report.figures import write_figures
 from vision_jax.report.folder import write_atomically
-from vision_jax.report.sweep_page import sweep_page
+from vision_jax.report.sweep_file import stored_sweeps
+from vision_jax.report.sweep_page import claim_page, sweep_page, write_tables
 from vision_jax.system import disk
 
 
@@ -24,19 +26,28 @@ def main(argv: Sequence[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     commands = parser.add_subparsers(dest="command", required=True)
-    figures = commands.add_parser("figures", help="the lectures' grids of upsampling, as PNG files")
+    figures = commands.add_parser(
+        "figures", help="the lectures' pictures and tables, PNG and Markdown files"
+    )
     figures.add_argument("--out", type=pathlib.Path, default=pathlib.Path("runs/figures"))
-    sweeps = commands.add_parser("sweeps", help="the page of all committed results of sweeps")
-    sweeps.add_argument("--sweeps", type=pathlib.Path, default=pathlib.Path("experiments/sweeps"))
-    sweeps.add_argument("--out", type=pathlib.Path, default=pathlib.Path("docs/sweeps.md"))
+    for name, help_text in (
+        ("sweeps", "the page of all committed results of sweeps; decides their claims anew"),
+        ("claims", "the page of all claims, beside the papers' numbers"),
+    ):
+        page = commands.add_parser(name, help=help_text)
+        page.add_argument("--sweeps", type=pathlib.Path, default=pathlib.Path("experiments/sweeps"))
+        page.add_argument("--out", type=pathlib.Path, default=pathlib.Path(f"docs/{name}.md"))
     flags = parser.parse_args(argv)
     try:
         with disk.used(flags.out):
             if flags.command == "figures":
                 written = write_figures(flags.out)
             else:
-                written = [flags.out]
-                write_atomically(flags.out, sweep_page(flags.sweeps, flags.out.parent).encode())
+                stored = stored_sweeps(flags.sweeps)
+                written = write_tables(stored) if flags.command == "sweeps" else []
+                make = sweep_page if flags.command == "sweeps" else claim_page
+                write_atomically(flags.out, make(stored, flags.out.parent).encode())
+                written.append(flags.out)
     except UserError as error:
         print(f"{parser.prog}: {error}", file=sys.stderr)
         return error.code

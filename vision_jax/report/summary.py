@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+import pathlib
 import re
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from vision_jax.report.folder import read_rows
 from vision_jax.report.progress import duration
 
 # The ways in which a number of ours may stand beside one of a paper's.
@@ -175,10 +177,19 @@ def rates(timing: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 def total_time(timing: Sequence[Mapping[str, Any]]) -> str:
     """Writes the time that a run took, over all attempts; `TIMED` says what it includes."""
-    # `seconds` counts from each attempt's beginning: where it falls, a new attempt begins.
-    seconds = [_finite(row.get("seconds")) for row in timing] or [0.0]
-    ends = [
-        now for now, after in zip(seconds, [*seconds[1:], -1.0], strict=True) if after < now
-    ] or [0.0]
+    ends = _attempts(timing)
     several = f" in {len(ends)} attempts" if len(ends) > 1 else ""
     return duration(sum(ends)) + several
+
+
+def wall_seconds(folder: pathlib.Path) -> float:
+    """Returns the seconds that the run in a folder took, all attempts together; 0 if unknown."""
+    return sum(_attempts(read_rows(folder / "timing.jsonl")))
+
+
+def _attempts(timing: Sequence[Mapping[str, Any]]) -> list[float]:
+    """Returns the seconds of each attempt, of one at least."""
+    # `seconds` counts from each attempt's beginning: where it falls, a new attempt begins.
+    seconds = [_finite(row.get("seconds")) for row in timing] or [0.0]
+    pairs = zip(seconds, [*seconds[1:], -1.0], strict=True)
+    return [now for now, after in pairs if after < now] or [0.0]

@@ -1,76 +1,21 @@
 """Tables of many runs: mean ± standard deviation over seeds, and claims decided by them."""
 
 import csv
-import dataclasses
 import io
 import math
 import os
 import pathlib
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from vision_jax import visualize
 from vision_jax.config import brief
+from vision_jax.report.claims import SEEDS, SHOWN, Claim, Decision, SweepRow, decide, values_of
 from vision_jax.report.folder import write_atomically
 
-SEEDS = ("seed", "data_seed")
-FEWEST_SEEDS = 3
-
-
-@dataclasses.dataclass(frozen=True)
-class SweepRow:
-    """One run: its name, what it changes in the config, its last metrics (None: not finished)."""
-
-    name: str
-    overrides: Mapping[str, Any]
-    metrics: Mapping[str, float] | None
-
-
-@dataclasses.dataclass(frozen=True)
-class Claim:
-    """A claim that a metric is higher in some runs than in others, or the same.
-
-    Attributes:
-      text: the claim in words.
-      metric: its name in the rows, e.g. 'eval/top1'.
-      higher, lower: overrides that a run must have to count on that side.
-      scale: the setting in which it would show, for the table to say when here it does not.
-      within: not None claims instead that the sides differ by no more, seed by seed.
-      paired: the sides measure the same trained networks in two ways, so that differences are
-        taken seed by seed.
-    """
-
-    text: str
-    metric: str
-    higher: Mapping[str, Any]
-    lower: Mapping[str, Any]
-    scale: str = ""
-    within: float | None = None
-    paired: bool = False
-
-
-def shows(a: Sequence[float], b: Sequence[float], paired: bool = False) -> bool:
-    """Returns whether a's mean is above b's by more than twice the difference's standard error.
-
-    Both need 3 values or more (seeds), all finite; the error is sqrt(var a / n + var b / m) with
-    unbiased variances, or sqrt(var (a - b) / n) where values at one place belong together.
-    """
-    if min(len(a), len(b)) < FEWEST_SEEDS or not all(map(math.isfinite, (*a, *b))):
-        return False
-    if paired and len(a) != len(b):
-        return False
-    difference, error = _difference(a, b, paired)
-    return difference > 2 * error
-
-
-def equal(a: Sequence[float], b: Sequence[float], within: float) -> bool:
-    """Returns whether a and b, 3 values or more, one per seed, differ by `within` at most."""
-    if len(a) != len(b) or len(a) < FEWEST_SEEDS:
-        return False
-    return all(abs(x - y) <= within for x, y in zip(a, b, strict=True))
+WALL = "wall_seconds"  # a column of results.csv: what a run took, with all its attempts
 
 
 def write_sweep(
@@ -79,6 +24,8 @@ def write_sweep(
     claims: Sequence[Claim] = (),
     bubbles: tuple[str, str, str] | None = None,
     headline: str = "",
+    budget: str = "",
+    regime: str = "",
 ) -> pathlib.Path:
     """Writes results.csv (a line per run), table.md (seeds together, claims) and plot.png.
 
@@ -88,24 +35,17 @@ def write_sweep(
       claims: decided at the table's end.
       bubbles: columns to draw across, up and as the size of circles, into bubbles.png.
       headline: the metric that plot.png shows where no claim names one, such as the runs' `best`.
+      budget, regime: how much training, and of what kind, in words, for the table to say.
 
     Returns:
       The path of table.md.
     """
     folder = pathlib.Path(folder)
-    keys = _union(row.overrides for row in rows)
-    metrics = _union(row.metrics for row in rows if row.metrics)
+    keys, metrics = _union(row.overrides for row in rows), _metrics(rows)
     write_atomically(folder / "results.csv", _csv(rows, keys, metrics).encode())
-    groups = _group(rows)
-    lines = _table(groups, [key for key in keys if key not in SEEDS], metrics)
-    missing = [row.name for row in rows if row.metrics is None]
-    if missing:
-        lines += ["", f"Not finished: {', '.join(missing)}."]
-    if claims:
-        lines += ["", "| claim | metric | difference | verdict |", "| --- | --- | --- | --- |"]
-        lines += [_verdict(claim, rows) for claim in claims]
     table = folder / "table.md"
-    write_atomically(table, ("\n".join(lines) + "\n").encode())
+    write_atomically(table, sweep_table(rows, claims, budget, regime).encode())
+    groups = _group(rows)
     shown = headline if headline in metrics else _headline(metrics)
     _plot(folder / "plot.png", groups, claims[0].metric if claims else shown)
     if bubbles is not None:
@@ -113,8 +53,40 @@ def write_sweep(
     return table
 
 
+def sweep_table(
+    rows: Sequence[SweepRow], claims: Sequence[Claim] = (), budget: str = "", regime: str = ""
+) -> str:
+    """Returns what table.md says of a sweep's runs, as Markdown; arguments as in `write_sweep`."""
+    keys = [key for key in _union(row.overrides for row in rows) if key not in SEEDS]
+    metrics = [metric for metric in _metrics(rows) if metric != WALL]
+    lines = [*_table(_group(rows), keys, metrics), "", *_effort(rows, budget, regime)]
+    missing = [row.name for row in rows if row.metrics is None]
+    if missing:
+        lines += ["", f"Not finished: {', '.join(missing)}."]
+    if claims:
+        lines += ["", "| claim | metric | difference | verdict |", "| --- | --- | --- | --- |"]
+        lines += [_verdict(claim, rows) for claim in claims]
+    return "\n".join(lines) + "\n"
+
+
+def _effort(rows: Sequence[SweepRow], budget: str, regime: str) -> list[str]:
+    """Writes the lines about seeds, budget, wall time and regime, for what is known of them."""
+    per_row = sorted({sum(r.metrics is not None for r in group) for group in _group(rows).values()})
+    seeds = " to ".join(dict.fromkeys(str(count) for count in (per_row[0], per_row[-1])))
+    seeds += " for each row"
+    walls = values_of(rows, WALL)
+    measured = len(walls) == sum(row.metrics is not None for row in rows) and walls
+    wall = f"{sum(walls) / 60:.1f} minutes for all runs" if measured else "not recorded"
+    facts = {"Seeds": seeds, "Budget": budget, "Wall time": wall, "Regime": regime}
+    return [f"- {name}: {text.rstrip('.')}." for name, text in facts.items() if text]
+
+
 def _union(mappings) -> list[str]:
     return list(dict.fromkeys(key for mapping in mappings for key in mapping))
+
+
+def _metrics(rows: Sequence[SweepRow]) -> list[str]:
+    return _union(row.metrics for row in rows if row.metrics)
 
 
 def _csv(rows: Sequence[SweepRow], keys: Sequence[str], metrics: Sequence[str]) -> str:
@@ -149,7 +121,7 @@ def _table(
         overrides = dict(group)
         cells = [overrides.get(key, "") for key in keys]
         cells.append(str(sum(row.metrics is not None for row in rows)))
-        cells += [mean_and_spread(_values(rows, metric)) for metric in metrics]
+        cells += [mean_and_spread(values_of(rows, metric)) for metric in metrics]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return lines
 
@@ -162,48 +134,27 @@ def mean_and_spread(values: Sequence[float]) -> str:
     return f"{mean} ± {np.std(values, ddof=1):.2g}" if len(values) > 1 else mean
 
 
-def _values(rows: Sequence[SweepRow], metric: str) -> list[float]:
-    """Returns finished runs' values; one that is not finite stays NaN: leaving it out flatters."""
-    values = [row.metrics[metric] for row in rows if row.metrics and metric in row.metrics]
-    return [math.nan if value is None else float(value) for value in values]
-
-
 def _short(keys: Sequence[str]) -> list[str]:
     """Shortens dotted keys to their last parts, where these are not ambiguous."""
     lasts = [key.rpartition(".")[2] for key in keys]
     return [last if lasts.count(last) == 1 else key for key, last in zip(keys, lasts, strict=True)]
 
 
-def _side(rows: Sequence[SweepRow], overrides: Mapping[str, Any], metric: str) -> list[float]:
-    chosen = [row for row in rows if all(row.overrides.get(k) == v for k, v in overrides.items())]
-    return _values(chosen, metric)
-
-
-def _difference(a: Sequence[float], b: Sequence[float], paired: bool) -> tuple[float, float]:
-    """Computes the difference of the means, and its standard error."""
-    if paired and len(a) == len(b):
-        error = math.sqrt(np.var(np.subtract(a, b), ddof=1) / len(a))
-    else:
-        error = math.sqrt(np.var(a, ddof=1) / len(a) + np.var(b, ddof=1) / len(b))
-    return float(np.mean(a) - np.mean(b)), error
-
-
 def _verdict(claim: Claim, rows: Sequence[SweepRow]) -> str:
-    higher = _side(rows, claim.higher, claim.metric)
-    lower = _side(rows, claim.lower, claim.metric)
-    if claim.within is None:
-        is_shown = shows(higher, lower, claim.paired)
-    else:
-        is_shown = equal(higher, lower, claim.within)
-    if is_shown:
-        verdict = "shown"
-    else:
-        verdict = "not shown" + (f"; would show at {claim.scale}" if claim.scale else "")
-    if min(len(higher), len(lower)) < FEWEST_SEEDS:
-        counts = f"{len(higher)} and {len(lower)} runs, {FEWEST_SEEDS} needed"
-        return f"| {claim.text} | {claim.metric} | {counts} | {verdict} |"
-    difference, error = _difference(higher, lower, claim.paired)
-    return f"| {claim.text} | {claim.metric} | {difference:+.4g} ± {2 * error:.2g} | {verdict} |"
+    decision = decide(claim, rows)
+    verdict = decision.verdict
+    if decision.reason:
+        verdict += f": {decision.reason}"
+    if claim.scale and decision.verdict != SHOWN:
+        verdict += f"; published at {claim.scale}"
+    return f"| {claim.text} | {claim.metric} | {difference_of(decision)} | {verdict} |"
+
+
+def difference_of(decision: Decision) -> str:
+    """Writes a difference with twice its standard error, '+0.16 ± 0.02'; '–' if unknown."""
+    if math.isnan(decision.difference):
+        return "–"
+    return f"{decision.difference:+.4g} ± {decision.margin:.2g}"
 
 
 def _headline(metrics: Sequence[str]) -> str | None:
@@ -217,7 +168,7 @@ def _plot(
 ) -> None:
     names, means, spreads = [], [], []
     for group, rows in groups.items():
-        values = _values(rows, metric) if metric else []
+        values = values_of(rows, metric) if metric else []
         if values:
             names.append(_label(group))
             means.append(float(np.mean(values)))
@@ -235,7 +186,7 @@ def _bubbles(
 ) -> None:
     names, points = [], []
     for rows in groups.values():
-        point = [_values(rows, column) for column in columns]
+        point = [values_of(rows, column) for column in columns]
         if all(point):
             names.append(rows[0].name.partition("-seed")[0])
             points.append([float(np.mean(values)) for values in point])
