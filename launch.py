@@ -1,7 +1,8 @@
 """Runs an experiment: `python launch.py --config experiments/quickstart.py`.
 
 Flags only; `vision_jax.run` does the work. Any setting of the config can be given as
-`--config.a.b=value` (`--config.a[0].b` for an item of a tuple).
+`--config.a.b=value` (`--config.a[0].b` for an item of a tuple). `--list` names the experiments, and
+`--config experiments/quickstart.py --keys` all settings of one, with their values.
 """
 
 if __name__ == "__main__":  # before anything that takes time is imported
@@ -40,6 +41,8 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument(
         "--config", metavar="F.py[:arg]", help="experiment file; the modes that look do without"
     )
+    parser.add_argument("--list", action="store_true", help="print the experiments, a line each")
+    parser.add_argument("--keys", action="store_true", help="print the config's settings as flags")
     parser.add_argument("--workdir", help="run folder (default: runs/NAME of the experiment)")
     parser.add_argument("--mode", default="train", help=" | ".join(MODES))
     parser.add_argument(
@@ -76,6 +79,24 @@ def _unexpected(argument: str, parser: argparse.ArgumentParser, spec: str | None
     near = keys.nearest(config_lib.load(spec), name)
     hint = f" - did you mean --config.{near}={value} ?" if near else "; settings are --config.A.B="
     return message + hint
+
+
+def listing() -> list[str]:
+    """Returns a line for each experiment: its path, and the first line of its lab record."""
+    here = pathlib.Path(__file__).parent
+    files = [*(here / "experiments").glob("*.py"), *(here / "experiments" / "sweeps").glob("*.py")]
+    titles = {
+        file.relative_to(here).as_posix(): config_lib.read_lab_record(file).title
+        for file in sorted(files, key=lambda file: (len(file.parts), file.name))
+        if file.name != "__init__.py"
+    }
+    width = max(map(len, titles), default=0)
+    return [f"{path.ljust(width)}  {title}" for path, title in titles.items()]
+
+
+def settings(config: ConfigDict) -> list[str]:
+    """Returns a line for each setting of a config, as the flag that sets it to its value."""
+    return [f"--config.{path}={config_lib.brief(value)}" for path, value in keys.leaves(config)]
 
 
 def _config(flags: argparse.Namespace) -> ConfigDict:
@@ -119,11 +140,17 @@ def main(argv: list[str]) -> int:
     """Runs a command line; returns 0, 2 for bad input, 3 for a loss that is not finite."""
     try:
         flags, overrides = parse(argv)
+        if flags.list:
+            print("\n".join(listing()))
+            return 0
         # The experiment file is read before JAX starts, so that a typo is answered at once.
         config = _config(flags)
         from vision_jax.training.flags import apply
 
         apply(config, overrides)
+        if flags.keys:
+            print("\n".join(settings(config)))
+            return 0
         return dispatch(flags, config, overrides)
     except UserError as error:
         print(f"launch.py: {error}", file=sys.stderr)

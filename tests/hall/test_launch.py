@@ -99,6 +99,24 @@ def test_smoke(file, tmp_path, capsys):
     assert (tmp_path / "DONE").exists()
 
 
+def test_experiments_are_listed_with_what_they_are(capsys):
+    assert launch.main(["--list"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert sorted(line.split()[0] for line in lines) == EXPERIMENTS
+    quick = next(line for line in lines if line.startswith(f"{QUICK} "))
+    assert quick.partition("  ")[2].strip() == runpy.run_path(QUICK)["__doc__"].splitlines()[0]
+    assert all(line.partition("  ")[2].strip() for line in lines)
+
+
+def test_settings_are_listed_as_the_flags_that_set_them(capsys):
+    spec = f"{QUICK}:smoke"
+    assert launch.main(["--config", spec, "--keys", "--config.seed=3"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert "--config.seed=3" in lines and "--config.steps=4" in lines
+    flags, overrides = launch.parse(["--config", spec, *lines])
+    assert len(overrides) == len(lines) and flags.config == spec
+
+
 def test_a_lab_record_names_its_own_command():
     for file in EXPERIMENTS:
         text = runpy.run_path(file)["__doc__"]
