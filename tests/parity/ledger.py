@@ -13,6 +13,7 @@ Detectors are compared in evaluation: every map, proposal and detection that the
 import dataclasses
 import functools
 import json
+import math
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -26,10 +27,12 @@ from tests.golden.seeded import Golden, subsample
 from tests.parity import (
     golden_cases,
     golden_rcnn,
+    test_golden_captioners,
     test_golden_detectors,
     test_golden_detr,
     test_golden_mtcnn,
     test_golden_retinanet,
+    test_golden_rfcn,
     test_golden_ssd,
     test_golden_yolo,
 )
@@ -68,6 +71,7 @@ class DetectorCase:
 RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
 DENSE = DetectorCase(test_golden_retinanet.network, test_golden_retinanet.check_eval, 800)
 DETR = DetectorCase(test_golden_detr.network, test_golden_detr.check_eval, 800)
+RFCN = DetectorCase(test_golden_rfcn.network, test_golden_rfcn.check_eval, 800)
 YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
 DETECTORS = {
     "fasterrcnn_resnet50_fpn": RCNN,
@@ -80,6 +84,8 @@ DETECTORS = {
     "fcos_resnet50_fpn": DENSE,
     "detr_resnet50": DETR,
     "hf_detr_resnet50": DETR,
+    "rfcn_resnet50": RFCN,
+    "rfcn_resnet101_k3_dilated": RFCN,
     "ssd300_vgg16": DetectorCase(test_golden_ssd.network, test_golden_ssd.check_eval, 300),
     "ssd300_vgg16_original": DetectorCase(
         test_golden_ssd.original, test_golden_ssd.check_original, 300
@@ -93,7 +99,12 @@ DETECTORS = {
     "yolov3": YOLO,
     "yolov3_tiny": YOLO,
 }
-NAMES = (*golden_cases.CASES, *DETECTORS)
+# Decoders of captions, and which of the stored outputs each computes from a dtype.
+CAPTIONERS = {
+    "caption_show_and_tell": ("train/logits", test_golden_captioners.given_logits),
+    "caption_lstm": ("eval/packed_logits", test_golden_captioners.packed_logits),
+}
+NAMES = (*golden_cases.CASES, *DETECTORS, *CAPTIONERS)
 
 
 def main(arguments: list[str]) -> None:
@@ -120,6 +131,8 @@ def measure(path: Path) -> dict:
     """Returns one network's row."""
     if path.stem in DETECTORS:
         return _measure_detector(Golden(path), DETECTORS[path.stem])
+    if path.stem in CAPTIONERS:
+        return _measure_captioner(Golden(path), *CAPTIONERS[path.stem])
     golden, case = Golden(path), golden_cases.CASES[path.stem]
     image = jax.ShapeDtypeStruct((1, case.size, case.size, 3), jnp.float32)
     layers = summarize(case.model(), image).layers
@@ -159,6 +172,27 @@ def _measure_detector(golden: Golden, detector: DetectorCase) -> dict:
         "parameters": sum(x.size for x in jax.tree.leaves(state["params"])),
         "size": detector.size,
         "multiply_adds": summarize(model, image, *sizes).multiply_adds,
+    }
+
+
+def _measure_captioner(golden: Golden, name: str, compute: Callable[[type], jax.Array]) -> dict:
+    """Returns a captioner's row, of its decoder alone: operations are those of one word."""
+    worst, info = {}, golden.meta["outputs"][name]
+    for dtype in ("float32", "float64"):
+        with jax.enable_x64(dtype == "float64"):
+            ours = subsample(np.asarray(compute(np.dtype(dtype).type)), info["stride"])
+        worst[dtype] = float(np.abs(ours - golden[name].reshape(-1)).max())
+    shapes = golden.meta["shapes"]
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    products = [n for n, shape in shapes.items() if len(shape) == 2 and "embed" not in n]
+    return {
+        "reference": golden.meta["source"],
+        **worst,
+        "reference_float32": info["float32_max_abs_diff"],
+        "largest": float(np.abs(golden[name]).max()),
+        "parameters": sum(sizes.values()),
+        "size": 1,
+        "multiply_adds": sum(sizes[name] for name in products),
     }
 
 

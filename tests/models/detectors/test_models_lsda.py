@@ -104,7 +104,7 @@ def test_what_cannot_be_lent_is_one_line(changes, message):
 
 
 def test_the_papers_network_has_the_classifiers_parameters():
-    model = models.LSDAAlexNet(num_classes=6, boxed=(0, 1))
+    model = models.LSDAAlexNet(num_classes=6, boxed=(0, 1), neighbours=2)
     image = jax.ShapeDtypeStruct((1, 64, 64, 3), jnp.float32)
     made = jax.eval_shape(model.init, jax.random.key(0), image, jnp.zeros((1, 2)))["params"]
     assert made["head"]["fc6"]["kernel"].shape == (9216, 4096)

@@ -202,14 +202,18 @@ class LSDA(RCNN):
 
 
 def LSDAAlexNet(
-    num_classes: int = 200, boxed: tuple[int, ...] = tuple(range(100)), layers: Layers = NO_NORM
+    num_classes: int = 200,
+    boxed: tuple[int, ...] = tuple(range(100)),
+    neighbours: int = 10,
+    layers: Layers = NO_NORM,
 ) -> LSDA:
     """Makes the paper's network: CaffeNet's layers on regions of 227×227 pixels.
 
     Args:
       num_classes: of the classifier, without background.
       boxed: numbers of the classes with boxes (ILSVRC 2013: the first half of the alphabet).
+      neighbours: see `LentClassifier`.
       layers: of all parts.
     """
     backbone = AlexNetBackbone(lrn_mean=True, lrn_k=1.0, lrn_last=True, layers=layers)
-    return LSDA(backbone, num_classes, LentClassifier(boxed, bias=1.0, layers=layers))
+    return LSDA(backbone, num_classes, LentClassifier(boxed, neighbours, bias=1.0, layers=layers))
