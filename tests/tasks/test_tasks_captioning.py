@@ -1,6 +1,7 @@
 """Captioners and their task: what they write, what they are taught, where they look."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +14,7 @@ from vision_jax.config import UserError
 from vision_jax.models import ShowAndTell, ShowAttendTell
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Captioning
-from vision_jax.tasks.captioning import words_of
+from vision_jax.tasks.descriptions import words_of
 from vision_jax.words import END, PAD, SPECIAL
 
 WORDS = (*SPECIAL, "red", "blue", "small", "large")
@@ -49,45 +50,65 @@ def batch_of(count=4):
     )
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@functools.cache
+def started(kind, dropout=0.0):
+    """Makes a model and its variables, once for all tests."""
+    model, batch = KINDS[kind](dropout=dropout), batch_of()
+    return model, Captioning(model).init(jax.random.key(0), batch)
+
+
+HEART = [pytest.param(kind, marks=pytest.mark.slow) for kind in ("input", "state")]
+
+
+@pytest.mark.parametrize("kind", ["gru", "attention", *HEART])
 def test_captions_are_learned_by_heart(kind):
-    task, batch = Captioning(KINDS[kind](dropout=0.0), length=7), batch_of()
-    variables = task.init(jax.random.key(0), batch)
+    model, variables = started(kind)
+    task, batch = Captioning(model, length=7), batch_of()
     rule = optax.adam(2e-2)
 
     def loss(params):
         terms = task.loss({"params": params}, batch, jax.random.key(1))[0]
         return sum(total / weight for total, weight in terms.values())
 
-    @jax.jit
-    def step(params, state):
+    def step(carry, _):
+        params, state = carry
         value, gradient = jax.value_and_grad(loss)(params)
         updates, state = rule.update(gradient, state)
-        return optax.apply_updates(params, updates), state, value
+        return (optax.apply_updates(params, updates), state), value
 
-    params, state = variables["params"], rule.init(variables["params"])
-    for _ in range(60):
-        params, state, value = step(params, state)
+    @jax.jit
+    def learned(params):
+        (params, _), values = jax.lax.scan(step, (params, rule.init(params)), length=60)
+        return values[-1], task.predict({"params": params}, batch)
+
+    value, outputs = learned(variables["params"])
     assert value < 0.1
-    outputs = jax.jit(task.predict)({"params": params}, batch)
     np.testing.assert_array_equal(outputs["tokens"][:, :6], batch.targets.tokens)
     assert outputs["token_count"].tolist() == [4] * 4
     np.testing.assert_allclose(-outputs["token_loss"], outputs["score"], rtol=1e-3)
     told = task.describe(outputs, WORDS)
     assert [one["text"] for one in told][:2] == ["red small small", "blue small small"]
+    assert told[0]["score"] == pytest.approx(float(outputs["score"][0]), abs=1e-6)
 
 
 @pytest.mark.parametrize("kind", ["gru", "attention"])
 def test_steps_one_by_one_equal_whole_captions(kind):
-    model, batch = KINDS[kind](), batch_of()
-    images, tokens = batch.image / 255, jnp.asarray(batch.targets.tokens)
-    variables = jax.jit(model.init)(jax.random.key(0), images, tokens)
-    whole = model.apply(variables, images, tokens)
-    features = model.apply(variables, images, method="find")
-    state = model.apply(variables, features, method="begin")
-    for i in range(5):
-        state, logits = model.apply(variables, state, tokens[:, i], method="step")
-        np.testing.assert_allclose(logits, whole["logits"][:, i], atol=1e-5)
+    model, variables = started(kind)
+    batch = batch_of()
+    images, tokens = batch.image / 255, batch.targets.tokens
+
+    @jax.jit
+    def both(variables):
+        features = model.apply(variables, images, method="find")
+        state = model.apply(variables, features, method="begin")
+
+        def step(state, token):
+            return model.apply(variables, state, token, method="step")
+
+        return model.apply(variables, images, tokens), jax.lax.scan(step, state, tokens[:, :5].T)[1]
+
+    whole, one_by_one = both(variables)
+    np.testing.assert_allclose(one_by_one.swapaxes(0, 1), whole["logits"], atol=1e-5)
     assert ("attention" in whole) == model.attends
     if model.attends:
         assert whole["attention"].shape == (4, 5, 4)
@@ -95,10 +116,8 @@ def test_steps_one_by_one_equal_whole_captions(kind):
 
 
 def test_padding_counts_for_nothing():
-    task, batch = Captioning(KINDS["attention"](dropout=0.0), attention_weight=1.0), batch_of(4)
-    variables, key = task.init(jax.random.key(0), batch), jax.random.key(1)
-    loss = jax.jit(task.loss)
-    terms = loss(variables, batch, key)[0]
+    model, variables = started("attention")
+    task, batch, key = Captioning(model, attention_weight=1.0), batch_of(4), jax.random.key(1)
     longer = jnp.pad(batch.targets.tokens, ((0, 0), (0, 3)))
     invalid = jnp.concatenate([longer, jnp.full((2, 9), 5, jnp.int32)])
     padded = Batch(
@@ -107,7 +126,9 @@ def test_padding_counts_for_nothing():
         jnp.arange(6),
         Targets(tokens=invalid),
     )
-    others = loss(variables, padded, key)[0]
+    terms, others = jax.jit(lambda v: (task.loss(v, batch, key)[0], task.loss(v, padded, key)[0]))(
+        variables
+    )
     for name in ("word", "attention"):
         np.testing.assert_allclose(terms[name], others[name], rtol=1e-5)
     assert terms["word"][1] == 16 and terms["attention"][1] == 4
@@ -122,40 +143,53 @@ def test_attention_is_asked_to_go_everywhere():
             first = jnp.zeros_like(outputs["attention"]).at[..., 0].set(1)
             return {**outputs, "attention": first}
 
-    task = Captioning(Fixed(Tiny(), 8, embed=16, hidden=24), attention_weight=0.5)
-    batch = batch_of(2)
-    variables = task.init(jax.random.key(0), batch)
+    fixed = Fixed(Tiny(), 8, embed=16, hidden=24, look=16, dropout=0.0)
+    task = Captioning(fixed, attention_weight=0.5)
+    batch, (_, variables) = batch_of(2), started("attention")
     total, weight = jax.jit(task.loss)(variables, batch, jax.random.key(1))[0]["attention"]
     # Four words look at the first of four places: (1 - 4)² + 3 · (1 - 0)².
     np.testing.assert_allclose(total / weight, 0.5 * (9 + 3), rtol=1e-6)
 
 
 def test_dropout_follows_each_examples_key():
-    task, batch = Captioning(KINDS["input"](dropout=0.5)), batch_of(4)
-    variables, key = task.init(jax.random.key(0), batch), jax.random.key(1)
-    loss = jax.jit(task.loss)
-    whole = loss(variables, batch, key)[0]["word"][0]
-    halves = [
-        jax.tree.map(lambda x, rows=rows: x[rows], batch) for rows in (slice(0, 2), slice(2, 4))
-    ]
-    parts = [loss(variables, half, key)[0]["word"][0] for half in halves]
+    model, variables = started("input", dropout=0.5)
+    task, batch, key = Captioning(model), batch_of(4), jax.random.key(1)
+    loss = jax.jit(lambda batch, key: task.loss(variables, batch, key)[0]["word"][0])
+    whole = loss(batch, key)
+    halves = [batch.replace(valid=jnp.asarray(rows)) for rows in ([1, 1, 0, 0], [0, 0, 1, 1])]
+    parts = [loss(half.replace(valid=half.valid == 1), key) for half in halves]
     np.testing.assert_allclose(whole, sum(parts), rtol=1e-5)
-    assert abs(whole - loss(variables, batch, jax.random.key(2))[0]["word"][0]) > 1e-3
+    turned = jax.tree.map(lambda x: x[::-1], batch)
+    np.testing.assert_allclose(whole, loss(turned, key), rtol=1e-5)
+    assert abs(whole - loss(batch.replace(index=batch.index[::-1]), key)) > 1e-3
+    assert abs(whole - loss(batch, jax.random.key(2))) > 1e-3
 
 
 def test_samples_and_beams():
-    task, batch = Captioning(KINDS["input"](), beams=4, length=6, power=1.0), batch_of(4)
-    variables = task.init(jax.random.key(0), batch)
-    found = jax.jit(task.search)(variables, batch)
+    model, variables = started("gru")
+    task, batch = Captioning(model, beams=4, length=6, power=1.0), batch_of(4)
+    drawn = Captioning(model, length=6, temperature=1.0)
+
+    @jax.jit
+    def everything(variables, temperature):
+        greedy = Captioning(model, beams=1, length=6).search(variables, batch).tokens[:, 0, 1:]
+        samples = [
+            task.sample(variables, batch, jax.random.key(k), t)[0]
+            for k, t in ((0, 1.0), (1, 1.0), (0, temperature))
+        ]
+        predicted = [
+            d.predict(variables, batch) for d in (drawn, dataclasses.replace(drawn, draw=1))
+        ]
+        return task.search(variables, batch), greedy, samples, predicted
+
+    found, greedy, (one, two, cold), (first, second) = everything(variables, 1e-4)
     assert found.tokens.shape == (4, 4, 6)
-    assert (np.diff(found.scores, axis=1) <= 0).all()
-    sample = jax.jit(task.sample)
-    one, _ = sample(variables, batch, jax.random.key(0))
-    two, _ = sample(variables, batch, jax.random.key(1))
+    assert (found.scores[:, 1:] <= found.scores[:, :-1]).all()
     assert one.shape == (4, 5) and (one != two).any()
-    cold, _ = sample(variables, batch, jax.random.key(0), 1e-4)
-    greedy = jax.jit(dataclasses.replace(task, beams=1).search)(variables, batch).tokens[:, 0, 1:]
     np.testing.assert_array_equal(cold, greedy)
+    # A temperature in the task's settings makes the same draws, of the number that it names.
+    np.testing.assert_array_equal(first["tokens"], np.pad(one, ((0, 0), (1, 0)), constant_values=1))
+    np.testing.assert_array_equal(second["tokens"][:, 1:], two)
 
 
 def test_words_of_tokens_and_settings():

@@ -32,7 +32,9 @@ class Description:
         'objects': `boxes` (b, n, 4) xyxy, `scores`, `labels`, `valid` (b, n), and where the
         detector has them `masks` (b, n, s, s), probabilities within each box, and `keypoints`
         (b, n, k, 3). 'pixels': `segmentation` (b, h, w) int32. 'places': `logits`, and `boxes` or
-        `points`. Boxes and points are in pixels of the original images.
+        `points`. 'captions': `tokens` (b, t), whose words are the classes, `score` (b,), and where
+        the network looks at places `attention` (b, t - 1, h, w). Boxes and points are in pixels of
+        the original images.
       classes: the names of labels 0..C-1; () where nobody knows them.
       image: height, width and channels of the images that it takes, uint8 RGB.
       batch: images per call; None is any number.

@@ -24,7 +24,14 @@ from vision_jax.export.artifact import Artifact, Description
 from vision_jax.export.folding import fold_norms
 from vision_jax.show.trained import Run
 from vision_jax.structs import Batch, Detections
-from vision_jax.tasks import Classification, Detection, Ensemble, Localization, Predictor
+from vision_jax.tasks import (
+    Captioning,
+    Classification,
+    Detection,
+    Ensemble,
+    Localization,
+    Predictor,
+)
 from vision_jax.tasks import Segmentation as SegmentationTask
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -174,6 +181,8 @@ def _kind(task: Predictor) -> str:
     first = task.members[0] if isinstance(task, Ensemble) else task
     if isinstance(first, Classification):
         return "multilabel" if first.multilabel else "classes"
+    if isinstance(first, Captioning):
+        return "captions"
     if isinstance(first, Localization):
         return "places"
     if isinstance(first, Detection):

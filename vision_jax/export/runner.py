@@ -14,6 +14,7 @@ from vision_jax.report.rendering import Rendered, render
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks.descriptions import (
     Answers,
+    describe_captions,
     describe_classes,
     describe_objects,
     describe_pixels,
@@ -86,6 +87,8 @@ class Runner:
         kind = self._description.kind
         if kind == "objects":
             return describe_objects(outputs["detections"], classes, threshold)
+        if kind == "captions":
+            return describe_captions(outputs["tokens"], outputs["score"], classes)
         if kind == "pixels":
             return describe_pixels(outputs["segmentation"], classes)
         if kind == "places":

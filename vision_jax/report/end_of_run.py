@@ -13,11 +13,13 @@ from vision_jax.data.sources import Source
 from vision_jax.report.data_section import save_data
 from vision_jax.report.folder import read_rows, save_arrays
 from vision_jax.report.gallery import Gallery
+from vision_jax.report.gallery_captions import CaptionGallery
 from vision_jax.report.gallery_embeddings import EmbeddingGallery
 from vision_jax.report.gallery_images import MADE, ImageGallery
 from vision_jax.report.gallery_objects import ObjectGallery
 from vision_jax.report.gallery_queries import AttentionGallery, Slots
 from vision_jax.report.gallery_semantic import SemanticGallery
+from vision_jax.report.gallery_sequences import SequenceGallery
 from vision_jax.report.log import Log
 from vision_jax.report.next_steps import next_line
 from vision_jax.report.originals import Originals
@@ -27,6 +29,7 @@ from vision_jax.report.summary import TIMED, total_time
 from vision_jax.structs import Batch
 
 _PER_CLASS = "per_class_"  # results that have a value per class begin with it
+_PER_IMAGE = "per_image_"  # and those that have one per image with it
 CURVE = "curve/"  # names of results that are curves begin with it; see `save_evaluation`
 
 
@@ -46,7 +49,8 @@ class Watcher:
         """
         self.classes = tuple(classes)
         self._sources = dict(sources or {})
-        originals = Originals(list(self._sources.values())[-1] if self._sources else None)
+        evaluated = list(self._sources.values())[-1] if self._sources else None
+        originals = Originals(evaluated)
         self._galleries = {
             "predictions": Gallery(names=classes),
             "detections": ObjectGallery(classes, originals=originals),
@@ -54,7 +58,9 @@ class Watcher:
         }
         self._images = ImageGallery()
         self._attention, self._slots = AttentionGallery(classes, originals=originals), Slots()
+        self._sequences = SequenceGallery(classes, originals=originals)
         self._embeddings = EmbeddingGallery(classes)
+        self._captions = CaptionGallery(classes, evaluated)
 
     @classmethod
     def of(cls, evaluation: Pipeline, training: Pipeline | None = None) -> "Watcher":
@@ -73,6 +79,8 @@ class Watcher:
             )
         if "detections" in outputs and targets.boxes is not None:
             self._galleries["detections"].add(outputs["detections"], batch)
+        if "written" in outputs:
+            self._sequences.add(outputs, batch)
         if "attention_maps" in outputs:
             self._attention.add(outputs, batch)
             self._slots.add(outputs["relative_boxes"], batch)
@@ -80,6 +88,8 @@ class Watcher:
             self._galleries["segmentations"].add(outputs["segmentation"], batch)
         if "embedding" in outputs and np.ndim(targets.label) == 1:
             self._embeddings.add(outputs["embedding"], batch)
+        if "tokens" in outputs:
+            self._captions.add(outputs, batch)
         if "image" in outputs:
             self._images.add(outputs["image"], batch)
 
@@ -91,8 +101,14 @@ class Watcher:
         for name, arrays in self._embeddings.result().items():
             save_arrays(folder, name, arrays)
         further = {"images": self._images, "attention": self._attention, "slots": self._slots}
-        for name, gallery in {**self._galleries, **further}.items():
-            chosen = gallery.result()
+        galleries = {
+            **self._galleries,
+            **further,
+            "captions": self._captions,
+            "sequences": self._sequences,
+        }
+        found = {name: gallery.result() for name, gallery in galleries.items()}
+        for name, chosen in {**found, "looks": self._captions.looks()}.items():
             if len(next(iter(chosen.values()))):
                 save_arrays(folder, name, chosen)
 
@@ -106,8 +122,8 @@ def save_evaluation(
       folder: the run's.
       results: those of all metrics; arrays are told by their names. `confusion` is a matrix;
         `precision_at_recall` (c, 101) has a row per class; 'curve/TITLE/X/NAME' (2, n) is a line of
-        x and y in the picture of that title and x axis; other arrays (c,) are columns of the table
-        of classes.
+        x and y in the picture of that title and x axis; other arrays (c,), but for `per_image_…`,
+        are columns of the table of classes.
       watcher: has seen the evaluation.
 
     Returns:
@@ -117,7 +133,11 @@ def save_evaluation(
         matrix = results["confusion"]
         names = _names(watcher.classes, len(matrix))
         save_arrays(folder, "confusion", {"matrix": matrix, "classes": names})
-    rows = {name: value for name, value in results.items() if np.ndim(value) == 1}
+    rows = {
+        name: value
+        for name, value in results.items()
+        if np.ndim(value) == 1 and not name.startswith(_PER_IMAGE)
+    }
     of_classes = [len(value) for name, value in rows.items() if name.startswith(_PER_CLASS)]
     count = max(of_classes, default=len(watcher.classes))
     columns = {n.replace(_PER_CLASS, ""): v for n, v in rows.items() if len(v) == count}

@@ -48,6 +48,9 @@ def add_evaluation(page: Page, folder: pathlib.Path) -> None:
     for name, (title, caption) in _PAIRS.items():
         sections[name] = functools.partial(_add_pairs, name=name, title=title, caption=caption)
     sections |= {
+        "captions": _add_captions,
+        "looks": _add_looks,
+        "sequences": _add_sequences,
         "slots": _add_slots,
         "neighbours": _add_neighbours,
         "map": _add_map,
@@ -95,6 +98,31 @@ def _add_predictions(page: Page, arrays: Arrays) -> None:
         " green: right, spread over the data set. Not a fair sample: mistakes are preferred."
     )
     page.add_figure("Predictions", "predictions", image, alt, caption)
+
+
+def _add_captions(page: Page, arrays: Arrays) -> None:
+    image = pictures.captions(arrays)
+    if image is None:
+        return
+    alt = f"{len(arrays['image'])} images with the network's captions and those of people"
+    caption = (
+        "The network's caption, green if it is one of people's word for word, and below it theirs."
+        " The first half are those of which it is least certain, the others lie evenly over the"
+        " data set."
+    )
+    page.add_figure("Captions", "captions", image, alt, caption)
+
+
+def _add_looks(page: Page, arrays: Arrays) -> None:
+    image = pictures.looks(arrays)
+    if image is None:
+        return
+    alt = "Images as the network was fed them, and where it looks for each word of its caption"
+    caption = (
+        "Where the network looks when it writes a word: lighter is more, each at its own contrast."
+        " A row begins with the image as it was fed."
+    )
+    page.add_figure("Attention of words", "looks", image, alt, caption)
 
 
 def _add_slots(page: Page, arrays: Arrays) -> None:
@@ -146,6 +174,21 @@ def _add_pairs(page: Page, arrays: Arrays, name: str, title: str, caption: str) 
         return
     alt = f"{len(arrays['caption'])} images: {', '.join(pictures.kinds_of(arrays))}"
     page.add_figure(title, name, image, alt, caption)
+
+
+def _add_sequences(page: Page, arrays: Arrays) -> None:
+    """Adds what was written of images, beside the objects that were read from it."""
+    image = pictures.sequences(arrays)
+    if image is not None:
+        page.add_figure(
+            "Sequences",
+            "sequences",
+            image,
+            f"{len(arrays['caption'])} images with what was written of them",
+            "What was written of an image: bins of top, left, bottom and right, and the class, of"
+            " one object after the other. Drawn are the detections that were read from it with a"
+            " score of 0.5 or more; those of made-up objects have lower ones.",
+        )
 
 
 def _add_precision(page: Page, arrays: Arrays) -> None:

@@ -9,7 +9,8 @@ from vision_jax import visualize
 from vision_jax.report.gallery_images import MADE
 from vision_jax.report.saved_arrays import checked_arrays
 from vision_jax.visualize import colors
-from vision_jax.visualize.captions import class_caption
+from vision_jax.visualize.attended import COLUMNS
+from vision_jax.visualize.captions import class_caption, wrapped
 
 Arrays = Mapping[str, np.ndarray]
 _SIDE_BY_SIDE = ("image", "bicubic", "truth", "found", "object", "decoder", "encoder")
@@ -22,8 +23,11 @@ def evaluation_pictures(folder: pathlib.Path) -> dict[str, np.ndarray]:
         "detections": pairs,
         "segmentations": pairs,
         "attention": pairs,
+        "sequences": sequences,
         "slots": slots,
         "images": pairs,
+        "captions": captions,
+        "looks": looks,
         "neighbours": neighbours,
         "map": embedding_map,
         MADE: lambda arrays: arrays["image"],
@@ -79,6 +83,37 @@ def neighbours(arrays: Arrays) -> np.ndarray | None:
         right = colors.RIGHT if label == query else colors.WRONG
         ink.append(colors.INK if is_query else right)
     return visualize.panel(arrays["image"], captions, ink, columns, side=96)
+
+
+def captions(arrays: Arrays) -> np.ndarray | None:
+    """Draws images with the network's caption, and below it those of people; None without any."""
+    if not len(arrays["image"]):
+        return None
+    side, texts, ink = arrays["image"].shape[1], [], []
+    for found, truth in zip(arrays["found"].tolist(), arrays["truth"].tolist(), strict=True):
+        lines = [*wrapped(found or "(no word)", side), ""]
+        for line in filter(None, truth.split("\n")):
+            lines += wrapped(f"· {line}", side)
+        texts.append("\n".join(lines))
+        ink.append(colors.RIGHT if found in truth.split("\n") else colors.INK)
+    return visualize.panel(arrays["image"], texts, ink, columns=4, side=side)
+
+
+def sequences(arrays: Arrays) -> np.ndarray | None:
+    """Draws images with their objects, and the text that these were read from; None without any."""
+    if not len(arrays["found"]):
+        return None
+    side = arrays["found"].shape[1]
+    texts = ["\n".join(wrapped(text, side)) for text in arrays["caption"].tolist()]
+    return visualize.panel(arrays["found"], texts, columns=3, side=side)
+
+
+def looks(arrays: Arrays) -> np.ndarray | None:
+    """Draws where a captioner looks for each word, a row or more for each image; None without."""
+    if not len(arrays["image"]):
+        return None
+    side = arrays["image"].shape[1]
+    return visualize.panel(arrays["image"], arrays["caption"].tolist(), columns=COLUMNS, side=side)
 
 
 def embedding_map(arrays: Arrays) -> np.ndarray | None:

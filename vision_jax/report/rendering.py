@@ -4,16 +4,16 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from vision_jax import visualize
 from vision_jax.ops import rle
-from vision_jax.ops.masks import paste_masks
+from vision_jax.ops.masks import paste_on_host
 from vision_jax.report.gallery_images import as_pixels
 from vision_jax.structs import Batch, Detections
 from vision_jax.tasks.descriptions import Answers
+from vision_jax.visualize.captions import wrapped
 from vision_jax.visualize.detection import COCO_SKELETON, original_boxes, original_points
 
 Describe = Callable[[dict[str, Any], tuple, float | None], Answers]
@@ -54,6 +54,8 @@ def render(
     if "image" in outputs:
         (answer,) = describe(outputs, classes, threshold)
         return answer, {"picture": Image.fromarray(as_pixels(outputs["image"][0]))}
+    if "tokens" in outputs:
+        return _caption(describe, outputs, batch, image, classes)
     if "boxes" in outputs or "points" in outputs:
         return _places(describe, outputs, batch, image, classes, threshold)
     (answer,) = describe(outputs, classes, threshold)
@@ -99,6 +101,21 @@ def _objects(
     return answer, {"picture": Image.fromarray(picture)}
 
 
+def _caption(
+    describe: Describe, outputs: dict[str, Any], batch: Batch, image: np.ndarray, classes: tuple
+) -> Rendered:
+    """Renders a caption below its image; and where it was looked for each word, if that is told."""
+    (answer,) = describe(outputs, classes, None)
+    side = max(320, min(image.shape[:2]))
+    panel = visualize.panel([image], ["\n".join(wrapped(answer["text"], side))], side=side)
+    pictures = {"picture": Image.fromarray(panel)}
+    if "attention" in outputs and (words := answer["caption"].split()):
+        maps = np.asarray(outputs["attention"][0])
+        drawn = visualize.draw_attended_words(np.asarray(batch.image[0]), words, maps)
+        pictures["attention"] = Image.fromarray(drawn)
+    return answer, pictures
+
+
 def _places(
     describe: Describe,
     outputs: dict[str, Any],
@@ -127,8 +144,8 @@ def _places(
 
 def _run_lengths(mask: np.ndarray, box: np.ndarray, size: tuple[int, int]) -> dict[str, Any]:
     """Puts a mask to its place in the image and writes it in COCO's format."""
-    pasted = paste_masks(jnp.asarray(mask[None]), jnp.asarray(box[None], jnp.float32), *size)
-    text = rle.encode(np.asarray(pasted[0]) > MASK_THRESHOLD)
+    (pasted,) = paste_on_host(mask[None], box[None], *size)
+    text = rle.encode(pasted > MASK_THRESHOLD)
     return {"size": list(size), "counts": text.decode()}
 
 

@@ -38,6 +38,9 @@ _FORMS: dict[str, dict[str, tuple[str, str]]] = {
         "encoder": _PICTURES,
         "caption": (_TEXT, "n"),
     },
+    "captions": {"image": _PICTURES, "found": (_TEXT, "n"), "truth": (_TEXT, "n")},
+    "looks": {"image": _PICTURES, "caption": (_TEXT, "n")},
+    "sequences": {"found": _PICTURES, "caption": (_TEXT, "n")},
     "slots": {"boxes": ("f", "n q 4")},
     "images": {
         "image": _PICTURES,

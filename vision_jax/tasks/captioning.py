@@ -5,14 +5,13 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Float, Int, Key
 
-from vision_jax.config import printable, within
+from vision_jax.config import within
 from vision_jax.ops.decoding import Sequences, beam_search, generate, sampled
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Batch, Terms
-from vision_jax.tasks.descriptions import Answers
+from vision_jax.tasks.descriptions import Answers, describe_captions
 from vision_jax.tasks.streams import example_keys
 from vision_jax.tasks.task import ImageTask, Variables
 from vision_jax.words import END, PAD, START
@@ -32,6 +31,9 @@ class Captioning(ImageTask):
         3.1; 20 there, 3 in their paper of 2016); 1 takes the likeliest word each time.
       length: tokens of a written caption at most, start and end included.
       power: captions compete by log-probability / length ** power; 0 prefers short ones.
+      temperature: above 0 captions are drawn, word by word from softmax(logits / temperature),
+        instead of searched for; 0 is off.
+      draw: number of the draw; another one draws other captions.
       attention_weight: factor of Xu et al. 2015, eq. 14: over all words, each place of the map
         should get an attention of 1; 0 is off.
       mean, std, augment: see `ImageTask`. Flips change what 'left' means.
@@ -43,17 +45,20 @@ class Captioning(ImageTask):
     beams: int = 3
     length: int = 20
     power: float = 0.0
+    temperature: float = 0.0
+    draw: int = 0
     attention_weight: float = 0.0
 
     def __post_init__(self):
         within(self, "[1, inf)", "beams")
         within(self, "[3, inf)", "length")
-        within(self, "[0, inf)", "power", "attention_weight")
+        within(self, "[0, inf)", "power", "temperature", "attention_weight")
+        within(self, "[0, 4294967296)", "draw")
 
     @property
     def shown(self) -> tuple[str, ...]:
         """Names of the outputs that pictures are made from."""
-        return ("tokens", "attention") if self.model.attends else ("tokens",)
+        return ("tokens", "score", *(("attention",) if self.model.attends else ()))
 
     def inputs(self, batch: Batch) -> tuple:
         """Returns arguments of the network for one image that is shaped like the batch's."""
@@ -84,16 +89,17 @@ class Captioning(ImageTask):
         """Writes captions.
 
         Returns:
-          `tokens` (b, length): start, words, end, padding; `score` (b,), see `power`; a captioner
-          that looks at places has `attention` (b, length - 1, h, w) of each token after the first.
-          Where the batch has captions, `token_loss` (b,) is the sum of their tokens' losses, and
-          `token_count` (b,) how many these are.
+          `tokens` (b, length): start, words, end, padding; `score` (b,), see `power`, or the
+          log-probability of captions that are drawn; a captioner that looks at places has
+          `attention` (b, length - 1, h, w) of each token after the first. Where the batch has
+          captions, `token_loss` (b,) is the sum of their tokens' losses, and `token_count` (b,) how
+          many these are.
         """
         state, (height, width) = self._begin(variables, batch)
-        best = jax.tree.map(lambda x: x[:, 0], self._search(variables, state, batch.count))
-        outputs = {"tokens": best.tokens, "score": best.scores}
+        tokens, score = self._written(variables, state, batch)
+        outputs = {"tokens": tokens, "score": score}
         if self.model.attends:
-            told = self.model.apply(variables, state, best.tokens, method="teach")
+            told = self.model.apply(variables, state, tokens, method="teach")
             attention = told["attention"]
             outputs["attention"] = attention.reshape(*attention.shape[:2], height, width)
         if batch.targets.tokens is not None:
@@ -124,18 +130,13 @@ class Captioning(ImageTask):
           The tokens after the start, (b, length - 1), and their log-probability without it.
         """
         state, _ = self._begin(variables, batch)
-        choose = sampled(example_keys(key, batch), temperature)
-        starts = jnp.full(batch.count, START, jnp.int32)
-        step = self._step(variables)
-        return generate(step, state, starts, self.length - 1, END, PAD, choose)
+        return self._drawn(variables, state, batch, key, temperature)
 
     def describe(
         self, outputs: dict[str, Any], classes: tuple[str, ...], threshold: float | None = None
     ) -> Answers:
         """Tells each image's caption; see `Task.describe`. No word has a score of its own."""
-        rows = np.asarray(outputs["tokens"])
-        captions = [" ".join(words_of(row, classes)) for row in rows]
-        return [{"text": printable(caption), "caption": caption} for caption in captions]
+        return describe_captions(outputs["tokens"], outputs["score"], classes)
 
     def _begin(self, variables: Variables, batch: Batch) -> tuple[Any, tuple[int, int]]:
         """Returns the captioner's state before the start, and the height and width of its map."""
@@ -148,24 +149,27 @@ class Captioning(ImageTask):
         step = self._step(variables)
         return beam_search(step, state, starts, self.length, END, self.beams, self.power, PAD)
 
+    def _drawn(
+        self, variables: Variables, state: Any, batch: Batch, key: Array, temperature: float | Array
+    ) -> tuple[Int[Array, "b t"], Float[Array, "b"]]:
+        choose = sampled(example_keys(key, batch), temperature)
+        starts = jnp.full(batch.count, START, jnp.int32)
+        step = self._step(variables)
+        return generate(step, state, starts, self.length - 1, END, PAD, choose)
+
+    def _written(
+        self, variables: Variables, state: Any, batch: Batch
+    ) -> tuple[Int[Array, "b t"], Float[Array, "b"]]:
+        """Returns a caption of each image, searched for or drawn, and its score."""
+        if not self.temperature:
+            best = jax.tree.map(lambda x: x[:, 0], self._search(variables, state, batch.count))
+            return best.tokens, best.scores
+        key = jax.random.key(self.draw)
+        words, score = self._drawn(variables, state, batch, key, self.temperature)
+        return jnp.pad(words, ((0, 0), (1, 0)), constant_values=START), score
+
     def _step(self, variables: Variables) -> Any:
         return lambda state, tokens: self.model.apply(variables, state, tokens, method="step")
-
-
-def words_of(tokens: Any, classes: tuple[str, ...]) -> list[str]:
-    """Returns the words of tokens (t,) up to the first end; start and padding are left out.
-
-    Args:
-      tokens: of one caption.
-      classes: the vocabulary's words, the special ones first; numbers stand in for missing ones.
-    """
-    words = []
-    for token in np.asarray(tokens).tolist():
-        if token == END:
-            break
-        if token not in (PAD, START):
-            words.append(classes[token] if token < len(classes) else str(token))
-    return words
 
 
 def _tokens(batch: Batch) -> Int[Array, "b t"]:

@@ -14,6 +14,7 @@ import numpy as np
 from vision_jax.config import printable
 from vision_jax.ops.dtypes import at_least_float32
 from vision_jax.structs import Array, Detections
+from vision_jax.words import END, PAD, START
 
 Answers = list[dict[str, Any]]  # one for each image
 
@@ -73,6 +74,22 @@ def describe_objects(
     return answers
 
 
+def describe_captions(tokens: Array, scores: Array, classes: tuple[str, ...]) -> Answers:
+    """Tells each image's caption, and its log-probability or what else captions compete by.
+
+    Args:
+      tokens: (b, t) int32, see `words_of`.
+      scores: (b,).
+      classes: the vocabulary's words.
+    """
+    rows = zip(np.asarray(tokens), np.asarray(scores).tolist(), strict=True)
+    told = [(" ".join(words_of(row, classes)), score) for row, score in rows]
+    return [
+        {"text": printable(caption), "caption": caption, "score": round(score, 6)}
+        for caption, score in told
+    ]
+
+
 def describe_pixels(segmentation: Array, classes: tuple[str, ...]) -> Answers:
     """Tells each image's classes and their shares of its pixels.
 
@@ -123,6 +140,22 @@ def describe_places(
             }
         )
     return answers
+
+
+def words_of(tokens: Any, classes: tuple[str, ...]) -> list[str]:
+    """Returns the words of tokens (t,) up to the first end; start and padding are left out.
+
+    Args:
+      tokens: of one caption.
+      classes: the vocabulary's words, the special ones first; numbers stand in for missing ones.
+    """
+    words = []
+    for token in np.asarray(tokens).tolist():
+        if token == END:
+            break
+        if token not in (PAD, START):
+            words.append(classes[token] if token < len(classes) else str(token))
+    return words
 
 
 def class_name(classes: tuple[str, ...], label: int) -> str:

@@ -3,6 +3,7 @@
 Nothing here writes a file. Matplotlib is imported where a curve is drawn, not before.
 """
 
+from vision_jax.visualize.attended import attended_words, draw_attended_words
 from vision_jax.visualize.boxes import draw_boxes
 from vision_jax.visualize.curves import bars, bubbles, confusion, curves, scatter
 from vision_jax.visualize.detection import (
@@ -20,10 +21,12 @@ from vision_jax.visualize.targets import draw_targets
 __all__ = [
     "COCO_SKELETON",
     "MATCH_LEGEND",
+    "attended_words",
     "bars",
     "bubbles",
     "confusion",
     "curves",
+    "draw_attended_words",
     "draw_boxes",
     "draw_detections",
     "draw_keypoints",

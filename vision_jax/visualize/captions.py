@@ -79,6 +79,21 @@ def cut(line: str, width: float, font: Font) -> str:
     return line + "…"
 
 
+def wrapped(line: object, width: float, most: int = 4) -> list[str]:
+    """Splits a text between its words into lines that fit into so many pixels.
+
+    Of more than `most` lines the last one takes the rest, and ends with '…' where it is drawn.
+    """
+    font, lines = font_for_labels(), [""]
+    for word in drawable(line, 40 * most).split():
+        longer = f"{lines[-1]} {word}".strip()
+        if lines[-1] and len(lines) < most and font.getlength(longer) > width:
+            lines.append(word)
+        else:
+            lines[-1] = longer
+    return lines
+
+
 @functools.cache
 def font_for_labels() -> Font:
     """Returns the font of captions: matplotlib's if it is there, as Pillow's own has only ASCII."""

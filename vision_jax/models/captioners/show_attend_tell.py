@@ -84,7 +84,8 @@ class ShowAttendTell(Captioner):
         h = memory[0]
         hidden = jnp.tanh(state["projected"] + self.state(h)[:, None])
         alpha = jax.nn.softmax(at_least_float32(self.score(hidden)[..., 0]))
-        z = jnp.einsum("bl,blc->bc", alpha.astype(h.dtype), state["places"])
+        places = state["places"]
+        z = jnp.einsum("bl,blc->bc", alpha.astype(places.dtype), places)
         z = jax.nn.sigmoid(self.gate(h)) * z
         memory = self.decoder(memory, jnp.concatenate([word, z], axis=-1))
         return memory, (memory[0], z, alpha)
