@@ -38,7 +38,7 @@ def narrow_zfnet() -> models.AlexNetBackbone:
 
 def network_of(model, *others, size=64, channels=3):
     images = drawn(1, size, size, channels)
-    variables = jax.jit(model.init)(jax.random.key(0), images, *others)
+    variables = models.init(model, jax.random.key(0), images, *others)
     return inspect.Network(model, variables, others), images
 
 

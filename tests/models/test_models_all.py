@@ -190,7 +190,7 @@ def test_small_members_run(name):
 
 def test_init_follows_the_stated_distributions():
     model = _small_resnet(zero_gamma=True)
-    params = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
+    params = models.init(model, jax.random.key(0), jnp.zeros((1, 32, 32, 3)))["params"]
     kernel = params["backbone"]["conv3_1"]["conv2"]["conv"]["kernel"]  # 3x3x16x16
     assert float(kernel.std()) == pytest.approx(np.sqrt(2 / (9 * 16)), rel=0.05)
     assert not np.any(params["backbone"]["conv3_1"]["conv3"]["norm"]["scale"])

@@ -1,17 +1,15 @@
 """The interface between tasks and training, and the part that all tasks on images share."""
 
 import dataclasses
-import functools
-from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array, Float, Key
 
 from vision_jax.config import UserError
 from vision_jax.ops import image as image_ops
+from vision_jax.ops.initial import init
 from vision_jax.structs import Batch, Terms
 from vision_jax.tasks import augment as augmentation
 from vision_jax.tasks.descriptions import Answers
@@ -128,7 +126,8 @@ class ImageTask:
           key: all of the initialisation derives from it.
           batch: arrays, or only their shapes.
         """
-        return initialize(self.model, key, *self.inputs(batch))
+        variables: Variables = init(self.model, key, *self.inputs(batch))
+        return variables
 
     def normalize(self, images: Array) -> Float[Array, "*b h w c"]:
         """Turns pixels, uint8 or floats in 0..255, into (x / 255 - mean) / std."""
@@ -190,22 +189,3 @@ class ImageTask:
         """
         if any(isinstance(step, augmentation.MOVES) for step in self.augment):
             raise UserError(f"augment moves pixels but not {targets}; use the transforms of `data`")
-
-
-def initialize(model: nn.Module, key: Key[Array, ""], *inputs: Any) -> Variables:
-    """Initialises a network for these inputs; compiled once for networks that are alike."""
-    if isinstance(key, jax.core.Tracer):  # for its shapes alone
-        variables: Any = model.init(key, *inputs)
-        return variables
-    return _initializer(jax.default_backend())(model, key, inputs)
-
-
-@functools.cache
-def _initializer(platform: str) -> Callable:
-    # It runs once: on the CPU, optimising it would take several times as long as running it.
-    options = {"xla_backend_optimization_level": 0} if platform == "cpu" else None
-    return jax.jit(
-        lambda model, key, inputs: model.init(key, *inputs),
-        static_argnums=0,
-        compiler_options=options,
-    )

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from vision_jax.models import Classifier, PoolHead, ResNetCifar
+from vision_jax.models import Classifier, PoolHead, ResNetCifar, init
 from vision_jax.models.layers import NO_NORM
 
 
@@ -17,8 +17,8 @@ def test_identity_blocks_change_nothing():
 
     image = jnp.asarray(np.random.default_rng(0).normal(0, 1, (2, 16, 16, 3)), jnp.float32)
     shallow, deep = net(1, 0), net(3, 1)
-    params = jax.jit(shallow.init)(jax.random.key(0), image)["params"]
-    fresh = jax.jit(deep.init)(jax.random.key(1), image)["params"]
+    params = init(shallow, jax.random.key(0), image)["params"]
+    fresh = init(deep, jax.random.key(1), image)["params"]
     backbone = {**fresh["backbone"], **params["backbone"]}
     assert len(backbone) == len(params["backbone"]) + 6
     expected = jax.jit(shallow.apply)({"params": params}, image)["logits"]

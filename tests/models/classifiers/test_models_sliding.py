@@ -41,7 +41,7 @@ CASES = {
 def converted(name):
     make, size = CASES[name]
     model = make()
-    variables = jax.jit(model.init)(jax.random.key(0), jnp.zeros((1, *size)))
+    variables = models.init(model, jax.random.key(0), jnp.zeros((1, *size)))
     # Biases start at zero, and N(0, 0.01) weights give scores of no size.
     rng = np.random.default_rng(1)
     variables = jax.tree.map(lambda x: x + np.float32(0.1 * rng.normal(size=x.shape)), variables)
@@ -89,7 +89,7 @@ def test_weights_are_reshaped_and_counted_alike():
 def test_a_backbone_that_pads_is_equal_at_every_window_of_its_map():
     model = models.vgg("A", num_classes=5, width=4, hidden=(8, 8), grid=2)
     x = image((64, 64, 3), (64, 32))
-    variables = jax.jit(model.init)(jax.random.key(0), x[:, :64, :64])
+    variables = models.init(model, jax.random.key(0), x[:, :64, :64])
     sliding, changed = fully_convolutional(model, variables, (64, 64, 3))
     outputs = jax.jit(sliding.apply)(changed, x)
     backbone_map = last_map({k: v for k, v in outputs.items() if k.startswith("pool")})

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jax import lax
 
 from tests.models.detectors.tiny_detectors import DETECTORS, SIDE
+from vision_jax import models
 from vision_jax.models.detectors.roi_heads import run_on_positives
 from vision_jax.models.layers import Conv
 from vision_jax.structs import Targets
@@ -149,7 +150,7 @@ def test_detectors_answer_for_every_region(name):
 def test_detectors_losses_and_gradients_are_the_same(name):
     model = DETECTORS[name]()
     images, sizes, targets, keys = inputs()
-    variables = jax.jit(model.init)(jax.random.key(0), images, sizes)
+    variables = models.init(model, jax.random.key(0), images, sizes)
 
     def slope(model):
         def loss(params):

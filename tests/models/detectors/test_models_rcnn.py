@@ -276,7 +276,7 @@ def test_fast_rcnn_finds_nothing_outside_its_proposals():
     head = models.BoxHead(pool, hidden=(8,), score_threshold=0.0, **counts)
     model = models.FastRCNN(_tiny_vgg(), 3, models.OneMap("conv5_1"), head)
     image = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), image, SIZES)
+    variables = models.init(model, jax.random.key(0), image, SIZES)
     proposals = jnp.asarray(np.concatenate([TRUTH, TRUTH + 3], 1))
     valid = jnp.array([[True, False, True, False], [False] * 4])
     targets = TARGETS.replace(proposals=proposals, proposal_valid=valid)
@@ -300,7 +300,7 @@ def test_a_stage_of_the_alternating_schedule_trains_its_own_terms():
     second = {"rpn_backbone": _tiny_vgg(), "losses": ("roi_class", "roi_box")}
     model = models.FasterRCNN(_tiny_vgg(), 3, **options, **second)
     image = jax.random.normal(jax.random.key(1), (2, 64, 64, 3))
-    variables = jax.jit(model.init)(jax.random.key(0), image, SIZES)
+    variables = models.init(model, jax.random.key(0), image, SIZES)
     assert set(variables["params"]) == {"backbone", "rpn_backbone", "rpn", "head"}
 
     @jax.jit

@@ -36,7 +36,7 @@ def truth():
 def made():
     model, rng = tiny(), np.random.default_rng(0)
     image = jnp.asarray(rng.normal(size=(3, SIDE, SIDE, 3)), jnp.float32)
-    variables = jax.jit(model.init)(jax.random.key(0), image, SIZES)
+    variables = models.init(model, jax.random.key(0), image, SIZES)
     outputs = dict(jax.jit(model.apply)(variables, image, SIZES))
     # Predictions that differ from anchor to anchor, as those of a trained network.
     for name, spread, shift in (("class_logits", 1.5, -2.0), ("box_deltas", 0.3, 0.0)):

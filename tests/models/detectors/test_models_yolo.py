@@ -33,7 +33,7 @@ def _targets(*boxes, labels=None, slots=4):
 
 def _variables(model, seed=0):
     image = jnp.zeros((2, 64, 64, 3))
-    return jax.jit(model.init)(jax.random.key(seed), image, SIZES)
+    return models.init(model, jax.random.key(seed), image, SIZES)
 
 
 @pytest.mark.parametrize("mode", ["train", "eval"])

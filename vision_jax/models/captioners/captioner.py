@@ -12,6 +12,7 @@ from jaxtyping import Array, Float, Int
 
 from vision_jax.models.layers import Images, Keys, Layers, last_map
 from vision_jax.models.layers.recurrent import GRU, LSTM
+from vision_jax.ops import initializers
 
 State = dict[str, Any]  # arrays with the images in front
 CELLS = {"lstm": LSTM, "gru": GRU}
@@ -121,5 +122,5 @@ class Words(nn.Module):
 
     @nn.compact
     def __call__(self, tokens: Int[Array, "*b"]) -> Float[Array, "*b e"]:
-        table = self.param("embedding", nn.initializers.normal(0.05), (self.count, self.features))
+        table = self.param("embedding", initializers.normal(0.05), (self.count, self.features))
         return jnp.take(table, tokens, axis=0)

@@ -10,6 +10,7 @@ from flax import linen as nn
 
 from vision_jax.models.classifiers.classifier import Classifier, FcHead
 from vision_jax.models.layers import NO_NORM, Conv, Endpoints, Images, Keys, Layers
+from vision_jax.ops import initializers
 from vision_jax.ops.normalize import local_response_norm
 from vision_jax.ops.pool import max_pool
 
@@ -58,8 +59,8 @@ class AlexNetBackbone(nn.Module):
                 self.steps[i],
                 self.paddings[i],
                 groups=self.groups[i],
-                kernel_init=nn.initializers.normal(self.std),
-                bias_init=nn.initializers.constant(self.biases[i]),
+                kernel_init=initializers.normal(self.std),
+                bias_init=initializers.constant(self.biases[i]),
                 layers=self.layers,
                 name=f"conv{i + 1}",
             )

@@ -24,11 +24,12 @@ from vision_jax.models.layers import (
     Layers,
     last_map,
 )
+from vision_jax.ops import initializers
 from vision_jax.ops.conv import Padding, Size
 from vision_jax.ops.pool import avg_pool, global_avg_pool, max_pool
 
 BATCH_NORM = Layers(eps=1e-3)
-CUT_NORMAL = nn.initializers.truncated_normal(0.1)
+CUT_NORMAL = initializers.cut_normal(0.1)
 
 
 class Layer(NamedTuple):

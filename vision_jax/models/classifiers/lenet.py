@@ -25,6 +25,7 @@ from vision_jax.models.layers import (
     last_map,
     torch_linear,
 )
+from vision_jax.ops import initializers
 from vision_jax.ops.pool import avg_pool, max_pool
 
 
@@ -81,8 +82,8 @@ class Subsample(nn.Module):
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
-        gain = self.param("gain", nn.initializers.ones, (x.shape[-1],))
-        bias = self.param("bias", nn.initializers.zeros, (x.shape[-1],))
+        gain = self.param("gain", initializers.ones, (x.shape[-1],))
+        bias = self.param("bias", initializers.zeros, (x.shape[-1],))
         return x * channelwise(gain.astype(x.dtype)) + channelwise(bias.astype(x.dtype))
 
 

@@ -14,7 +14,6 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from flax import linen as nn
 from jaxtyping import Array
 
 from vision_jax.config import UserError, suggest
@@ -31,7 +30,7 @@ from vision_jax.models.detectors.mtcnn import (
 )
 from vision_jax.models.layers import NO_NORM, Images, Keys, Layers
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops import cascade, losses
+from vision_jax.ops import cascade, initializers, losses
 from vision_jax.ops.calibration import PATTERNS, calibrate_boxes, mean_patterns
 from vision_jax.ops.nms import nms
 from vision_jax.structs import Detections, Targets, Terms
@@ -102,7 +101,7 @@ class CNNCascade(DetectorModule):
         self.calibration12, self.calibration24, self.calibration48 = (
             CalibrationNet(side, **settings) for side in SIDES
         )
-        self.thresholds = self.param("thresholds", nn.initializers.constant(0.5), (len(SIDES),))
+        self.thresholds = self.param("thresholds", initializers.constant(0.5), (len(SIDES),))
 
     def __call__(
         self,

@@ -21,7 +21,7 @@ from vision_jax.models.layers import (
     Layers,
     at_least_float32,
 )
-from vision_jax.ops import losses
+from vision_jax.ops import initializers, losses
 from vision_jax.ops.masks import crop_masks
 from vision_jax.ops.resize import resize
 from vision_jax.ops.set_prediction import mask_dice_loss
@@ -29,7 +29,7 @@ from vision_jax.structs import Targets, Terms
 
 MaskLogits = Float[Array, "b q h w"]
 
-_uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+_uniform = initializers.Distribution("symmetric", 1.0, "in")
 _GROUPS = 8
 
 
@@ -60,7 +60,7 @@ class AttentionMaps(nn.Module):
         """
         b, q, d = queries.shape
         h, w = memory.shape[1:3]
-        project = {"kernel_init": nn.initializers.xavier_uniform(), "layers": self.layers}
+        project = {"kernel_init": initializers.xavier, "layers": self.layers}
         query = Dense(d, name="query", **project)(queries).reshape(b, q, self.heads, -1)
         key = Dense(d, name="key", **project)(memory).reshape(b, h * w, self.heads, -1)
         scores = jnp.einsum("bqne,bpne->bqpn", query * query.shape[-1] ** -0.5, key)

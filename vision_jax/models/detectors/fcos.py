@@ -37,7 +37,7 @@ from vision_jax.models.layers import (
     small_normal,
     variant,
 )
-from vision_jax.ops import assign, losses
+from vision_jax.ops import assign, initializers, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.structs import Detections, Targets, Terms
 
@@ -104,7 +104,7 @@ class FCOS(DenseDetector):
         endpoints = self.backbone(images, train=train, keys=keys)
         levels = self.pyramid(endpoints, train=train)
         self._check_levels(len(levels))
-        bias = nn.initializers.constant(-math.log((1 - self.prior) / self.prior))
+        bias = initializers.constant(-math.log((1 - self.prior) / self.prior))
         tower = functools.partial(Tower, self.depth, self.layers)
         conv = functools.partial(
             Conv, kernel=3, padding=1, kernel_init=small_normal, layers=self.layers

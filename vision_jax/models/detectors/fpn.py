@@ -12,9 +12,10 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vision_jax.models.layers import Conv, ConvNorm, Layers, residual_add
+from vision_jax.ops import initializers
 from vision_jax.ops.resize import resize
 
-fan_in_uniform = nn.initializers.variance_scaling(1.0, "fan_in", "uniform")
+fan_in_uniform = initializers.Distribution("symmetric", 1.0, "in")
 
 
 class FPN(nn.Module):

@@ -11,10 +11,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
 from vision_jax.models.layers import NO_NORM, Conv, Dense, Images, Layers, PReLU
+from vision_jax.ops import initializers
 from vision_jax.ops.pool import max_pool
 
 LANDMARKS = 5  # left eye, right eye, nose, left and right corner of the mouth, as the viewer sees
-XAVIER = nn.initializers.glorot_uniform()
+XAVIER = initializers.xavier
 
 
 class PNet(nn.Module):

@@ -19,8 +19,16 @@ from vision_jax.models.detectors.anchors import AnchorRounding, AnchorStride, le
 from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
 from vision_jax.models.detectors.fpn import FPN
 from vision_jax.models.detectors.selection import select_by_level
-from vision_jax.models.layers import NO_NORM, Conv, ConvNorm, Images, Keys, Layers, small_normal
-from vision_jax.ops import assign, losses
+from vision_jax.models.layers import (
+    NO_NORM,
+    Conv,
+    ConvNorm,
+    Images,
+    Keys,
+    Layers,
+    small_normal,
+)
+from vision_jax.ops import assign, initializers, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.structs import Detections, Targets, Terms
 
@@ -196,7 +204,7 @@ class Subnet(nn.Module):
         settings = {"padding": 1, "kernel_init": small_normal, "layers": self.layers}
         for i in range(1, self.depth + 1):
             x = ConvNorm(x.shape[-1], 3, **settings, name=f"conv{i}")(x, train=train)
-        bias = nn.initializers.constant(self.bias)
+        bias = initializers.constant(self.bias)
         outputs = self.anchors_per_cell * self.outputs
         x = Conv(outputs, 3, **settings, bias_init=bias, name="out")(x)
         return x.reshape(x.shape[0], -1, self.outputs)

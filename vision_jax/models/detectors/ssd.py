@@ -37,14 +37,14 @@ from vision_jax.models.layers import (
     channelwise,
     compute_dtype,
 )
-from vision_jax.ops import assign, losses
+from vision_jax.ops import assign, initializers, losses
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.normalize import l2_normalize
 from vision_jax.ops.pool import max_pool
 from vision_jax.ops.sampling import hard_negatives
 from vision_jax.structs import Detections, Targets, Terms
 
-XAVIER = nn.initializers.glorot_uniform()
+XAVIER = initializers.xavier
 START = 20.0  # initial value of the learned scales (section 3.1)
 BOXES_300 = DefaultBoxes(VOC_300)
 BOXES_512 = DefaultBoxes(VOC_512, SEVEN_RATIOS, STRIDES_512)
@@ -234,7 +234,7 @@ class L2Scale(nn.Module):
 
     @nn.compact
     def __call__(self, x: Images) -> Images:
-        scale = self.param("scale", nn.initializers.constant(self.start), (x.shape[-1],))
+        scale = self.param("scale", initializers.constant(self.start), (x.shape[-1],))
         y = l2_normalize(x.astype(scale.dtype)) * channelwise(scale)
         return y.astype(compute_dtype(self.layers.dtype, scale))
 

@@ -33,7 +33,7 @@ from vision_jax.models.layers import (
     compute_dtype,
     small_normal,
 )
-from vision_jax.ops import assign
+from vision_jax.ops import assign, initializers
 from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.anchors import grid_anchors
 from vision_jax.structs import Detections, Targets, Terms
@@ -308,9 +308,9 @@ class LocallyConnected(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "b h w c"]) -> Float[Array, "b h w o"]:
         _, h, w, c = x.shape
-        start = nn.initializers.he_normal(in_axis=2, out_axis=3, batch_axis=(0, 1))
+        start = initializers.Distribution("cut normal", 2.0, "in", leading=2)
         kernel = self.param("kernel", start, (h, w, c * 9, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (h, w, self.features))
+        bias = self.param("bias", initializers.zeros, (h, w, self.features))
         dtype = compute_dtype(self.layers.dtype, kernel)
         y = lax.conv_general_dilated_local(
             x.astype(dtype),

@@ -22,6 +22,7 @@ from vision_jax.models.layers import (
     compute_dtype,
     he_fan_in,
 )
+from vision_jax.ops import initializers
 from vision_jax.ops.pool import max_pool
 
 
@@ -48,9 +49,9 @@ class LocallySharedConv(nn.Module):
         c, k = x.shape[-1], self.kernel
         height, width = (side - k + 1 for side in x.shape[1:3])
         regions = -(-height // self.region), -(-width // self.region)
-        start = nn.initializers.he_normal(in_axis=2, out_axis=3, batch_axis=(0, 1))
+        start = initializers.Distribution("cut normal", 2.0, "in", leading=2)
         kernel = self.param("kernel", start, (*regions, c * k * k, self.features))
-        bias = self.param("bias", nn.initializers.zeros, (*regions, self.features))
+        bias = self.param("bias", initializers.zeros, (*regions, self.features))
         dtype = compute_dtype(self.layers.dtype, kernel)
         layout = ("NHWC", "HWIO", "NHWC")
         patches = lax.conv_general_dilated_patches(

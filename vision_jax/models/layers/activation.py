@@ -5,6 +5,7 @@ from jaxtyping import Array, Float
 
 from vision_jax.models.layers.arrays import compute_dtype
 from vision_jax.models.layers.settings import Layers
+from vision_jax.ops import initializers
 from vision_jax.ops.activation import prelu
 
 
@@ -18,5 +19,5 @@ class PReLU(nn.Module):
 
     @nn.compact
     def __call__(self, x: Float[Array, "*d c"]) -> Float[Array, "*d c"]:
-        slope = self.param("slope", nn.initializers.constant(0.25), (x.shape[-1],))
+        slope = self.param("slope", initializers.constant(0.25), (x.shape[-1],))
         return prelu(x, slope.astype(compute_dtype(self.layers.dtype, slope)))

@@ -19,6 +19,7 @@ from vision_jax.models.layers.arrays import Keys, compute_dtype
 from vision_jax.models.layers.dropout import Dropout
 from vision_jax.models.layers.linear import Dense
 from vision_jax.models.layers.settings import NO_NORM, Layers
+from vision_jax.ops import initializers
 from vision_jax.ops.attention import attention
 
 Sequence = Float[Array, "b n d"]
@@ -29,8 +30,8 @@ SelfMask = Bool[Array, "#b #n n"] | None
 Positions = Float[Array, "#b n d"] | None
 MemoryPositions = Float[Array, "#b k d"] | None
 
-xavier = nn.initializers.xavier_uniform()
-_xavier_of_three = nn.initializers.variance_scaling(0.5, "fan_avg", "uniform")
+xavier = initializers.xavier
+_xavier_of_three = initializers.Distribution("symmetric", 0.5, "mean")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,8 +69,8 @@ class LayerNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Float[Array, "*b d"]) -> Float[Array, "*b d"]:
         shape, axes = x.shape[-1:], range(x.ndim - 1)
-        scale = self.param("scale", nn.initializers.ones, shape)
-        bias = self.param("bias", nn.initializers.zeros, shape)
+        scale = self.param("scale", initializers.ones, shape)
+        bias = self.param("bias", initializers.zeros, shape)
         y = x.astype(scale.dtype)
         y = y - y.mean(-1, keepdims=True)
         y = y * lax.rsqrt(lax.square(y).mean(-1, keepdims=True) + self.layers.eps)
@@ -148,7 +149,7 @@ class LearnedPositions(nn.Module):
 
     @nn.compact
     def __call__(self) -> Float[Array, "{self.length} {self.features}"]:
-        start = nn.initializers.normal(self.std)
+        start = initializers.normal(self.std)
         embedding = self.param("embedding", start, (self.length, self.features))
         return embedding.astype(compute_dtype(self.layers.dtype, embedding))
 
@@ -172,7 +173,7 @@ class LearnedGrid(nn.Module):
         """
         if max(height, width) > self.side:
             raise ValueError(f"a map of {height}×{width} is larger than {self.side} positions")
-        shape, start = (self.side, self.features // 2), nn.initializers.uniform(1.0)
+        shape, start = (self.side, self.features // 2), initializers.uniform(1.0)
         columns, rows = (self.param(name, start, shape) for name in ("columns", "rows"))
         size = height, width, self.features // 2
         x = jnp.broadcast_to(columns[None, :width], size)

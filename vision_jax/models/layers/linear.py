@@ -8,10 +8,11 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vision_jax.models.layers.arrays import channelwise, check_parameter, compute_dtype
-from vision_jax.models.layers.initializers import Initializer, he_fan_out, torch_linear
 from vision_jax.models.layers.norm import norm
 from vision_jax.models.layers.settings import Layers
+from vision_jax.ops import initializers
 from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pads, pair
+from vision_jax.ops.initializers import Initializer, he_fan_out, torch_linear
 
 # What lies beyond a map's border: zeros, or its mirror image without or with the edge itself.
 Border = Literal["zeros", "reflect", "symmetric"]
@@ -36,7 +37,7 @@ class Conv(nn.Module):
     groups: int = 1
     use_bias: bool = True
     kernel_init: Initializer = he_fan_out
-    bias_init: Initializer = nn.initializers.zeros
+    bias_init: Initializer = initializers.zeros
     border: Border = "zeros"
     layers: Layers = Layers()
 
@@ -80,7 +81,7 @@ class ConvTranspose(nn.Module):
         geometry = self.stride, self.padding, self.output_padding
         x = conv_transpose2d(x.astype(dtype), kernel.astype(dtype), *geometry)
         if self.use_bias or self.has_variable("params", "bias"):
-            bias = self.param("bias", nn.initializers.zeros, (self.features,))
+            bias = self.param("bias", initializers.zeros, (self.features,))
             x = x + channelwise(bias.astype(dtype))
         return x
 
@@ -94,7 +95,7 @@ class Dense(nn.Module):
     features: int
     use_bias: bool = True
     kernel_init: Initializer = torch_linear
-    bias_init: Initializer = nn.initializers.zeros
+    bias_init: Initializer = initializers.zeros
     layers: Layers = Layers()
 
     @nn.compact

@@ -14,6 +14,7 @@ from vision_jax.config import UserError
 from vision_jax.kernels.moments import moments
 from vision_jax.models.layers.arrays import Images, channelwise, compute_dtype
 from vision_jax.models.layers.settings import Layers
+from vision_jax.ops import initializers
 
 FOLDED = "folded"  # the collection that marks norms which are part of a convolution's weights
 DEVICE_AXIS = "data"  # the mapped axis that synchronised statistics are summed over
@@ -49,11 +50,11 @@ class BatchNorm(nn.Module):
                 raise UserError(f"{'/'.join(self.path)}: norms that are folded cannot train")
             return x
         channels = (x.shape[-1],)
-        start = nn.initializers.zeros if self.zero_scale else nn.initializers.ones
+        start = initializers.zeros if self.zero_scale else initializers.ones
         scale = self.param("scale", start, channels)
-        bias = self.param("bias", nn.initializers.zeros, channels)
-        mean = self.variable("batch_stats", "mean", jnp.zeros, channels)
-        var = self.variable("batch_stats", "var", jnp.ones, channels)
+        bias = self.param("bias", initializers.zeros, channels)
+        mean = self.variable("batch_stats", "mean", initializers.zeros, None, channels)
+        var = self.variable("batch_stats", "var", initializers.ones, None, channels)
         is_frozen = self.layers.norm == "frozen"
         if is_frozen:
             scale, bias = lax.stop_gradient(scale), lax.stop_gradient(bias)
@@ -118,9 +119,9 @@ class GroupNorm(nn.Module):
     @nn.compact
     def __call__(self, x: Images, *, train: bool = False) -> Images:
         c = x.shape[-1]
-        start = nn.initializers.zeros if self.zero_scale else nn.initializers.ones
+        start = initializers.zeros if self.zero_scale else initializers.ones
         scale = self.param("scale", start, (c,))
-        bias = self.param("bias", nn.initializers.zeros, (c,))
+        bias = self.param("bias", initializers.zeros, (c,))
         most = c if self.groups is None else min(self.groups, c)
         groups = next(g for g in range(most, 0, -1) if c % g == 0)
         y = x.astype(scale.dtype)

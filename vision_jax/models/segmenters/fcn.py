@@ -35,6 +35,7 @@ from vision_jax.models.layers import (
     variant,
 )
 from vision_jax.models.layers.upsampling import Grid, Kind, Step, Upsample, grids
+from vision_jax.ops import initializers
 
 PIXELS = Grid(1, 0.0)  # of the image itself
 
@@ -158,7 +159,7 @@ class FCNHead(nn.Module):
         return x, grid
 
     def _score(self, name: str) -> Conv:
-        zeros = nn.initializers.zeros
+        zeros = initializers.zeros
         return Conv(self.num_classes, kernel_init=zeros, layers=self.layers, name=name)
 
     def _upsample(self, step: Step, learned: bool, name: str) -> Upsample:

@@ -10,6 +10,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vision_jax.models.layers import Endpoints, Images, Keys
+from vision_jax.ops import initializers
 
 
 class WithLossNetwork(nn.Module):
@@ -48,6 +49,6 @@ class FreeImage(nn.Module):
         self, images: Images, *, train: bool = False, keys: Keys = None
     ) -> dict[str, Float[Array, "b h w c"]]:
         """Returns `image`, once per image of the batch, whose height and width it has."""
-        drawn = nn.initializers.normal(self.noise) if self.noise else nn.initializers.zeros
+        drawn = initializers.normal(self.noise) if self.noise else initializers.zeros
         image = self.param("image", drawn, images.shape[1:], jnp.float32)
         return {"image": jnp.broadcast_to(image, images.shape)}
