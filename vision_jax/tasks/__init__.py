@@ -7,10 +7,13 @@ from vision_jax.tasks.detection import Detection
 from vision_jax.tasks.embedding import Embedding
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.tasks.given_proposals import GivenProposals, Untrained
+from vision_jax.tasks.linear_svm import LinearSvm
 from vision_jax.tasks.localization import Localization
 from vision_jax.tasks.multi_scale import MultiScale
 from vision_jax.tasks.perceptual import MakesImages, Perceptual
 from vision_jax.tasks.proposals import WriteProposals
+from vision_jax.tasks.region_features import WriteRegionFeatures
+from vision_jax.tasks.region_solvers import RegressBoxes, TrainSvms
 from vision_jax.tasks.segmentation import (
     CAFFE_MEAN,
     CAFFE_STD,
@@ -36,12 +39,14 @@ __all__ = [
     "Ensemble",
     "GivenProposals",
     "ImageTask",
+    "LinearSvm",
     "Localization",
     "LogisticHead",
     "MakesImages",
     "MultiScale",
     "Perceptual",
     "Predictor",
+    "RegressBoxes",
     "RidgeHead",
     "Segmentation",
     "SetThreshold",
@@ -51,8 +56,10 @@ __all__ = [
     "SuperResolution",
     "SvmHead",
     "Task",
+    "TrainSvms",
     "Untrained",
     "WriteProposals",
+    "WriteRegionFeatures",
     "augment",
     "median_frequency",
 ]

@@ -47,7 +47,8 @@ class GivenProposals(ImageTask):
     def predict(self, variables: Variables, batch: Batch) -> dict[str, Any]:
         """Returns `proposals`, `proposal_valid`, and each object's best one as `detections`.
 
-        The score of such a detection is its IoU, its label the object's.
+        The score of such a detection is its IoU, its label the object's. `proposal_scores` say no
+        more than the proposals' order: they fall from 1 by equal steps.
 
         Raises:
           ValueError: a batch without proposals.
@@ -55,7 +56,12 @@ class GivenProposals(ImageTask):
         targets = batch.targets
         if targets.proposals is None or targets.proposal_valid is None:
             raise ValueError("there are no proposals: use data.WithProposals or data.Propose")
-        outputs = {"proposals": targets.proposals, "proposal_valid": targets.proposal_valid}
+        order = 1 - jnp.arange(targets.proposals.shape[1]) / targets.proposals.shape[1]
+        outputs = {
+            "proposals": targets.proposals,
+            "proposal_scores": jnp.where(targets.proposal_valid, order[None], 0),
+            "proposal_valid": targets.proposal_valid,
+        }
         if targets.boxes is None or targets.labels is None or targets.valid is None:
             rows = batch.valid.shape[0]
             none = (jnp.zeros((rows, 1)), jnp.full((rows, 1), -1), jnp.zeros((rows, 1), bool))

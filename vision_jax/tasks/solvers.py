@@ -61,7 +61,7 @@ class RidgeHead:
         self, task: Predictor, variables: Variables, batches: Iterable[Batch], steps: int
     ) -> Variables:
         """Solves the normal equations; see `Solver.solve`."""
-        classes = _kernel(variables, self.layer).shape[1]
+        classes = layer_kernel(variables, self.layer).shape[1]
         gram: Any = 0.0
         moments: Any = 0.0
         for x, y in _rows(task, variables, itertools.islice(batches, steps), self.features):
@@ -71,7 +71,7 @@ class RidgeHead:
         ridge[-1] = 0
         # The least norm among solutions where there are many (fewer images than features).
         solution = np.linalg.lstsq(gram + np.diag(ridge), moments, rcond=None)[0]
-        return _replaced(variables, self.layer, solution)
+        return replaced(variables, self.layer, solution)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,11 +87,11 @@ class _ConvexHead:
         self, task: Predictor, variables: Variables, batches: Iterable[Batch], steps: int
     ) -> Variables:
         """Minimises the loss over all images at once; see `Solver.solve`."""
-        classes = _kernel(variables, self.layer).shape[1]
+        classes = layer_kernel(variables, self.layer).shape[1]
         rows = _rows(task, variables, itertools.islice(batches, steps), self.features)
         x, y = (np.concatenate(parts) for parts in zip(*rows, strict=True))
         solution = minimize(self._loss(y, classes), x, classes, self.penalty, self.iterations)
-        return _replaced(variables, self.layer, solution)
+        return replaced(variables, self.layer, solution)
 
     def _loss(self, labels: np.ndarray, classes: int) -> Loss:
         raise NotImplementedError
@@ -220,7 +220,7 @@ def _signs(label: np.ndarray, classes: int, off: float) -> Labels:
     return on + off * (1 - on)
 
 
-def _kernel(variables: Variables, layer: str) -> Any:
+def layer_kernel(variables: Variables, layer: str) -> Any:
     """Returns the kernel of the linear layer with this path.
 
     Raises:
@@ -237,9 +237,9 @@ def _kernel(variables: Variables, layer: str) -> Any:
     return here["kernel"]
 
 
-def _replaced(variables: Variables, layer: str, solution: Float[np.ndarray, "d_1 k"]) -> Variables:
+def replaced(variables: Variables, layer: str, solution: Float[np.ndarray, "d_1 k"]) -> Variables:
     """Returns variables with a layer's kernel and bias from the solution's rows."""
-    old, width = _kernel(variables, layer), len(solution) - 1
+    old, width = layer_kernel(variables, layer), len(solution) - 1
     if old.shape != (width, solution.shape[1]):
         raise UserError(
             f"solver: {layer} reads {old.shape[0]} numbers, but the features have {width}; set "
