@@ -8,9 +8,10 @@ import numpy as np
 import pytest
 import scipy.optimize
 
-from vision_jax.ops.hungarian import cheapest_assignment
+from vision_jax.ops.hungarian import cheapest_assignment, search_assignment
 
-many = jax.jit(jax.vmap(cheapest_assignment))
+# As the CPU computes, and as accelerators do.
+MANY = [jax.jit(jax.vmap(f)) for f in (cheapest_assignment, search_assignment)]
 
 
 def cost_of(cost, columns):
@@ -32,12 +33,33 @@ def test_costs_what_scipy_says(kind, rows, columns):
     cost = cost.astype(np.float32)
     counts = rng.integers(0, rows + 1, 5)
     valid = np.arange(rows)[None] < counts[:, None]
-    got = np.asarray(many(jnp.asarray(cost), jnp.asarray(valid)))
-    for one, columns_of, count in zip(cost, got, counts, strict=True):
-        assert (columns_of[count:] == -1).all()
-        assert len(set(columns_of[:count].tolist())) == count
-        wanted = scipy.optimize.linear_sum_assignment(one[:count])
-        np.testing.assert_allclose(cost_of(one, columns_of), one[wanted].sum(), rtol=1e-5)
+    for many in MANY:
+        got = np.asarray(many(jnp.asarray(cost), jnp.asarray(valid)))
+        for one, columns_of, count in zip(cost, got, counts, strict=True):
+            assert (columns_of[count:] == -1).all()
+            assert len(set(columns_of[:count].tolist())) == count
+            wanted = scipy.optimize.linear_sum_assignment(one[:count])
+            np.testing.assert_allclose(cost_of(one, columns_of), one[wanted].sum(), rtol=1e-5)
+
+
+def test_batches_of_batches_and_what_they_share():
+    rng = np.random.default_rng(0)
+    costs = jnp.asarray(rng.random((2, 3, 4, 6)), jnp.float32)
+    valid = jnp.asarray(rng.random((3, 4)) < 0.7)
+    nested = jax.jit(jax.vmap(jax.vmap(cheapest_assignment), (0, None)))(costs, valid)
+    alone = [[cheapest_assignment(costs[i, j], valid[j]) for j in range(3)] for i in range(2)]
+    np.testing.assert_array_equal(nested, alone)
+
+
+def test_no_gradient_passes():
+    cost = jnp.asarray(np.random.default_rng(0).random((2, 3, 5)), jnp.float32)
+
+    def total(cost):
+        columns = jax.vmap(cheapest_assignment)(cost)
+        return jnp.take_along_axis(cost, columns[..., None], 2).sum()
+
+    gradient = jax.jit(jax.grad(total))(cost)
+    assert gradient.sum() == 6 and set(np.unique(gradient).tolist()) == {0.0, 1.0}
 
 
 def test_any_rows_may_be_left_out():

@@ -1,16 +1,21 @@
 """The cheapest one-to-one assignment, exact and with static shapes, by shortest augmenting paths.
 
 It is the method of Jonker & Volgenant (1987) as Crouse (2016) states it for oblong problems, which
-SciPy's `linear_sum_assignment` has too. Its loops over columns are operations on whole vectors, and
-its loops over rows and along paths are one loop, so that of several problems in one program
-(`vmap`) each goes at its own pace, and padded rows cost nothing.
+SciPy's `linear_sum_assignment` has too, which programs on the CPU call. Elsewhere the loops over
+columns are operations on whole vectors, and the loops over rows and along paths are one loop, so
+that of several problems in one program (`vmap`) each goes at its own pace, and padded rows cost
+nothing.
 """
 
 from typing import NamedTuple
 
+import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.custom_batching import custom_vmap
 from jaxtyping import Array, Bool, Float, Int
+
+from vision_jax.kernels.assignment import assign_on_cpu
 
 
 class _State(NamedTuple):
@@ -52,6 +57,30 @@ def cheapest_assignment(
     valid = jnp.ones(rows, bool) if valid is None else valid
     if rows == 0:
         return jnp.zeros(0, jnp.int32)
+    return _assign_all(lax.stop_gradient(cost)[None], valid[None])[0]
+
+
+@custom_vmap
+def _assign_all(cost: Array, valid: Array) -> Array:
+    """Solves problems (n, r, c), each by itself, in the way that is the platform's fastest."""
+    search = jax.vmap(search_assignment)
+    return lax.platform_dependent(cost, valid, cpu=assign_on_cpu, default=search)
+
+
+@_assign_all.def_vmap
+def _assign_batches(size: int, batched: list[bool], cost: Array, valid: Array) -> tuple:
+    """Puts the problems of a batch, and those of batches of batches, behind one another."""
+    cost, valid = (
+        x if there else jnp.broadcast_to(x[None], (size, *x.shape))
+        for x, there in zip((cost, valid), batched, strict=True)
+    )
+    flat = _assign_all(cost.reshape(-1, *cost.shape[2:]), valid.reshape(-1, valid.shape[2]))
+    return flat.reshape(valid.shape), True
+
+
+def search_assignment(cost: Float[Array, "r c"], valid: Bool[Array, "r"]) -> Int[Array, "r"]:
+    """Searches by vector operations alone; see `cheapest_assignment`. There is at least one row."""
+    columns = cost.shape[1]
     row_of, column_of = _first_choices(cost, valid)
     blank = _State(
         row_of=row_of,
