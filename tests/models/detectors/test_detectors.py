@@ -23,6 +23,7 @@ from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_ste
 STEPS = {
     "detr": 400,
     "detr_masks": 600,
+    "pix2seq": 600,
     "faster_rcnn": 250,
     "faster_rcnn_fpn": 600,
     "faster_rcnn_vgg": 600,

@@ -1,11 +1,14 @@
 """DETR's parts: padding, assignment, denominators, layers that answer, suppression, masks."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
+from tests.models.detectors import tiny_detectors
 from tests.models.detectors.tiny_detectors import CLASSES, SIDE, detr
 from vision_jax import models
 from vision_jax.models.detectors.detr import content, relative_truth
@@ -34,8 +37,15 @@ def objects(count=2, slots=5):
     )
 
 
-def started(model, images, sizes):
-    return model.init(jax.random.key(0), images, sizes)
+@functools.cache
+def compiled(model):
+    return jax.jit(model.apply)
+
+
+def answers_of(model):
+    """Returns images, and the outputs for them with seeded variables."""
+    images = drawn(2, SIDE, SIDE, 3)
+    return images, dict(compiled(model)(tiny_detectors.drawn_variables(model), images, SIZES))
 
 
 def test_content_and_relative_boxes():
@@ -51,23 +61,23 @@ def test_content_and_relative_boxes():
 
 
 def test_padding_changes_nothing():
-    """An image gives the same answers alone, and in a batch with noise in its padding."""
-    model, images = detr(), drawn(2, 64, 64, 3)
-    variables = started(model, images, SIZES)
-    together = model.apply(variables, images, SIZES)
-    noisy = model.apply(variables, images.at[1, 40:].set(9.0).at[1, :, 24:].set(9.0), SIZES)
+    """An image gives the same answers beside any other, and with noise in its padding."""
+    model = detr()
+    images, together = answers_of(model)
+    run = functools.partial(compiled(model), tiny_detectors.drawn_variables(model))
+    noisy = run(images.at[1, 40:].set(9.0).at[1, :, 24:].set(9.0), SIZES)
     for name in ("class_logits", "relative_boxes", "decoder_attention"):
         np.testing.assert_array_equal(together[name], noisy[name])
     seen = np.asarray(together["decoder_attention"][1])
     np.testing.assert_allclose(seen[:, :5, :3].sum((1, 2)), 1, rtol=1e-5)
-    alone = model.apply(variables, images[:1], SIZES[:1])
-    np.testing.assert_allclose(alone["class_logits"], together["class_logits"][:1], atol=1e-5)
+    beside_another = run(images[jnp.array([0, 0])], SIZES[jnp.array([0, 0])])["class_logits"]
+    np.testing.assert_allclose(beside_another[0], together["class_logits"][0], atol=1e-5)
 
 
 def test_losses_are_of_the_best_assignment():
-    model, images, targets = detr(), drawn(2, 64, 64, 3), objects()
-    outputs = model.apply(started(model, images, SIZES), images, SIZES)
-    terms = model.loss(outputs, targets, jnp.ones(2, bool))
+    model, targets = detr(), objects()
+    outputs = answers_of(model)[1]
+    terms = jax.jit(model.loss)(outputs, targets, jnp.ones(2, bool))
     boxes, labels, _ = (np.asarray(x) for x in relative_truth(targets, SIZES, jnp.ones(2, bool)))
     found, logits = np.asarray(outputs["relative_boxes"]), outputs["class_logits"]
     probability = np.asarray(jax.nn.softmax(logits))
@@ -100,11 +110,13 @@ def test_losses_are_of_the_best_assignment():
 
 def test_eight_devices_give_one_devices_loss():
     """Sums and weights add up over devices, whatever objects each of them has."""
-    model, images, targets = detr(), drawn(8, 64, 64, 3), objects(8)
-    sizes = jnp.tile(SIZES, (4, 1))
-    outputs = model.apply(started(model, images, sizes), images, sizes)
+    model, targets = detr(), objects(8)
     valid = jnp.arange(8) < 7
-    kept = {k: v for k, v in outputs.items() if k.startswith(("class", "relative", "image"))}
+    kept = {
+        "class_logits": drawn(8, 8, CLASSES + 1),
+        "relative_boxes": jax.nn.sigmoid(drawn(8, 8, 4)),
+        "image_sizes": jnp.tile(SIZES, (4, 1)),
+    }
 
     def sums(outputs, targets, valid):
         terms = model.loss(outputs, targets, valid)
@@ -120,7 +132,7 @@ def test_eight_devices_give_one_devices_loss():
             check_vma=False,
         )
     )
-    single = model.clone(aux_loss=False).loss(kept, targets, valid)
+    single = jax.jit(model.clone(aux_loss=False).loss)(kept, targets, valid)
     for name, (total, weight) in spread(kept, targets, valid).items():
         np.testing.assert_allclose(total, single[name][0], rtol=1e-5)
         np.testing.assert_allclose(weight, single[name][1], rtol=1e-6)
@@ -129,25 +141,24 @@ def test_eight_devices_give_one_devices_loss():
 def test_dropout_follows_the_example():
     settings = models.TransformerSettings(features=32, heads=4, hidden=64)
     model = detr().clone(encoder=models.Encoder(1, settings), decoder=models.Decoder(2, settings))
-    images, sizes = drawn(4, 64, 64, 3), jnp.tile(SIZES, (2, 1))
-    variables, keys = started(model, images, sizes), jax.random.split(jax.random.key(3), 4)
+    images, keys = drawn(2, SIDE, SIDE, 3), jax.random.split(jax.random.key(3), 2)
+    train = jax.jit(functools.partial(model.apply, train=True, mutable=["batch_stats"]))
 
-    def run(rows):
-        outputs, _ = model.apply(
-            variables, images[rows], sizes[rows], train=True, keys=keys[rows], mutable=True
+    def run(rows, keys=keys):
+        rows = jnp.array(rows)
+        outputs, _ = train(
+            tiny_detectors.drawn_variables(model), images[rows], SIZES[rows], keys=keys[rows]
         )
         return np.asarray(outputs["class_logits"])
 
-    whole = run(slice(0, 4))
-    halves = np.concatenate([run(slice(0, 2)), run(slice(2, 4))])
-    np.testing.assert_allclose(whole, halves, atol=1e-4)
-    still = model.apply(variables, images, sizes)["class_logits"]
-    assert np.abs(whole - still).max() > 0.05
+    one = run([0, 1])
+    np.testing.assert_allclose(one, run([1, 0])[::-1], atol=1e-4)
+    assert np.abs(one - run([0, 1], keys[::-1])).max() > 0.05
 
 
 def test_any_layer_can_answer_and_its_answers_be_suppressed():
-    model, images = detr(), drawn(2, 64, 64, 3)
-    outputs = model.apply(started(model, images, SIZES), images, SIZES)
+    model = detr()
+    outputs = answers_of(model)[1]
     assert outputs["aux_class_logits"].shape == (1, 2, 8, CLASSES + 1)
     last, first = (
         model.detect(outputs, SIZES),
@@ -167,11 +178,10 @@ def test_any_layer_can_answer_and_its_answers_be_suppressed():
 
 
 def test_half_precision_and_learned_positions():
-    images = drawn(2, 64, 64, 3)
     model = detr().clone(positions="learned")
-    variables = started(model, images, SIZES)
+    images, variables = drawn(2, SIDE, SIDE, 3), tiny_detectors.drawn_variables(model)
     assert variables["params"]["positions_embed"]["rows"].shape == (50, 16)
-    wide = model.apply(variables, images, SIZES)["relative_boxes"]
+    wide = compiled(model)(variables, images, SIZES)["relative_boxes"]
     settings = model.decoder.settings
     half = models.Layers(norm="none", dtype="bfloat16")
     settings = models.TransformerSettings(
@@ -183,15 +193,14 @@ def test_half_precision_and_learned_positions():
     narrow = model.clone(
         encoder=models.Encoder(1, settings), decoder=models.Decoder(2, settings), layers=half
     )
-    boxes = narrow.apply(variables, images, SIZES)["relative_boxes"]
+    boxes = compiled(narrow)(variables, images, SIZES)["relative_boxes"]
     assert boxes.dtype == jnp.float32
     np.testing.assert_allclose(boxes, wide, atol=0.05)
 
 
 def test_masks_of_detections_are_cut_from_their_boxes():
-    model, images = detr(models.QueryMasks(heads=8, size=6)), drawn(2, 64, 64, 3)
-    variables = started(model, images, SIZES)
-    outputs = model.apply(variables, images, SIZES)
+    model = detr(models.QueryMasks(heads=8, size=6))
+    outputs = answers_of(model)[1]
     assert outputs["mask_logits"].shape == (2, 8, 32, 32)  # conv1, the finest map before conv3_x
     left = jnp.where(jnp.arange(32)[None, None, None] < 16, 9.0, -9.0)
     outputs["mask_logits"] = jnp.broadcast_to(left, (2, 8, 32, 32))
@@ -199,7 +208,7 @@ def test_masks_of_detections_are_cut_from_their_boxes():
     masks = np.asarray(model.detect(outputs, jnp.full((2, 2), 64.0)).masks)
     assert masks.shape == (2, 8, 6, 6)
     assert (masks[..., :2] > 0.9).all() and (masks[..., 4:] < 0.1).all()
-    terms = model.loss(outputs, objects(), jnp.ones(2, bool))
+    terms = jax.jit(model.loss)(outputs, objects(), jnp.ones(2, bool))
     assert {"mask", "dice"} <= {*terms}
     with pytest.raises(ValueError, match=r"needs batches with targets\.masks"):
         model.loss(outputs, objects().replace(masks=None), jnp.ones(2, bool))

@@ -173,11 +173,24 @@ def detr_masks() -> nn.Module:
     return detr(models.QueryMasks(heads=8))
 
 
+def pix2seq(**changes: Any) -> nn.Module:
+    """Makes Pix2Seq without made-up objects, in a fixed order: it learns four images by heart."""
+    settings = models.TransformerSettings(
+        features=32, heads=4, hidden=64, dropout=0.0, attention_dropout=0.0, norm_first=True
+    )
+    encoder, decoder = models.Encoder(1, settings), models.Decoder(2, settings)
+    parts = {"endpoint": "conv3_x", "encoder": encoder, "decoder": decoder, "noise_objects": False}
+    parts |= {"max_detections": 4, "max_length": 20, "bins": 32, "order": "area"}
+    parts |= {"first_coordinate": 128, "vocabulary": 160, "top_k": 1}
+    return models.Pix2Seq(_backbone(), CLASSES, **parts | changes)
+
+
 # Of 64×64 images with objects of `CLASSES` classes.
 DETECTORS: dict[str, Callable[[], nn.Module]] = {
     "retinanet": retinanet,
     "detr": detr,
     "detr_masks": detr_masks,
+    "pix2seq": pix2seq,
     "fcos": fcos,
     "ssd": ssd,
     "faster_rcnn": faster_rcnn,
@@ -201,6 +214,25 @@ ALL_DETECTORS = DETECTORS | {
     "fast_rcnn": fast_rcnn,
     "proposal_network": proposal_network,
 }
+
+
+def drawn_variables(model: nn.Module) -> Any:
+    """Draws a detector's variables by NumPy, for which no program has to be compiled."""
+    image, size = (jax.ShapeDtypeStruct(s, jnp.float32) for s in ((1, SIDE, SIDE, 3), (1, 2)))
+    shapes, rng = (
+        jax.eval_shape(model.init, jax.random.key(0), image, size),
+        np.random.default_rng(2),
+    )
+
+    def fill(path: Any, leaf: Any) -> jax.Array:
+        if path[-1].key in ("scale", "var"):
+            return jnp.ones(leaf.shape)
+        if path[-1].key in ("bias", "mean"):
+            return jnp.zeros(leaf.shape)
+        spread = 1.0 if path[-1].key == "embedding" else np.prod(leaf.shape[:-1]) ** -0.5
+        return jnp.asarray(rng.normal(0, spread, leaf.shape), jnp.float32)
+
+    return jax.tree_util.tree_map_with_path(fill, shapes)
 
 
 def images(count: int = 4) -> Batch:
