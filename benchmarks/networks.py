@@ -130,6 +130,15 @@ NETWORKS = (
         (2, 1),
         bars=(1.1, 1.0),
     ),
+    Network(
+        "Show and Tell's decoder, 10,000 words, 3 beams,",
+        "captions",
+        "32×20",
+        {"images": 32, "length": 20, "words": 10_000, "width": 512, "beams": 3},
+        {"images": 4, "length": 12, "words": 50, "width": 16, "beams": 2},
+        (2, 2),
+        needs=_TORCH,
+    ),
     _detector(
         "Mask R-CNN R50-FPN", "mask_rcnn", 1, (480, 640), (1, 128, 160), (1, 1), bars=(None, None)
     ),
