@@ -28,6 +28,15 @@ def test_there_and_back():
     assert (got.scores[:3] > 0.99).all() and got.scores[3] < 0.01  # the end is no class
 
 
+def test_what_tokens_tell():
+    labels = jnp.asarray([2, NOISE, 0, PADDING])
+    tokens = pix2seq.object_tokens(BOXES, labels, LAYOUT).at[0].set(7)
+    told = pix2seq.tell_objects(jnp.append(tokens, 200), 3, LAYOUT)
+    assert told[:, 4].tolist() == [2, NOISE, 0, PADDING] and told.shape == (4, 5)
+    assert told[0].tolist() == [-1, 6, 57, 32, 2] and told[3].tolist() == [-1] * 4 + [PADDING]
+    assert pix2seq.tell_objects(tokens, 2, LAYOUT)[0, 4] == PADDING
+
+
 def test_a_sequence_that_ends_within_an_object():
     tokens = pix2seq.object_tokens(BOXES, LABELS, LAYOUT)[:13]
     got = pix2seq.decode_objects(tokens, logits_of(tokens), 3, LAYOUT)

@@ -5,6 +5,7 @@ are xyxy in units of the padded, square image; everything is of one image, so us
 the paper leaves open are those of the authors' code.
 """
 
+import math
 from typing import NamedTuple
 
 import jax
@@ -93,16 +94,17 @@ def add_noise_objects(
       boxes: the objects first, as `shuffle_objects` puts them.
     """
     count = labels.shape[0]
-    keys = jax.random.split(key, 6)
+    # One draw for all, since each is a program of its own to compile.
+    draw = jax.random.uniform(key, (count, 11), boxes.dtype)
     there = jnp.sum(labels != PADDING, dtype=jnp.int32)
-    copies = jax.random.randint(keys[0], (), 0, count - there + 1)
-    source = boxes[jax.random.randint(keys[1], (count,), 0, jnp.maximum(there, 1))]
+    copies = (draw[0, 0] * (count - there + 1).astype(draw.dtype)).astype(jnp.int32)
+    choices = jnp.maximum(there, 1).astype(draw.dtype)
+    source = boxes[(draw[:, 1] * choices).astype(jnp.int32)]
     sides = source[:, 2:] - source[:, :2]
-    share = jax.random.truncated_normal(keys[2], -2, 2, (count, 4), boxes.dtype) * (jitter / 2)
+    share = _cut_normal(draw[:, 2:6]) * (jitter / 2)
     moved = source + share * jnp.concatenate([sides, sides], 1)
-    centre = jax.random.uniform(keys[3], (count, 2), boxes.dtype)
-    drawn = jnp.abs(jax.random.truncated_normal(keys[4], -2, 2, (count, 2), boxes.dtype)) * 0.5
-    shifted = (jax.random.uniform(keys[5], (count,)) < 0.5) & (there > 0)
+    centre, drawn = draw[:, 6:8], jnp.abs(_cut_normal(draw[:, 8:10])) * 0.5
+    shifted = (draw[:, 10] < 0.5) & (there > 0)
     sides = jnp.where(shifted[:, None], sides, drawn)
     elsewhere = jnp.concatenate([centre - sides / 2, centre + sides / 2], 1)
     rank = jnp.arange(count) - there  # among the made-up ones
@@ -110,6 +112,12 @@ def add_noise_objects(
     absent = labels == PADDING
     filled = jnp.where(absent[:, None], jnp.clip(made, 0, 1), boxes)
     return filled, jnp.where(absent, NOISE, labels)
+
+
+def _cut_normal(uniform: Float[Array, "*n"]) -> Float[Array, "*n"]:
+    """Turns uniform draws into normal ones that are cut at ±2."""
+    end = math.erf(math.sqrt(2.0))
+    return math.sqrt(2.0) * jax.scipy.special.erfinv((2 * uniform - 1) * end)
 
 
 def object_tokens(
@@ -133,10 +141,11 @@ def corrupt_classes(
 
     Inputs of the decoder are treated so, since classes of objects before tell nothing then.
     """
-    chosen, which = jax.random.split(key)
+    draw = jax.random.uniform(key, (2, *tokens.shape))
     # The code draws from all tokens between the tasks' and the coordinates', padding's label too.
-    drawn = jax.random.randint(which, tokens.shape, layout.classes - 1, layout.coordinates)
-    other = jnp.where(jax.random.bernoulli(chosen, 0.5, tokens.shape), drawn, layout.noise)
+    first = layout.classes - 1
+    drawn = first + (draw[0] * (layout.coordinates - first)).astype(jnp.int32)
+    other = jnp.where(draw[1] < 0.5, drawn, layout.noise)
     is_class = jnp.arange(tokens.shape[0]) % PER_OBJECT == PER_OBJECT - 1
     return jnp.where(is_class & (tokens != END), other, tokens)
 

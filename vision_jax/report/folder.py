@@ -95,7 +95,8 @@ def save_arrays(
     The report shows
       'confusion': `matrix` (c, c) counts, rows true classes; optional `classes` (c,) names;
       'per_class': `classes` (c,) names, and any number of (c,) values by metric;
-      'predictions', 'detections', 'segmentations', 'images', 'attention', 'slots': what the
+      'predictions', 'detections', 'segmentations', 'images', 'attention', 'slots',
+      'sequences': what the
       galleries' `result` returns;
       'made': `image` (h, w, 3), the first of the images that a network makes;
       'curves', 'precision_recall': as `save_evaluation` writes them.

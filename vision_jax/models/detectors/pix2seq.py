@@ -260,24 +260,27 @@ class Pix2Seq(DetectorModule):
           The tokens, and the logits that each was drawn from.
         """
         caches = self.decoder.start(memory, None, length)
+        key, shape = jax.random.key(self.seed), (length, self.vocabulary)
+        noise = jnp.zeros((length, 1)) if self.top_k == 1 else jax.random.gumbel(key, shape)
         scan = nn.scan(
             Pix2Seq._write_one,
             variable_broadcast="params",
             split_rngs={"params": False},
             out_axes=1,
         )
-        _, (tokens, logits) = scan(self, _Writing(start, caches), jnp.arange(length))
+        _, (tokens, logits) = scan(self, _Writing(start, caches), (jnp.arange(length), noise))
         return tokens, logits
 
-    def _write_one(self, writing: _Writing, index: Int[Array, ""]) -> tuple[_Writing, tuple]:
-        """Writes the token number `index`."""
+    def _write_one(
+        self, writing: _Writing, at: tuple[Int[Array, ""], Float[Array, "#v"]]
+    ) -> tuple[_Writing, tuple]:
+        """Writes one token, by its number and the noise that it is drawn with."""
+        index, noise = at
         x = jnp.take(self.words(), writing.token, axis=0) + self.positions()[index][None]
         x, caches = self.decoder.step(x[:, None], writing.caches, index)
         logits = self._logits(x)[:, 0]
         likely = pix2seq.top_logits(logits, self.top_k, self.top_p)
-        key = jax.random.fold_in(jax.random.key(self.seed), index)
-        noise = jax.random.gumbel(key, logits.shape[1:], likely.dtype)
-        token = jnp.argmax(likely + noise[None], -1).astype(jnp.int32)
+        token = jnp.argmax(likely + noise.astype(likely.dtype)[None], -1).astype(jnp.int32)
         return _Writing(token, caches), (token, logits)
 
     def _logits(self, x: Float[Array, "b t d"]) -> Float[Array, "b t v"]:
@@ -388,13 +391,8 @@ def pix2seq_vit(
     )
 
 
-_DOC = "Makes Pix2Seq on {}; see `{}`."
-Pix2SeqResNet50 = variant(
-    "Pix2SeqResNet50", pix2seq_resnet, _DOC.format("ResNet-50", "pix2seq_resnet"), depth=50
-)
-Pix2SeqResNet101 = variant(
-    "Pix2SeqResNet101", pix2seq_resnet, _DOC.format("ResNet-101", "pix2seq_resnet"), depth=101
-)
-Pix2SeqViTB16 = variant(
-    "Pix2SeqViTB16", pix2seq_vit, _DOC.format("ViT-B/16", "pix2seq_vit"), depth=12
-)
+_ON = "Makes Pix2Seq on ResNet-{}; see `pix2seq_resnet`."
+_VIT = "Makes Pix2Seq on ViT-B/16; see `pix2seq_vit`."
+Pix2SeqResNet50 = variant("Pix2SeqResNet50", pix2seq_resnet, _ON.format(50), depth=50)
+Pix2SeqResNet101 = variant("Pix2SeqResNet101", pix2seq_resnet, _ON.format(101), depth=101)
+Pix2SeqViTB16 = variant("Pix2SeqViTB16", pix2seq_vit, _VIT, depth=12)
