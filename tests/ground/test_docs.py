@@ -14,11 +14,14 @@ import pytest
 import launch
 from tests.ground import tiny_pictures
 from vision_jax import config
+from vision_jax.report.figures import PICTURES
+from vision_jax.report.figures_networks import TABLES
 
 ROOT = pathlib.Path(__file__).parents[2]
 WRITTEN = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
+    *sorted((ROOT / "docs" / "lectures").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
 ]
 TOPS = ("vision_jax", "experiments", "tests", "benchmarks", "docs", ".ci")
@@ -162,7 +165,7 @@ def test_launch_commands_are_accepted(command, place, monkeypatch):
         command = command.replace(placeholder, value)
     flags, overrides = launch.parse(shlex.split(command)[2:])
     if flags.config is None:
-        assert flags.workdir, "a run folder is the model"
+        assert flags.workdir or flags.list, "a run folder is the model"
         return
     tree = config.load(flags.config)
     for path, value in overrides.items():
@@ -224,6 +227,18 @@ def test_every_guide_is_in_the_index():
     linked = set(LINK.findall(index))
     missing = {page.name for page in (ROOT / "docs").glob("*.md")} - linked - {"index.md"}
     assert not missing
+    lectures = ROOT / "docs" / "lectures"
+    pages = {page.name for page in lectures.glob("*.md")} - {"index.md"}
+    assert pages == {*LINK.findall((lectures / "index.md").read_text())} - {"../claims.md"}
+
+
+def test_the_lectures_figures_are_made_by_their_command():
+    named = set()
+    for page in (ROOT / "docs" / "lectures").glob("*.md"):
+        named |= set(re.findall(r"`figures/([\w.]+)`", page.read_text()))
+    made = {f"{name}.png" for name in PICTURES} | {f"{name}.md" for name in TABLES}
+    assert named <= made, named - made
+    assert made <= named, "a figure that no lecture's page names"
 
 
 @pytest.mark.slow

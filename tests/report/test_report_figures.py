@@ -4,31 +4,49 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from vision_jax.report import figures
+from vision_jax.report import figures, figures_detection, figures_networks
 from vision_jax.report.__main__ import main
+from vision_jax.report.figures_networks import Table
+
+TABLE = Table("A table", ("thing", "count"), (("a", "1"), ("b", "2")), "A note.")
+MARKDOWN = """# A table
+
+| thing | count |
+| --- | ---: |
+| a | 1 |
+| b | 2 |
+
+A note.
+"""
 
 
-def test_one_command_writes_every_figure(tmp_path, capsys):
+def test_one_command_writes_pictures_and_tables(tmp_path, capsys, monkeypatch):
+    few = {name: figures.PICTURES[name] for name in ("iou", "roi_pooling")}
+    monkeypatch.setattr(figures, "PICTURES", few)
+    monkeypatch.setattr(figures_networks, "TABLES", {"counted": lambda: TABLE})
     assert main(["figures", "--out", str(tmp_path / "made")]) == 0
     written = sorted(path.name for path in (tmp_path / "made").iterdir())
-    assert written == [
-        "convolution_matrix.png",
-        "max_unpooling.png",
-        "transposed_f2_s2_p0.png",
-        "transposed_f3_s1_p0.png",
-        "transposed_f3_s2_p1.png",
-        "upsampling.png",
-    ]
-    assert len(capsys.readouterr().out.split()) == 6
-    for path in (tmp_path / "made").iterdir():
-        assert len(np.unique(np.asarray(Image.open(path)).reshape(-1, 3), axis=0)) > 10
-    again = tmp_path / "again"
-    main(["figures", "--out", str(again)])
+    assert written == ["counted.md", "iou.png", "roi_pooling.png"]
+    assert len(capsys.readouterr().out.split()) == len(written)
+    assert (tmp_path / "made" / "counted.md").read_text() == MARKDOWN
+
+
+@pytest.mark.slow
+def test_every_figure_is_drawn_the_same_again(tmp_path):
+    first, second = tmp_path / "first", tmp_path / "second"
+    for folder in (first, second):
+        assert main(["figures", "--out", str(folder)]) == 0
+    written = sorted(path.name for path in first.iterdir())
+    pictures = {f"{name}.png" for name in figures.PICTURES}
+    assert set(written) == pictures | {f"{name}.md" for name in figures_networks.TABLES}
     for name in written:
-        assert (again / name).read_bytes() == (tmp_path / "made" / name).read_bytes()
+        assert (first / name).read_bytes() == (second / name).read_bytes()
+        if name in pictures:
+            picture = np.asarray(Image.open(first / name))
+            assert len(np.unique(picture.reshape(-1, 3), axis=0)) > 10
 
 
-def _drawn(monkeypatch, figure, *arguments):
+def _drawn(monkeypatch, figure, *arguments, room=figures):
     """The arrays that a figure draws, by their titles; those without one by their order."""
     found = {}
 
@@ -36,7 +54,7 @@ def _drawn(monkeypatch, figure, *arguments):
         found.setdefault(title, (np.asarray(values), groups))
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(figures, "grid", noted)
+    monkeypatch.setattr(room, "grid", noted)
     figure(*arguments)
     return found
 
@@ -61,3 +79,83 @@ def test_both_ways_of_a_transposed_convolution_agree(monkeypatch, f, s, p, side)
     found = _drawn(monkeypatch, figures.transposed_convolution, f, s, p, side)
     large = (side - 1) * s + f - 2 * p
     np.testing.assert_array_equal(found["the same"][0], found[f"{large}×{large}"][0])
+
+
+def test_iou_is_counted_in_cells(monkeypatch):
+    found = _drawn(monkeypatch, figures_detection.intersection_over_union, room=figures_detection)
+    assert list(found) == ["A: 16 cells", "B: 16 cells", "A and B: 6", "A or B: 26"]
+
+
+def test_regions_are_pooled_as_in_the_lecture(monkeypatch):
+    found = _drawn(monkeypatch, figures_detection.region_pooling, room=figures_detection)
+    np.testing.assert_array_equal(found["the largest of each block"][0], [[5, 6], [9, 10]])
+
+
+def test_the_greatest_overlap_that_is_left_is_assigned(monkeypatch):
+    found = _drawn(monkeypatch, figures_detection.assignment, room=figures_detection)
+    steps = [title for title in found if title.startswith("step")]
+    overlaps, taken = zip(*(found[title] for title in steps), strict=True)
+    best = [overlaps[0][taken[step] == step].item() for step in range(3)]
+    assert best == sorted(best, reverse=True) and best[0] == overlaps[0].max()
+    owners = found["box of each anchor,\n0: background"][0].ravel()
+    for title in steps:
+        _, box, anchor = [int(word) for word in title.replace(":", "").split() if word.isdigit()]
+        assert owners[anchor - 1] == box
+
+
+def test_suppression_keeps_what_hardly_overlaps(monkeypatch):
+    captions = []
+    monkeypatch.setattr(
+        figures_detection, "panel", lambda images, texts, **_: captions.extend(texts)
+    )
+    figures_detection.suppression()
+    assert captions == [
+        "6 candidates",
+        "keep 0.9, remove 0.8, 0.7",
+        "keep 0.85, remove 0.6",
+        "keep 0.4, remove none",
+    ]
+
+
+def test_stacked_filters_see_what_one_larger_filter_does(monkeypatch):
+    found = _drawn(monkeypatch, figures_networks.stacked_filters, room=figures_networks)
+    assert [values.shape for values, _ in found.values()] == [(3, 3), (5, 5), (7, 7)]
+    assert [values.sum() for values, _ in found.values()] == [9, 81, 729]
+
+
+def test_vgg_has_the_lectures_memory_and_parameters():
+    table = figures_networks.vgg_memory()
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert len(cells) == 1 + 13 + 5 + 3 + 1
+    assert cells["conv1_1"] == ("224×224×64", "3,211,264", "12,845,056", f"{1728 + 64:,}")
+    assert cells["pool5"] == ("7×7×512", "25,088", "100,352", "0")
+    assert cells["fc6"][-1] == f"{102760448 + 4096:,}"
+    assert cells["total"][-1] == "138,357,544"
+    assert cells["total"][1] == f"{sum(int(row[2].replace(',', '')) for row in table.rows[:-1]):,}"
+
+
+def test_small_filters_cost_what_the_lecture_says():
+    table = figures_networks.small_filters(side=8, depth=4)
+    cells = {row[0]: row[1:] for row in table.rows}
+    assert cells["one 7×7"] == ("7×7", "784", "49 D²", f"{49 * 16 * 64:,}")
+    assert cells["three 3×3"] == ("7×7", "432", "27 D²", f"{27 * 16 * 64:,}")
+    assert cells["two 3×3"][0] == cells["one 5×5"][0] == "5×5"
+    assert cells["1×1, 3×3, 1×1 at half the depth"][2] == "3.25 D²"
+
+
+def test_inception_saves_by_one_by_one_convolutions():
+    rows = {row[0]: row[1:] for row in figures_networks.inception_savings().rows}
+    size = 28 * 28
+    naive = size * 192 * (64 + 9 * 128 + 25 * 32)
+    reduced = size * (192 * (64 + 96 + 16 + 32) + 9 * 96 * 128 + 25 * 16 * 32)
+    expected = (f"{naive / 1e6:.0f} M", f"{reduced / 1e6:.0f} M", f"{1 - reduced / naive:.0%}")
+    assert rows["inception3a"] == ("28×28×192", *expected, str(64 + 128 + 32 + 192), "256")
+    assert rows["inception5b"][0] == "7×7×832" and rows["inception5b"][-1] == "1024"
+
+
+def test_receptive_fields_and_costs_are_those_of_the_papers():
+    rows = {row[0]: row[1:] for row in figures_networks.receptive_fields().rows}
+    assert rows["VGG-16 pool5"] == ("212×212", "32")
+    assert rows["AlexNet pool5"] == ("195×195", "32")
+    few = {"VGG-11": figures_networks.CLASSIFIERS["VGG-11"]}
+    assert figures_networks.costs(few).rows == (("VGG-11", "224×224", "132.9 M", "7,609 M"),)

@@ -1,15 +1,20 @@
-"""The lectures' pictures of upsampling, computed by the ops that the networks use.
+"""The lectures' pictures and tables, computed by the ops and networks of this package.
 
 python -m vision_jax.report figures --out figures
+
+Those of upsampling are here.
 """
 
+import functools
 import pathlib
+from collections.abc import Callable
 
 import jax.numpy as jnp
 import numpy as np
 from PIL import Image
 
 from vision_jax.ops import conv, pool, upsample
+from vision_jax.report import figures_detection, figures_networks
 from vision_jax.visualize.grids import below, beside, grid
 
 SMALL = np.array([[1, 2], [3, 4]], np.float32)
@@ -20,25 +25,22 @@ GEOMETRIES = ((3, 1, 0, 2), (2, 2, 0, 2), (3, 2, 1, 3))
 
 
 def write_figures(folder: pathlib.Path) -> list[pathlib.Path]:
-    """Writes every figure as FOLDER/NAME.png; the folder is made if missing.
+    """Writes every picture as FOLDER/NAME.png, every table as FOLDER/NAME.md.
+
+    Args:
+      folder: made if missing.
 
     Returns:
-      The files, in the lectures' order.
+      The files.
     """
-    pictures = {
-        "upsampling": upsampling(),
-        "max_unpooling": max_unpooling(),
-        "convolution_matrix": convolution_matrix(),
-        **{
-            f"transposed_f{f}_s{s}_p{p}": transposed_convolution(f, s, p, side)
-            for f, s, p, side in GEOMETRIES
-        },
-    }
     folder.mkdir(parents=True, exist_ok=True)
     paths = []
-    for name, picture in pictures.items():
+    for name, draw in PICTURES.items():
         paths.append(folder / f"{name}.png")
-        Image.fromarray(picture).save(paths[-1])
+        Image.fromarray(draw()).save(paths[-1])
+    for name, count in figures_networks.TABLES.items():
+        paths.append(folder / f"{name}.md")
+        paths[-1].write_text(count().markdown())
     return paths
 
 
@@ -166,3 +168,16 @@ def _kernel(taps: np.ndarray) -> jnp.ndarray:
 
 def _plain(x: jnp.ndarray) -> np.ndarray:
     return np.asarray(x)[0, :, :, 0]
+
+
+PICTURES: dict[str, Callable[[], np.ndarray]] = {  # by the name of the file
+    "upsampling": upsampling,
+    "max_unpooling": max_unpooling,
+    "convolution_matrix": convolution_matrix,
+    **{
+        f"transposed_f{f}_s{s}_p{p}": functools.partial(transposed_convolution, f, s, p, side)
+        for f, s, p, side in GEOMETRIES
+    },
+    "stacked_filters": figures_networks.stacked_filters,
+    **figures_detection.PICTURES,
+}
