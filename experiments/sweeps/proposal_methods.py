@@ -50,7 +50,7 @@ COLUMNS = ("seconds", "repeatability", "recall", "detection")
 def get_config(arg=""):
     given = arguments(arg, method=RANKED[0], smoke=False, twin=False)
     embedded = given.twin or given.smoke
-    training, images = sources(embedded, 4 if given.smoke else IMAGES)
+    training, images = sources(embedded, 4 if given.smoke else IMAGES, 64 if given.smoke else 128)
     known = methods(training, photographs=not embedded)
     if given.method not in known:
         raise UserError(f"method={given.method!r}{suggest(given.method, known)}")
@@ -83,10 +83,10 @@ def get_config(arg=""):
     )
 
 
-def sources(embedded, count):
+def sources(embedded, count, side):
     """Returns the training set whose boxes some methods take after, and the images measured."""
     if embedded:
-        shapes = {"name": "shapes/det128", "fields": ("objects",)}
+        shapes = {"name": f"shapes/det{side}", "fields": ("objects",)}
         training = node(data.TFDS, split="train[:200]", **shapes)
         return training, node(data.TFDS, split=f"validation[:{count}]", **shapes)
     voc = {"name": "voc/2007", "fields": ("objects",)}

@@ -65,10 +65,8 @@ def ended(workers, seconds):
     return codes
 
 
-@pytest.mark.parametrize(
-    "how",
-    ["shard_map", *(pytest.param(h, marks=pytest.mark.slow) for h in ("pmap", "jit"))],
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("how", ["shard_map", "pmap", "jit"])
 def test_one_process_two_and_one_again_train_as_one(tmp_path, how):
     """With a damaged newest checkpoint on the way, which both must see alike."""
     straight = training_worker.train(tmp_path / "straight", 6)
