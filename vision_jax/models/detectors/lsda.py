@@ -18,67 +18,31 @@ from jaxtyping import Array, Float
 from vision_jax.config import UserError
 from vision_jax.models.classifiers.alexnet import AlexNetBackbone
 from vision_jax.models.detectors.detector import Outputs, Sizes, Valid
-from vision_jax.models.detectors.matching import class_targets, sample_regions
 from vision_jax.models.detectors.rcnn import RCNN
+from vision_jax.models.detectors.region_classifier import RegionClassifier
 from vision_jax.models.detectors.rpn import Proposals
 from vision_jax.models.detectors.selection import select_regions
-from vision_jax.models.layers import (
-    HEAD_LAYER,
-    NO_NORM,
-    Dense,
-    Dropout,
-    Keys,
-    Layers,
-    at_least_float32,
-    small_normal,
-)
-from vision_jax.ops import losses
-from vision_jax.ops.assign import IGNORED
+from vision_jax.models.layers import NO_NORM, Dense, Keys, Layers, at_least_float32, small_normal
 from vision_jax.ops.lsda import lend_changes
 from vision_jax.structs import Detections, Targets, Terms
 
 _NEVER = -1e9  # of logits that no loss counts; infinity times zero would be no number
 
 
-class LentClassifier(nn.Module):
+class LentClassifier(RegionClassifier):
     """R-CNN's head whose last layer is a classifier's, changed by what classes with boxes taught.
 
-    Objects of classes without boxes are background in training, as where nobody annotated them.
+    Objects of classes without boxes are background in training, as where nobody annotated them. A
+    detection's score is the logistic function of how far a class's output is above background's.
 
-    Fields:
+    Fields: those of `RegionClassifier`, but that there are no SVMs and no regressors, whose fields
+    go unread; and
       boxed: numbers of the classes with boxes; boxes of the others are not looked at.
       neighbours: k, classes with boxes whose mean change a class without gets; 0 lends nothing.
-      hidden: widths of the fully connected layers fc6, fc7 …
-      dropout: probability, of each hidden layer's outputs.
-      bias: initial bias of the hidden layers.
-      std: standard deviation of their initial weights.
-      batch_size_per_image: regions per image that the loss counts, drawn at random.
-      positive_fraction: largest share of positives among them.
-      positive_iou: a region that overlaps an object of a class with boxes so much is positive.
-      negative_iou: below so much it is background.
-      score_threshold: smallest score of a detection: the logistic function of how far a class's
-        output is above background's.
-      nms_threshold: IoU above which the better box of a class suppresses the other.
-      max_detections: number per image.
-      min_size: smallest side of a box, in pixels.
-      layers: settings; the head has no norm.
     """
 
     boxed: tuple[int, ...] = ()
     neighbours: int = 10
-    hidden: tuple[int, ...] = (4096, 4096)
-    dropout: float = 0.5
-    bias: float = 0.0
-    std: float = 0.01
-    batch_size_per_image: int = 16
-    positive_fraction: float = 0.25
-    positive_iou: float = 0.5
-    negative_iou: float = 0.5
-    score_threshold: float = 0.05
-    nms_threshold: float = 0.3
-    max_detections: int = 100
-    min_size: float = 1.0
-    layers: Layers = NO_NORM
 
     @nn.compact
     def __call__(
@@ -105,15 +69,10 @@ class LentClassifier(nn.Module):
         """
         self._check(num_classes)
         images, regions = pooled.shape[:2]
-        normal = nn.initializers.normal(self.std)
-        x = pooled
-        for i, width in enumerate(self.hidden):
-            bias = nn.initializers.constant(self.bias)
-            fc = Dense(width, True, normal, bias, self.layers, name=f"fc{i + 6}")
-            x = nn.relu(fc(x.reshape(images * regions, -1))).reshape(images, regions, width)
-            x = Dropout(self.dropout, layer=HEAD_LAYER + i)(x, train=train, keys=keys)
+        x, _ = self.hidden_layers(pooled, train, keys)
         flat = x.reshape(images * regions, -1)
         name = f"fc{len(self.hidden) + 6}"
+        normal = nn.initializers.normal(self.std)
         last = Dense(num_classes, True, normal, layers=self.layers, name=name)
         last(flat)  # its parameters stay as they are, so that its answer is not what is trained
         adapted = self._adapted(jax.lax.stop_gradient(last.variables["params"]))
@@ -128,18 +87,7 @@ class LentClassifier(nn.Module):
         if targets.labels.shape[1]:
             has_boxes = jnp.isin(jnp.asarray(targets.labels), jnp.array(self.boxed))
             targets = targets.replace(valid=jnp.asarray(targets.valid) & has_boxes)
-        return sample_regions(
-            proposals.boxes,
-            proposals.valid,
-            targets,
-            keys,
-            count=self.batch_size_per_image,
-            positive_fraction=self.positive_fraction,
-            positive_iou=self.positive_iou,
-            negative_iou=self.negative_iou,
-            min_negative_iou=0.0,
-            append_gt_boxes=True,
-        )
+        return super().sample(proposals, targets, keys)
 
     def loss(self, outputs: Outputs, targets: Targets, valid: Valid) -> Terms:
         """Returns sum and weight of `roi_class`: of the classes with boxes, and background.
@@ -149,14 +97,11 @@ class LentClassifier(nn.Module):
           targets: with boxes and labels.
           valid: images that count.
         """
-        matched_idxs, logits = outputs["roi_matched_idxs"], outputs["roi_class_logits"]
-        counted = (matched_idxs != IGNORED) & valid[:, None]
-        labels = class_targets(targets, matched_idxs)
+        logits = outputs["roi_class_logits"]
         columns = jnp.array([0, *(1 + number for number in self.boxed)])
         known = jnp.zeros(logits.shape[-1], bool).at[columns].set(True)
         logits = jnp.where(known[None, None], logits, _NEVER)
-        class_loss = losses.cross_entropy(logits, labels, mask=counted)
-        return {"roi_class": (class_loss.sum(), counted.sum(dtype=logits.dtype))}
+        return super().loss({**outputs, "roi_class_logits": logits}, targets, valid)
 
     def detect(self, outputs: Outputs, proposals: Proposals, sizes: Sizes) -> Detections:
         """Scores the regions, and keeps the best of each class after NMS.
@@ -216,4 +161,8 @@ def LSDAAlexNet(
       layers: of all parts.
     """
     backbone = AlexNetBackbone(lrn_mean=True, lrn_k=1.0, lrn_last=True, layers=layers)
-    return LSDA(backbone, num_classes, LentClassifier(boxed, neighbours, bias=1.0, layers=layers))
+    return LSDA(
+        backbone,
+        num_classes,
+        LentClassifier(bias=1.0, layers=layers, boxed=boxed, neighbours=neighbours),
+    )

@@ -104,14 +104,7 @@ class RegionClassifier(nn.Module):
           ValueError: features of a name that the head does not have.
         """
         images, regions = pooled.shape[:2]
-        x, known = pooled, {"pool5": pooled}
-        for i, width in enumerate(self.hidden):
-            normal, bias = nn.initializers.normal(self.std), nn.initializers.constant(self.bias)
-            name = f"fc{i + 6}"
-            fc = Dense(width, True, normal, bias, self.layers, name=name)
-            x = nn.relu(fc(x.reshape(images * regions, -1))).reshape(images, regions, width)
-            known[name] = x
-            x = Dropout(self.dropout, layer=HEAD_LAYER + i)(x, train=train, keys=keys)
+        x, known = self.hidden_layers(pooled, train, keys)
         for name in (self.svm_features, self.box_features):
             if name not in known:
                 raise ValueError(f"the head has no features {name!r}, only {', '.join(known)}")
@@ -137,6 +130,21 @@ class RegionClassifier(nn.Module):
                 images, regions, num_classes, 4
             ),
         }
+
+    def hidden_layers(
+        self, pooled: Float[Array, "b r d"], train: bool, keys: Keys
+    ) -> tuple[Float[Array, "b r e"], dict[str, Array]]:
+        """Returns what the last layer reads, and features by name, before dropout."""
+        images, regions = pooled.shape[:2]
+        x, known = pooled, {"pool5": pooled}
+        for i, width in enumerate(self.hidden):
+            normal, bias = nn.initializers.normal(self.std), nn.initializers.constant(self.bias)
+            name = f"fc{i + 6}"
+            fc = Dense(width, True, normal, bias, self.layers, name=name)
+            x = nn.relu(fc(x.reshape(images * regions, -1))).reshape(images, regions, width)
+            known[name] = x
+            x = Dropout(self.dropout, layer=HEAD_LAYER + i)(x, train=train, keys=keys)
+        return x, known
 
     def sample(self, proposals: Proposals, targets: Targets, keys: Keys) -> dict[str, Array]:
         """Draws the regions that the loss counts, objects among them; see `sample_regions`."""
