@@ -303,6 +303,20 @@ def _assignment(most: int, bar: float | None) -> Entry:
     )
 
 
+def _writing() -> Entry:
+    work = "benchmarks.work.pix2seq"
+    return Entry(
+        "Pix2Seq: writing 500 tokens, with and without cached keys",
+        "tokens",
+        {"ours": Variant(f"{work}:cached"), "without a cache": Variant(f"{work}:uncached")},
+        {"tokens": 500, "features": 128, "layers": 2},
+        {"tokens": 20, "features": 16, "layers": 1},
+        clock="cpu",
+        cores=1,
+        bar=10.0,
+    )
+
+
 OPS = (
     _entry("NMS, 1,000 boxes", "images", 10, "nms", 100, count=1000, kept=100),
     _entry("NMS, 2,000 boxes", "images", 10, "nms", 50, count=2000, kept=300),
@@ -351,5 +365,6 @@ OPS = (
     _entry("sampling 256 of 242,991", "images", 1, "sample", 50, anchors=242_991, count=256),
     _entry("hard negatives, 32 × 8,732", "images", 10, "hard", 20, images=32, anchors=8732),
     _assignment(15, 1.0),
-    _assignment(100, None),
+    _assignment(100, 1.0),
+    _writing(),
 )

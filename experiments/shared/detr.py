@@ -6,6 +6,7 @@ from vision_jax.config import node
 from vision_jax.training import Expect, optimizer, schedule
 
 IMAGES = 118_287  # of COCO's train2017
+DEMO_ENDPOINT = "conv3_x"
 BATCH = 64  # of 16 devices, four images on each
 SHORT = tuple(range(480, 801, 32))
 # The backbone's first two stages and all its norms stay as they are; the transformer's do not.
@@ -80,8 +81,8 @@ def smoke(config, fields=("objects",), **changes):
 
 
 def demo_backbone():
-    """Makes the backbone of `demo_network`, whose last map has 4×4 places."""
-    return node(models.ResNet, stages=(1, 1, 1), block="basic", width=16, stem="deep")
+    """Makes the backbone of `demo_network`, whose last map has 8×8 places."""
+    return node(models.ResNet, stages=(1, 1), block="basic", width=24, stem="deep")
 
 
 def demo_network(**changes):
@@ -89,9 +90,16 @@ def demo_network(**changes):
     shape = {"features": 64, "hidden": 128, "heads": 4, "encoder": 1, "decoder": 2, "queries": 8}
     parts = {
         "backbone": demo_backbone(),
-        "endpoint": "conv4_x",
+        "endpoint": DEMO_ENDPOINT,
         "num_classes": embedded.CLASSES,
         "learned_start": True,
+        "temperature": 20.0,
+        "placed_values": True,
+        # Boxes are found early and classes late, so that these get most of the gradient.
+        "class_loss_weight": 12.0,
+        "box_loss_weight": 4.0,
+        "class_cost": 2.0,
+        "no_object_weight": 0.2,
     }
     return network(**shape | parts | changes)
 
