@@ -115,6 +115,18 @@ def test_a_side_stands_for_what_a_network_is_given():
         init(Needy(), KEY, 16)
 
 
+def test_a_variable_may_depend_on_the_inputs():
+    class Centre(nn.Module):
+        @nn.compact
+        def __call__(self, images):
+            return images - self.param("mean", lambda key: images.mean((0, 1, 2), keepdims=True))
+
+    images = jnp.arange(12.0).reshape(1, 2, 2, 3)
+    assert init(Centre(), KEY, images)["params"]["mean"].ravel().tolist() == [4.5, 5.5, 6.5]
+    with pytest.raises(UserError, match="variables of Centre depend on its inputs; give arrays"):
+        init(Centre(), KEY, jax.eval_shape(lambda: images))
+
+
 def test_within_a_program_the_network_draws_by_itself():
     shapes = jax.eval_shape(lambda key: init(_Text(), key, 16), KEY)
     assert shapes["params"]["table"].shape == (9, 16)

@@ -32,14 +32,15 @@ def init(model: nn.Module, key: Key[Array, ""], *inputs: Any) -> Variables:
     Args:
       model: the network.
       key: all of the initialisation derives from it.
-      *inputs: the network's arguments, arrays or only their shapes; or, alone, the side of square
-        images in pixels, or (height, width).
+      *inputs: the network's arguments, arrays or only their shapes, and numbers that are not
+        traced; or, alone, the side of square images in pixels, or (height, width).
 
     Returns:
       `params` and further collections, on the default device.
 
     Raises:
-      UserError: a side alone does not tell what the network is to be given.
+      UserError: a side alone does not tell what the network is to be given, or shapes do not tell
+        a variable.
     """
     if len(inputs) == 1 and isinstance(inputs[0], int | tuple):
         inputs = _for_images(model, *np.broadcast_to(inputs[0], 2).tolist())
@@ -87,11 +88,16 @@ def _traced(
       The tree of its variables; for each what it is drawn from, and its shape, or None; and
       computed, in order, the variables of None, and the keys of those that are drawn.
     """
+    given, structure = jax.tree.flatten(inputs)
+    arrays = [i for i, x in enumerate(given) if not isinstance(x, bool | int | float)]
     found: list[Any] = []
 
-    def trace(key, inputs):
+    def trace(key, images):
+        leaves = list(given)
+        for i, image in zip(arrays, images, strict=True):
+            leaves[i] = image
         with initializers.asked() as requests:
-            variables = model.init(key, *inputs)
+            variables = model.init(key, *jax.tree.unflatten(structure, leaves))
         # What a network was given is the very object that it returns, unless it has changed it.
         known = {id(request.value): request for request in requests}
         leaves, treedef = jax.tree.flatten(variables)
@@ -100,14 +106,18 @@ def _traced(
         pairs = zip(leaves, chosen, strict=True)
         return [leaf if r is None else r.key for leaf, r in pairs if _is_computed(r)]
 
-    shapes = jax.tree.map(lambda x: jax.ShapeDtypeStruct(np.shape(x), jnp.result_type(x)), inputs)
+    images = [given[i] for i in arrays]
+    shapes = [jax.ShapeDtypeStruct(image.shape, image.dtype) for image in images]
     closed = jax.make_jaxpr(trace)(key, shapes)
     (treedef, plan), *_ = found
     count = len(closed.jaxpr.outvars)
     needed, used = partial_eval.dce_jaxpr(closed.jaxpr, [True] * count)
-    assert not any(used[1:]), "a variable depends on the images"
+    values = [value for value, is_used in zip([key, *images], used, strict=True) if is_used]
+    if any(isinstance(value, jax.ShapeDtypeStruct) for value in values):
+        network = type(model).__name__
+        raise UserError(f"init: variables of {network} depend on its inputs; give arrays")
     run = jax.extend.core.jaxpr_as_fun(jax.extend.core.ClosedJaxpr(needed, closed.consts))
-    return treedef, plan, run(*([key] if used[0] else []))
+    return treedef, plan, run(*values)
 
 
 def _is_computed(request: initializers.Request | None) -> bool:

@@ -12,6 +12,7 @@ from vision_jax import models
 from vision_jax.config import UserError
 from vision_jax.models.classifiers.sliding import fully_convolutional, over_scales
 from vision_jax.models.layers import Conv, last_map
+from vision_jax.ops.initial import init
 from vision_jax.ops.pool import max_pool
 
 
@@ -41,7 +42,7 @@ CASES = {
 def converted(name):
     make, size = CASES[name]
     model = make()
-    variables = models.init(model, jax.random.key(0), jnp.zeros((1, *size)))
+    variables = init(model, jax.random.key(0), jnp.zeros((1, *size)))
     # Biases start at zero, and N(0, 0.01) weights give scores of no size.
     rng = np.random.default_rng(1)
     variables = jax.tree.map(lambda x: x + np.float32(0.1 * rng.normal(size=x.shape)), variables)
@@ -89,7 +90,7 @@ def test_weights_are_reshaped_and_counted_alike():
 def test_a_backbone_that_pads_is_equal_at_every_window_of_its_map():
     model = models.vgg("A", num_classes=5, width=4, hidden=(8, 8), grid=2)
     x = image((64, 64, 3), (64, 32))
-    variables = models.init(model, jax.random.key(0), x[:, :64, :64])
+    variables = init(model, jax.random.key(0), x[:, :64, :64])
     sliding, changed = fully_convolutional(model, variables, (64, 64, 3))
     outputs = jax.jit(sliding.apply)(changed, x)
     backbone_map = last_map({k: v for k, v in outputs.items() if k.startswith("pool")})
@@ -131,7 +132,7 @@ def test_a_map_that_the_head_pools_is_one_line():
 
 def test_a_head_without_layers_is_one_line():
     model = models.Classifier(Unpadded(), models.PoolHead(0))
-    variables = model.init(jax.random.key(0), jnp.zeros((1, 18, 22, 3)))
+    variables = init(model, jax.random.key(0), jnp.zeros((1, 18, 22, 3)))
     with pytest.raises(UserError, match="PoolHead has no form as convolutions"):
         fully_convolutional(
             model, {**variables, "params": {**variables["params"], "head": {}}}, (18, 22, 3)

@@ -14,6 +14,7 @@ from vision_jax.models.layers import (
     LearnedPositions,
     causal,
 )
+from vision_jax.ops.initial import init
 
 SMALL = TransformerSettings(features=8, heads=2, hidden=16, dropout=0.0, attention_dropout=0.0)
 FIRST = TransformerSettings(
@@ -48,7 +49,7 @@ def attend(query, key, value, p, heads=2):
 @BOTH
 def test_an_encoder_layer_is_its_formula(settings):
     layer, x, positions = EncoderLayer(settings), drawn(2, 5, 8), drawn(2, 5, 8, seed=1)
-    variables = layer.init(jax.random.key(0), x)
+    variables = init(layer, jax.random.key(0), x)
     params = jax.tree.map(lambda a: a + 0.1 * drawn(*a.shape, seed=2), variables["params"])
     got, weights = layer.apply({"params": params}, x, positions)
     np.testing.assert_allclose(weights.sum(-1), np.ones((2, 5)), rtol=1e-5)
@@ -73,8 +74,8 @@ def test_padding_is_not_seen(settings):
     encoder, decoder = Encoder(2, settings), Decoder(2, settings)
     x, start = drawn(1, 6, 8), drawn(1, 3, 8, seed=1)
     seen = jnp.arange(6)[None, None] < 4
-    encoding = encoder.init(jax.random.key(0), x)
-    decoding = decoder.init(jax.random.key(1), start, x)
+    encoding = init(encoder, jax.random.key(0), x)
+    decoding = init(decoder, jax.random.key(1), start, x)
 
     def run(x, mask):
         memory, _ = encoder.apply(encoding, x, None, mask)
@@ -94,7 +95,7 @@ def test_a_cache_decodes_what_the_whole_sequence_gives(settings):
     x, memory = drawn(2, length, 8), drawn(2, 5, 8, seed=1)
     places = drawn(1, 5, 8, seed=2)
     seen = jnp.asarray([[[True] * 5], [[True] * 3 + [False] * 2]])
-    variables = decoder.init(jax.random.key(0), x, memory)
+    variables = init(decoder, jax.random.key(0), x, memory)
     whole, _ = decoder.apply(variables, x, memory, None, places, causal(length), seen)
 
     @jax.jit
@@ -114,7 +115,7 @@ def test_a_cache_decodes_what_the_whole_sequence_gives(settings):
 
 def test_every_layer_answers():
     decoder, x, memory = Decoder(3, SMALL), drawn(1, 4, 8), drawn(1, 5, 8, seed=1)
-    variables = decoder.init(jax.random.key(0), x, memory)
+    variables = init(decoder, jax.random.key(0), x, memory)
     answers, _ = decoder.apply(variables, x, memory)
     params = {
         name: value for name, value in variables["params"].items() if name not in ("layer_2",)
@@ -128,7 +129,7 @@ def test_every_layer_answers():
 def test_dropout_is_drawn_for_each_example():
     settings = TransformerSettings(features=8, heads=2, hidden=16, dropout=0.3, drop_path=0.2)
     layer, x = EncoderLayer(settings), drawn(4, 5, 8)
-    variables, keys = layer.init(jax.random.key(0), x), jax.random.split(jax.random.key(1), 4)
+    variables, keys = init(layer, jax.random.key(0), x), jax.random.split(jax.random.key(1), 4)
     whole, _ = layer.apply(variables, x, train=True, keys=keys)
     parts = [
         layer.apply(variables, x[i : i + 2], train=True, keys=keys[i : i + 2])[0] for i in (0, 2)
@@ -145,7 +146,7 @@ def test_half_precision_stays_near():
         features=8, heads=2, hidden=16, layers=SMALL.layers.replace(dtype="bfloat16")
     )
     x = drawn(2, 5, 8)
-    variables = Encoder(2, SMALL).init(jax.random.key(0), x)
+    variables = init(Encoder(2, SMALL), jax.random.key(0), x)
     assert all(a.dtype == jnp.float32 for a in jax.tree.leaves(variables))
     narrow, _ = Encoder(2, half).apply(variables, x)
     assert narrow.dtype == jnp.bfloat16
@@ -155,13 +156,13 @@ def test_half_precision_stays_near():
 
 def test_learned_positions():
     grid = LearnedGrid(6, side=4)
-    variables = grid.init(jax.random.key(0), 2, 3)
+    variables = init(grid, jax.random.key(0), 2, 3)
     places = grid.apply(variables, 2, 3)
     columns, rows = (np.asarray(variables["params"][n]) for n in ("columns", "rows"))
     for y in range(2):
         for x in range(3):
             np.testing.assert_array_equal(places[y, x], np.concatenate([columns[x], rows[y]]))
     with pytest.raises(ValueError, match="larger than 4 positions"):
-        grid.init(jax.random.key(0), 5, 3)
+        init(grid, jax.random.key(0), 5, 3)
     sequence = LearnedPositions(7, 5)
-    assert sequence.apply(sequence.init(jax.random.key(0))).shape == (7, 5)
+    assert sequence.apply(init(sequence, jax.random.key(0))).shape == (7, 5)

@@ -9,6 +9,7 @@ from vision_jax.models.classifiers.vgg import VGG
 from vision_jax.models.layers import Layers
 from vision_jax.models.segmenters.segmenter import Segmenter
 from vision_jax.models.segmenters.segnet import SegNetHead
+from vision_jax.ops.initial import init
 
 ENDPOINTS = ("conv1_1", "conv2_1")
 
@@ -21,7 +22,7 @@ def net(up):
 @pytest.mark.parametrize("up", ["unpool", "nails", "nearest", "bilinear", "transposed"])
 def test_every_way_up_reaches_the_images_odd_size(up):
     image = jnp.asarray(np.random.default_rng(0).normal(size=(1, 13, 10, 3)), jnp.float32)
-    variables = net(up).init(jax.random.key(0), image)
+    variables = init(net(up), jax.random.key(0), image)
     logits = net(up).apply(variables, image)["logits"]
     assert logits.shape == (1, 13, 10, 3) and np.isfinite(logits).all()
     learned = [name for name in variables["params"]["head"] if name.startswith("transposed")]
