@@ -232,6 +232,8 @@ def test_commands_to_copy_stand_on_the_page(tmp_path):
     for mode in ("predict", "evaluate", "inspect"):
         assert any(c.startswith(f"python launch.py --mode {mode} --workdir {run}") for c in stopped)
     assert any("own_detection.py" in c for c in stopped)
+    assert f"python -m vision_jax.inspect {run} --input PICTURE.jpg" in stopped
+    assert f"python -m vision_jax.export {run} --out model.stablehlo" in stopped
     for command in next_steps._OWN.values():
         assert (ROOT / command.partition(":")[0]).is_file()
     assert any(c.endswith(f"--config.init.weights={run}") for c in stopped)

@@ -65,6 +65,14 @@ def next_steps(
     ]
     if task in _OWN:
         lines += [
+            (
+                "See what the network has learnt, on a picture:",
+                f"python -m vision_jax.inspect {run} --input PICTURE.jpg",
+            ),
+            (
+                "Make its whole answer one file, which runs without the network's code:",
+                f"python -m vision_jax.export {run} --out model.stablehlo",
+            ),
             ("Train on your own data:", f"{_LAUNCH} --config {shlex.quote(_OWN[task])}"),
             (
                 "Begin another experiment with these weights:",
