@@ -1,5 +1,6 @@
 """R-FCN: the hardest regions, or a random sample?
 
+lecture  Sharif, CNN applications: R-FCN
 paper    Dai et al., "R-FCN", 2016, table 3: online hard example mining costs R-FCN next to nothing,
          since a region does, and raises its AP; Shrivastava et al., 2016
 cost     full: 2 × 3 runs of 110,000 steps; twin: 2 × 3 runs of 200 steps

@@ -1,5 +1,6 @@
 """LSDA: what should a class without boxes be lent, and by how many others?
 
+lecture  UBC CPSC 532L, lecture 5: LSDA
 paper    Hoffman et al., "LSDA: Large Scale Detection through Adaptation", 2014, table 1: the change
          of the nearest classes with boxes helps those without
 cost     4 × 3 runs of 400 steps of a classifier and 200 of a detector; there is no full size here

@@ -1,5 +1,6 @@
 """R-FCN: how many parts must a region have?
 
+lecture  Sharif, CNN applications: R-FCN
 paper    Dai et al., "R-FCN", 2016, table 2: with k x k parts, k = 1 fails, 3 and 7 do not
 cost     full: 3 × 3 runs of 110,000 steps; twin: 3 × 3 runs of 200 steps
 regime   2,000 images of 64×64 pixels with one to three objects, 200 steps of 16, from scratch; a

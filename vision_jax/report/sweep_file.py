@@ -66,12 +66,11 @@ class SweepFile:
 
     @property
     def budget(self) -> str:
-        """How many runs of how many steps, from the record's `cost`; '' if it does not say."""
+        """How many runs of how many steps, from the record's `cost`."""
         cost = self.record.fields.get("cost", "")
-        found = re.search(
-            r"twin: (.*)" if "twin" in self.argument else r"full: (.*?)[;,] twin", cost
-        )
-        return found[1] if found else ""
+        pattern = r"twin: (.*)" if "twin" in self.argument else r"full: (.*?)[;,] twin"
+        found = re.search(pattern, cost)
+        return found[1] if found else cost
 
     @property
     def regime(self) -> str:
