@@ -47,15 +47,16 @@ def boxes(count=24):
     low = rng.uniform(-3, 22, (count, 2))
     found = np.concatenate([low, low + rng.uniform(0.5, 20, (count, 2))], 1)
     found[0] = [0, 0, 30, 24]
-    return found.astype(np.float32)
+    return jnp.asarray(found, jnp.float32)
 
 
 def test_crops_are_those_of_the_loop():
     image = np.random.default_rng(0).normal(size=(28, 32, 2)).astype(np.float32)
     content = np.array([24.0, 30.0], np.float32)  # the rest is padding
     for square in (False, True):
-        got = rcnn_crops(jnp.asarray(image), boxes(), SIZE, CONTEXT, square, jnp.asarray(content))
-        for box, crop in zip(boxes(), got, strict=True):
+        settings = SIZE, CONTEXT, square, jnp.asarray(content)
+        got = rcnn_crops(jnp.asarray(image), boxes(), *settings)
+        for box, crop in zip(np.asarray(boxes()), got, strict=True):
             np.testing.assert_allclose(crop, slow(image, box, content, square), atol=1e-5)
 
 

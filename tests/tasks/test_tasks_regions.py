@@ -157,7 +157,21 @@ def test_rows_that_fill_a_batch_are_no_objects(tmp_path, capsys):
     one = batch(0).replace(valid=np.array([True, False]))
     written(folder, [one])
     TrainSvms(folder).solve(task(), variables(), (), 0)
-    assert "SVMs of 3 classes, of 0 to 1 objects each" in capsys.readouterr().out
+    assert "SVMs of 3 classes, of 0 to 1 positives each" in capsys.readouterr().out
+
+
+def test_loose_positives_are_proposals_on_the_objects(tmp_path, capsys):
+    folder = str(tmp_path / "regions")
+    written(folder, [batch(0)])
+    store = RegionStore.open(folder)
+    counts = np.zeros(3, int)
+    for number in range(2):
+        iou = store.overlaps(number)
+        for label in (0, 1):
+            counts[label] += 1 + np.sum(iou[OBJECTS:, label] >= 0.6)
+    TrainSvms(folder, positive_iou=0.6).solve(task(), variables(), (), 0)
+    told = f"of {counts.min()} to {counts.max()} positives each"
+    assert counts.max() > 2 and told in capsys.readouterr().out
 
 
 def test_regressors_move_boxes_towards_their_objects(tmp_path):

@@ -332,3 +332,13 @@ __all__ = [
     "transplant",
     "vgg",
 ]
+
+
+def __getattr__(name: str) -> None:
+    """Says where published networks are, which who knows other libraries looks for here.
+
+    Raises:
+      AttributeError: always, since this is asked for names that are missing.
+    """
+    hint = "; published networks are weights.pretrained(NAME)" if name == "pretrained" else ""
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}", name=name)

@@ -151,7 +151,7 @@ def _pixels(
     start, stop = placed[:, axis, None], placed[:, axis + 2, None]
     number = jnp.arange(size, dtype=jnp.int32)[None]
     count, length = jnp.maximum(stop - start, 1).astype(dtype), (end - first).astype(dtype)
-    place = (number - start + 0.5).astype(dtype) * length / count - 0.5
+    place = ((number - start).astype(dtype) + 0.5) * length / count - 0.5
     place = jnp.clip(place, 0, jnp.maximum(length - 1, 0))
     whole = jnp.floor(place)
     pixel = whole.astype(jnp.int32)

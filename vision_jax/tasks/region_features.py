@@ -185,7 +185,7 @@ class _Files:
             places = np.flatnonzero(slots)
             for run in np.split(places, np.flatnonzero(np.diff(places) > 1) + 1):
                 if len(run):
-                    self._put(name, (image, run[0]), row[name][run[0] : run[-1] + 1])
+                    self._put(name, (image, int(run[0])), row[name][run[0] : run[-1] + 1])
         for name in _SMALL:
             self._put(name, (image,), row[name])
         self.done[image] = True

@@ -22,14 +22,16 @@ _PLAIN = (1.0, 1.0, 1.0, 1.0)
 class TrainSvms:
     """A `Solver` that trains one linear SVM per class on stored features (Girshick 2014, 2.3).
 
-    A class's positives are its objects' own boxes; its negatives overlap each of its objects by
-    less than `negative_iou`, whatever else they show; regions in between are left out. Negatives
+    A class's positives are its objects' own boxes, and proposals that overlap one of them by
+    `positive_iou` (the paper: none); its negatives overlap each of its objects by less than
+    `negative_iou`, whatever else they show; regions in between are left out. Negatives
     are mined in one pass (`HardNegatives`). Features are scaled to a mean length, which the layer's
     weights then hold. A class without objects gets the weights 0 and the offset -1.
 
     Attributes:
       regions: the folder of `WriteRegionFeatures`, such as 'stage:features/regions'.
       svm: how the machines are trained.
+      positive_iou: see above; where there are few objects, looser positives than 1 help.
       negative_iou: see above.
       limit, hard, easy: of `HardNegatives`.
       norm: mean length of the scaled features.
@@ -41,6 +43,7 @@ class TrainSvms:
 
     regions: str
     svm: LinearSvm = LinearSvm()
+    positive_iou: float = 1.0
     negative_iou: float = 0.3
     limit: int = 2000
     hard: float = -1.0001
@@ -49,7 +52,7 @@ class TrainSvms:
     layer: str = "head/svm"
 
     def __post_init__(self):
-        within(self, "[0, 1]", "negative_iou")
+        within(self, "[0, 1]", "positive_iou", "negative_iou")
         within(self, "(0, inf)", "limit", "norm")
 
     def solve(
@@ -72,19 +75,16 @@ class TrainSvms:
                 solution[:-1, label] = mining.weights * scale
                 solution[-1, label] = mining.offset
         counts = [len(mined[k].positives) if k in mined else 0 for k in range(classes)]
-        print(f"SVMs of {classes} classes, of {min(counts)} to {max(counts)} objects each")
+        print(f"SVMs of {classes} classes, of {min(counts)} to {max(counts)} positives each")
         return replaced(variables, self.layer, solution)
 
     def _mined(self, store: RegionStore, scale: float, classes: int) -> dict[int, HardNegatives]:
         """Goes through all images once; returns the machines of classes that have objects."""
-        objects = store.labels.shape[1]
         mined = {}
-        for label in range(classes):
-            places = np.argwhere((store.labels == label) & store.valid[:, :objects])
-            if len(places):
-                positives = store.features[places[:, 0], places[:, 1]] * np.float32(scale)
-                limits = self.limit, self.hard, self.easy
-                mined[label] = HardNegatives(self.svm, positives, *limits)
+        for label, places in self._positives(store, classes).items():
+            positives = store.features[places[:, 0], places[:, 1]] * np.float32(scale)
+            limits = self.limit, self.hard, self.easy
+            mined[label] = HardNegatives(self.svm, positives, *limits)
         seen = np.flatnonzero(np.asarray(store.valid).any(1))
         for number in seen:
             there = np.flatnonzero(store.valid[number])
@@ -96,7 +96,22 @@ class TrainSvms:
                 negative = of_class.max(1, initial=0) < self.negative_iou
                 # Objects of other classes are negatives too.
                 mining.see(int(number), features, negative, last=bool(is_last))
-        return mined if objects else {}
+        return mined
+
+    def _positives(self, store: RegionStore, classes: int) -> dict[int, np.ndarray]:
+        """Returns the places (n, 2) of the positives, by class, of those that have some."""
+        objects = store.labels.shape[1]
+        places: dict[int, list[tuple[int, int]]] = {label: [] for label in range(classes)}
+        for number in np.flatnonzero(np.asarray(store.valid).any(1)):
+            iou = store.overlaps(number)
+            for slot, label in enumerate(store.labels[number]):
+                if 0 <= label < classes and store.valid[number, slot]:
+                    places[int(label)].append((number, slot))
+            near = np.argwhere(iou[objects:] >= self.positive_iou) if self.positive_iou < 1 else ()
+            for slot, of_object in near:
+                if store.valid[number, objects + slot]:
+                    places[int(store.labels[number, of_object])].append((number, objects + slot))
+        return {label: np.unique(rows, axis=0) for label, rows in places.items() if rows}
 
 
 @dataclasses.dataclass(frozen=True)

@@ -294,7 +294,8 @@ def _backbone() -> nn.Module:
 
 def _region_head() -> nn.Module:
     fields = {"batch_size_per_image": 32, "max_detections": 20, "dropout": 0.0, "std": 0.05}
-    return models.RegionClassifier((64,), classifier="softmax", refine=False, **fields)
+    fields |= {"classifier": "softmax", "svm_features": "fc6", "refine": False}
+    return models.RegionClassifier((64,), **fields)
 
 
 def _vgg() -> nn.Module:
