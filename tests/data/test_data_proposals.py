@@ -144,3 +144,11 @@ def test_a_method_proposes_while_images_are_read():
     again = propose(example, np.random.default_rng(0))
     np.testing.assert_array_equal(out["proposals"], again["proposals"])
     assert data.Propose(method, max_proposals=1)(example, RNG)["proposals"].shape == (1, 4)
+
+
+def test_images_with_proposals_keep_them():
+    def method(image, seed):
+        raise AssertionError("nothing is to be proposed")
+
+    given = {"image": np.zeros((8, 8, 3), np.uint8), "proposals": np.ones((1, 4))}
+    assert data.Propose(method)(given, np.random.default_rng(0)) is given

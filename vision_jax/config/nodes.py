@@ -119,6 +119,12 @@ def hint_of(group: ConfigDict, key: str) -> Any:
     return hints_of(locate(group[TARGET])).get(key, object) if TARGET in group else object
 
 
+def is_none_by_default(cls: Callable, key: str) -> bool:
+    """Returns whether a constructor's setting may be left out as None."""
+    parameter = _parameters(cls).get(key)
+    return parameter is not None and parameter.default is None
+
+
 def _parameters(cls: Callable) -> dict[str, inspect.Parameter]:
     """Returns the arguments of a constructor that are settings."""
     parameters = inspect.signature(cls).parameters

@@ -25,6 +25,7 @@ from vision_jax.config.nodes import (
     described,
     hint_of,
     hints_of,
+    is_none_by_default,
     locate,
     node,
     plain,
@@ -231,7 +232,8 @@ def _of_kind(path: str, value: Any, kind: type) -> Any:
 
 
 def _is_optional(tree: ConfigDict, key: str) -> bool:
-    return isinstance(tree._fields[key], config_dict.FieldReference)
+    is_placeholder = isinstance(tree._fields[key], config_dict.FieldReference)
+    return is_placeholder or (TARGET in tree and is_none_by_default(locate(tree[TARGET]), key))
 
 
 def _check_type(path: str, value: Any, hint: Any) -> None:

@@ -10,7 +10,7 @@ import numpy as np
 from vision_jax.data import geometry, run_lengths
 from vision_jax.data.decode import RecordError, decode_image, decode_labels
 from vision_jax.data.sources import Example, Source
-from vision_jax.structs import Batch
+from vision_jax.structs import Batch, Targets
 
 _PLACED = ("boxes", "segmentation")
 _BATCH = 3  # the second word of the seed of draws that a whole batch shares
@@ -144,7 +144,16 @@ def fed(image: np.ndarray, transforms: Sequence[AnyTransform]) -> Batch:
         index=np.zeros(1, np.int32),
         size=example["size"][None],
         scale=np.asarray(example["scale"], np.float32)[None],
+        targets=_proposed(example),
     )
+
+
+def _proposed(example: Example) -> Targets:
+    """Returns the proposals that a transform has made, for a batch of one image."""
+    if "proposals" not in example:
+        return Targets()
+    proposals, valid = example["proposals"][None], example["proposal_valid"][None]
+    return Targets(proposals=proposals, proposal_valid=valid)
 
 
 def apply(

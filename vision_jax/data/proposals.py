@@ -94,7 +94,8 @@ class WithProposals(Wrapped):
 class Propose(Transform):
     """A transform that proposes boxes while images are read, for methods that are fast enough.
 
-    Others are better run once, by `python -m vision_jax.proposals`, and read by `WithProposals`.
+    Others are better run once, by `python -m vision_jax.proposals`, and read by `WithProposals`:
+    images that come with proposals keep them.
 
     Attributes:
       method: image, uint8 RGB, and seed → boxes (n, 4) xyxy, the best first, such as one of
@@ -106,6 +107,8 @@ class Propose(Transform):
     max_proposals: int = 1000
 
     def __call__(self, example: Example, rng: np.random.Generator) -> Example:
+        if "proposals" in example:
+            return example
         boxes = self.method(example["image"], int(rng.integers(2**31)))
         return {**example, **pad(boxes, self.max_proposals)}
 

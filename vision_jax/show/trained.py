@@ -10,8 +10,8 @@ from typing import Any
 import jax
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, node
-from vision_jax.data import StretchTo
+from vision_jax.config import UserError, build, node
+from vision_jax.data import Propose, StretchTo
 from vision_jax.tasks import Ensemble, Predictor, StyledPicture
 from vision_jax.training import (
     Experiment,
@@ -75,6 +75,11 @@ class Run:
         height, width, _ = self.signature.image
         return (node(StretchTo, size=height, width=width),)
 
+    @property
+    def _proposes(self) -> bool:
+        """Whether pictures get proposals as they are prepared."""
+        return any(isinstance(part, Propose) for part in build(self.transforms))
+
     def check_pictures(self) -> None:
         """Refuses a network that cannot answer for a picture alone.
 
@@ -86,10 +91,11 @@ class Run:
                 f"this run made one picture, {self.workdir / 'picture.png'}; a network that "
                 "repaints others is trained by experiments/style_johnson_coco.py"
             )
-        if self.signature.proposals:
+        if self.signature.proposals and not self._proposes:
             raise UserError(
                 "this network reads proposals that were made beforehand, which a picture of your "
-                "own does not have; use one that makes its own, such as Faster R-CNN"
+                "own does not have; use one that makes its own, such as Faster R-CNN, or let "
+                "eval.transforms begin with data.Propose"
             )
 
     def predictor(self) -> tuple[Predictor, Any, str]:
