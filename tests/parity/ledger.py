@@ -28,12 +28,14 @@ from tests.parity import (
     golden_cases,
     golden_rcnn,
     test_golden_captioners,
+    test_golden_deepmask,
     test_golden_detectors,
     test_golden_detr,
     test_golden_mtcnn,
     test_golden_retinanet,
     test_golden_rfcn,
     test_golden_ssd,
+    test_golden_stylizers,
     test_golden_yolo,
 )
 from vision_jax import weights
@@ -70,6 +72,7 @@ class DetectorCase:
 
 RCNN = DetectorCase(golden_rcnn.network, test_golden_detectors.check_eval, 800)
 DENSE = DetectorCase(test_golden_retinanet.network, test_golden_retinanet.check_eval, 800)
+MASKS = DetectorCase(test_golden_deepmask.network, test_golden_deepmask.check_eval, 224)
 DETR = DetectorCase(test_golden_detr.network, test_golden_detr.check_eval, 800)
 RFCN = DetectorCase(test_golden_rfcn.network, test_golden_rfcn.check_eval, 800)
 YOLO = DetectorCase(test_golden_yolo.network, test_golden_yolo.check_eval, 416)
@@ -96,15 +99,25 @@ DETECTORS = {
         )
         for name, side in (("pnet", 12), ("rnet", 24), ("onet", 48))
     },
+    "deepmask_resnet50": MASKS,
+    "sharpmask_resnet50": MASKS,
     "yolov3": YOLO,
     "yolov3_tiny": YOLO,
 }
 # Decoders of captions, and which of the stored outputs each computes from a dtype.
 CAPTIONERS = {
-    "caption_show_and_tell": ("train/logits", test_golden_captioners.given_logits),
+    "caption_show_and_tell": ("train/token_loss", test_golden_captioners.token_losses),
     "caption_lstm": ("eval/packed_logits", test_golden_captioners.packed_logits),
 }
-NAMES = (*golden_cases.CASES, *DETECTORS, *CAPTIONERS)
+# Networks that make images: side of the image for which operations are counted.
+STYLIZERS = {
+    "johnson_style_paper_bn": 256,
+    "johnson_style_paper_in": 256,
+    "johnson_super_x4": 72,
+    "johnson_super_x8": 36,
+    "transformer_net": 256,
+}
+NAMES = (*golden_cases.CASES, *DETECTORS, *CAPTIONERS, *STYLIZERS)
 
 
 def main(arguments: list[str]) -> None:
@@ -133,6 +146,8 @@ def measure(path: Path) -> dict:
         return _measure_detector(Golden(path), DETECTORS[path.stem])
     if path.stem in CAPTIONERS:
         return _measure_captioner(Golden(path), *CAPTIONERS[path.stem])
+    if path.stem in STYLIZERS:
+        return _measure_stylizer(path.stem, STYLIZERS[path.stem])
     golden, case = Golden(path), golden_cases.CASES[path.stem]
     image = jax.ShapeDtypeStruct((1, case.size, case.size, 3), jnp.float32)
     layers = summarize(case.model(), image).layers
@@ -177,22 +192,46 @@ def _measure_detector(golden: Golden, detector: DetectorCase) -> dict:
 
 def _measure_captioner(golden: Golden, name: str, compute: Callable[[type], jax.Array]) -> dict:
     """Returns a captioner's row, of its decoder alone: operations are those of one word."""
+    shapes = golden.meta["shapes"]
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    products = [n for n, shape in shapes.items() if len(shape) == 2 and "embed" not in n]
+    return {
+        **_compared(golden, name, compute),
+        "parameters": sum(sizes.values()),
+        "size": 1,
+        "multiply_adds": sum(sizes[name] for name in products),
+    }
+
+
+def _measure_stylizer(name: str, side: int) -> dict:
+    """Returns the row of a network that makes images, of what it makes in evaluation."""
+    golden, model, state = test_golden_stylizers.restored(name)
+
+    def compute(dtype: type) -> jax.Array:
+        variables = jax.tree.map(lambda a: jnp.asarray(a, dtype), state)
+        return test_golden_stylizers.answered(golden, model, variables)
+
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    return {
+        **_compared(golden, "eval/out", compute),
+        "parameters": sum(x.size for x in jax.tree.leaves(state["params"])),
+        "size": side,
+        "multiply_adds": summarize(model, image).multiply_adds,
+    }
+
+
+def _compared(golden: Golden, name: str, compute: Callable[[type], jax.Array]) -> dict:
+    """Returns the part of a row that compares one output, computed in both precisions."""
     worst, info = {}, golden.meta["outputs"][name]
     for dtype in ("float32", "float64"):
         with jax.enable_x64(dtype == "float64"):
             ours = subsample(np.asarray(compute(np.dtype(dtype).type)), info["stride"])
         worst[dtype] = float(np.abs(ours - golden[name].reshape(-1)).max())
-    shapes = golden.meta["shapes"]
-    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
-    products = [n for n, shape in shapes.items() if len(shape) == 2 and "embed" not in n]
     return {
         "reference": golden.meta["source"],
         **worst,
         "reference_float32": info["float32_max_abs_diff"],
         "largest": float(np.abs(golden[name]).max()),
-        "parameters": sum(sizes.values()),
-        "size": 1,
-        "multiply_adds": sum(sizes[name] for name in products),
     }
 
 

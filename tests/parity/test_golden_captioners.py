@@ -13,7 +13,7 @@ from vision_jax.models import ShowAndTell
 from vision_jax.ops.decoding import beam_search, generate
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Captioning
-from vision_jax.words import END, START
+from vision_jax.words import END, PAD, START
 
 FOLDER = Path(__file__).parents[1] / "golden"
 GOLDEN = Golden(FOLDER / "models/caption_show_and_tell.npz")
@@ -74,6 +74,32 @@ def pictures(golden, phase, name, kind):
     return jnp.asarray(golden.inputs(phase)[name][:, None, None].astype(kind))
 
 
+def given_logits(kind):
+    """Computes the logits of captions that are given, as `GOLDEN` stores them."""
+    model, variables = made(GOLDEN, kind)
+    images = pictures(GOLDEN, "train", "features", kind)
+    tokens = jnp.asarray(GOLDEN["train/captions"].astype(np.int32))
+    return model.apply(variables, images, tokens)["logits"]
+
+
+def token_losses(kind):
+    """Computes the cross-entropy of each token of captions that are given, 0 on padding."""
+    targets = jnp.asarray(GOLDEN["train/captions"].astype(np.int32))[:, 1:]
+    log_probs = jax.nn.log_softmax(given_logits(kind))
+    losses = -jnp.take_along_axis(log_probs, targets[..., None], axis=-1)[..., 0]
+    return jnp.where(targets == PAD, 0, losses)
+
+
+def packed_logits(kind):
+    """Computes the logits of captions that are given, as `OTHER` stores them, step after step."""
+    model, variables = made(OTHER, kind)
+    images = pictures(OTHER, "eval", "x", kind)
+    captions = jnp.asarray(np.arange(18).reshape(3, 6) * 7 % 100, jnp.int32)
+    first = model.apply(variables, images, method="first")
+    rest = model.apply(variables, images, captions)["logits"]
+    return jnp.concatenate([first[:, None], rest], axis=1).swapaxes(0, 1).reshape(18, 100)
+
+
 @BOTH
 def test_teacher_forcing(kind):
     model, variables = made(GOLDEN, kind)
@@ -83,8 +109,8 @@ def test_teacher_forcing(kind):
     batch = Batch(images, jnp.ones(count, bool), jnp.arange(count), Targets(tokens=tokens))
     task = Captioning(model, mean=(0.0,) * 32, std=(1 / 255,) * 32)
     key = jax.random.key(0)
-    logits = model.apply(variables, images, tokens)["logits"]
-    compare(GOLDEN, "train/logits", logits, kind)
+    compare(GOLDEN, "train/logits", given_logits(kind), kind)
+    compare(GOLDEN, "train/token_loss", token_losses(kind), kind)
 
     def loss(variables):
         total, weight = task.loss(variables, batch, key, train=False)[0]["word"]
@@ -157,11 +183,8 @@ def test_beam_search(name, kind):
 def test_a_decoder_whose_image_step_predicts_the_start(kind):
     model, variables = made(OTHER, kind)
     images = pictures(OTHER, "eval", "x", kind)
-    captions = jnp.asarray(np.arange(18).reshape(3, 6) * 7 % 100, jnp.int32)
+    compare(OTHER, "eval/packed_logits", packed_logits(kind), kind)
     first = model.apply(variables, images, method="first")
-    rest = model.apply(variables, images, captions)["logits"]
-    packed = jnp.concatenate([first[:, None], rest], axis=1).swapaxes(0, 1).reshape(18, 100)
-    compare(OTHER, "eval/packed_logits", packed, kind)
     start = jnp.argmax(first, -1).astype(jnp.int32)
     state = begun(model, variables, images)
     tokens, _ = generate(stepper(model, variables), state, start, 19, end=-1)
