@@ -56,6 +56,13 @@ def test_the_pixel_loss_is_the_mean_squared_error_of_valid_images():
     np.testing.assert_allclose(total / count, (-10 * np.log10(squared)).mean(), rtol=1e-5)
 
 
+def test_a_last_layer_of_zeros_begins_with_bicubic_enlargement():
+    network = models.JohnsonSuperResolution(2, 4, 1, None, zero_last=True, layers=NO_NORM)
+    task, batch = task_of(network, residual=True), batch_of(1)
+    outputs = jax.jit(lambda k: task.predict(task.init(k, batch), batch))(KEY)
+    assert float(outputs["psnr"][0]) == float(outputs["bicubic_psnr"][0])
+
+
 def test_a_residual_of_nothing_is_bicubic_enlargement():
     task, batch = task_of(Constant(0.0), residual=True), batch_of()
     outputs = task.predict({"params": {}}, batch)

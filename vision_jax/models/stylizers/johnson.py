@@ -18,8 +18,10 @@ from vision_jax.models.layers import (
     ConvTranspose,
     Endpoints,
     Images,
+    Initializer,
     Keys,
     Layers,
+    he_fan_out,
     norm,
     residual_add,
 )
@@ -36,6 +38,7 @@ class PaddedConv(nn.Module):
       features, kernel, stride: of the convolution.
       padding: 'zero', 'reflect', or 'none', which cuts the border off.
       act: ReLU follows.
+      kernel_init: of the convolution's kernel.
       layers: how layers normalise and compute.
     """
 
@@ -44,6 +47,7 @@ class PaddedConv(nn.Module):
     stride: int = 1
     padding: Pad = "zero"
     act: bool = True
+    kernel_init: Initializer = he_fan_out
     layers: Layers = Layers()
 
     @nn.compact
@@ -53,7 +57,10 @@ class PaddedConv(nn.Module):
             x = reflected(x, around)
         padding = around if self.padding == "zero" else 0
         size = self.kernel, self.stride, padding
-        x = Conv(self.features, *size, layers=self.layers, name="conv")(x)
+        conv = Conv(
+            self.features, *size, kernel_init=self.kernel_init, layers=self.layers, name="conv"
+        )
+        x = conv(x)
         x = norm(self.layers, "norm")(x, train=train)
         return nn.relu(x) if self.act else x
 
@@ -152,6 +159,8 @@ class JohnsonSuperResolution(nn.Module):
       width: channels of all layers but the last.
       blocks: residual blocks, at the small picture's size.
       limit: the last layer's tanh is multiplied by it; None has no tanh.
+      zero_last: start the last layer at zero (not in the paper), so that a network whose image is
+        added to another one begins with that one.
       layers: how layers normalise and compute.
 
     Raises:
@@ -162,6 +171,7 @@ class JohnsonSuperResolution(nn.Module):
     width: int = 64
     blocks: int = 4
     limit: float | None = 150.0
+    zero_last: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -177,7 +187,9 @@ class JohnsonSuperResolution(nn.Module):
         for i in range(1, self.factor.bit_length()):
             double = Doubling(self.width, self.layers, name=f"up{i}")
             x = outputs[f"up{i}"] = double(x, train=train)
-        x = PaddedConv(3, 9, act=False, layers=self.layers.without_norm(), name="conv2")(x)
+        init = nn.initializers.zeros if self.zero_last else he_fan_out
+        layers = self.layers.without_norm()
+        x = PaddedConv(3, 9, act=False, kernel_init=init, layers=layers, name="conv2")(x)
         return outputs | {"image": _limited(x, self.limit)}
 
 

@@ -1,0 +1,96 @@
+"""The configs of super-resolution: what their arguments make, and runs that are stopped."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from PIL import Image
+
+import launch
+from experiments import quickstart_superresolution, superresolution_x4_coco
+from vision_jax.config import UserError, build
+from vision_jax.training import stages
+
+pytestmark = pytest.mark.usefixtures("at_the_root")
+SMOKE = "experiments/superresolution_x4_coco.py:smoke"
+
+
+@pytest.mark.parametrize(("factor", "parameters"), [(4, 401_859), (8, 438_915)])
+def test_the_papers_networks(factor, parameters):
+    config = superresolution_x4_coco.get_config(f"factor={factor},loss=feature")
+    model = build(config.task.model)
+    side = 288 // factor
+    images = jnp.zeros((1, side, side, 3))
+    outputs, variables = jax.eval_shape(
+        lambda key: model.init_with_output(key, images), jax.random.key(0)
+    )
+    assert outputs["image"].shape == (1, 288, 288, 3)
+    network = jax.tree.leaves(variables["params"]["network"])
+    assert sum(leaf.size for leaf in network) == parameters
+    assert config.task.pixel_weight == 0 and config.task.feature_weight == 1
+    assert config.init.weights == "torchvision/vgg16-397923af"
+    assert config.task.loss_in.content == (("conv2_2", 1.0),)
+
+
+def test_a_pixel_loss_needs_no_weights():
+    config = superresolution_x4_coco.get_config()
+    assert config.init.weights is None and config.task.model.backbone is None
+    assert "feature_distance" not in config.metrics.quality.of
+
+
+@pytest.mark.parametrize(
+    ("arg", "message"),
+    [
+        ("loss=pixels", "loss='pixels' - did you mean pixel"),
+        ("factor=7", "size=288 must be a multiple of factor=7"),
+        ("loss=feature,network=vgg17", "did you mean vgg1"),
+        ("factr=8", "did you mean factor"),
+    ],
+)
+def test_mistakes(arg, message):
+    with pytest.raises(UserError, match=message):
+        superresolution_x4_coco.get_config(arg)
+
+
+def test_the_second_stage_begins_with_the_first(tmp_path):
+    runs = stages.resolve(quickstart_superresolution.get_config(), tmp_path)
+    assert [folder.name for _, folder in runs] == ["pixel", "feature"]
+    (pixel, _), (feature, _) = runs
+    assert (pixel.task.pixel_weight, pixel.task.feature_weight) == (1, 0)
+    assert (feature.task.pixel_weight, feature.task.feature_weight) == (0, 1)
+    assert feature.init.weights == str(tmp_path / "pixel")
+    assert pixel.optimizer.trainable == feature.optimizer.trainable == ("network/.*",)
+
+
+@pytest.mark.slow
+def test_a_trained_network_enlarges_pictures_of_any_size(tmp_path):
+    run = ["--config", SMOKE, "--workdir", str(tmp_path / "run")]
+    assert launch.main(run) == 0
+    draw = np.random.default_rng(0)
+    (tmp_path / "small").mkdir()
+    pictures = (("a.png", (20, 31, 3)), ("b.jpg", (17, 9)), ("c.png", (5, 7, 4)))
+    for name, shape in pictures:  # one is gray, one has transparency
+        pixels = draw.integers(0, 256, shape).astype(np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "small" / name)
+    argv = ["--mode", "predict", "--workdir", str(tmp_path / "run"), "--input"]
+    assert launch.main([*argv, str(tmp_path / "small")]) == 0
+    folder = tmp_path / "run" / "predictions"
+    told = json.loads((folder / "predictions.json").read_text())["predictions"]
+    assert [one["text"] for one in told] == ["124×80 pixels", "36×68 pixels", "28×20 pixels"]
+    for one, size in zip(told, ((124, 80), (36, 68), (28, 20)), strict=True):
+        with Image.open(one["picture"]) as picture:
+            assert picture.size == size and picture.mode == "RGB"
+    row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert {"eval/psnr", "eval/ssim", "eval/bicubic_psnr", "eval/bicubic_ssim"} <= row.keys()
+
+
+@pytest.mark.slow
+def test_stages_stand_side_by_side_in_the_report(tmp_path):
+    spec = "experiments/quickstart_superresolution.py:smoke,stages"
+    assert launch.main(["--config", spec, "--workdir", str(tmp_path)]) == 0
+    assert (tmp_path / "feature" / "report" / "stages.png").exists()
+    page = (tmp_path / "feature" / "report" / "index.html").read_text()
+    assert "Stages side by side" in page and "Stages in numbers" in page
+    assert "Stages side by side" not in (tmp_path / "pixel/report/index.html").read_text()
