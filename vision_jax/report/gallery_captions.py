@@ -9,6 +9,7 @@ from vision_jax import visualize
 from vision_jax.data.decode import RecordError
 from vision_jax.data.sources import Source
 from vision_jax.report.gallery import DrawnGallery
+from vision_jax.report.gallery_semantic import on_squares
 from vision_jax.report.originals import UNREADABLE, Originals
 from vision_jax.structs import Batch
 from vision_jax.tasks.descriptions import words_of
@@ -51,7 +52,7 @@ class CaptionGallery(DrawnGallery):
         pictures = [picture for picture, *_ in self._kept.result()]
         found, truth = ([item[place] for item in self._kept.result()] for place in (1, 2))
         return {
-            "image": _on_squares(pictures),
+            "image": on_squares(pictures),
             "found": np.array(found, dtype=np.str_),
             "truth": np.array(["\n".join(texts) for texts in truth], dtype=np.str_),
         }
@@ -65,7 +66,7 @@ class CaptionGallery(DrawnGallery):
         even = [*looked[::2], *looked[1::2]][:_LOOKED_AT]
         pictures = [picture for drawn, _ in even for picture in drawn]
         texts = [text for _, own in even for text in own]
-        return {"image": _on_squares(pictures), "caption": np.array(texts, dtype=np.str_)}
+        return {"image": on_squares(pictures), "caption": np.array(texts, dtype=np.str_)}
 
     def _drawn(self, outputs: Mapping[str, Any], batch: Batch, row: int) -> tuple:
         """Makes the picture, the caption, people's captions, and the attention's pictures."""
@@ -86,12 +87,3 @@ class CaptionGallery(DrawnGallery):
             pass
         tokens = batch.targets.tokens
         return [] if tokens is None else [" ".join(words_of(tokens[row], self._names))]
-
-
-def _on_squares(pictures: Sequence[np.ndarray]) -> np.ndarray:
-    """Puts pictures (h, w, 3) onto white squares of one size, (n, s, s, 3)."""
-    side = max((max(picture.shape[:2]) for picture in pictures), default=1)
-    squares = np.full((len(pictures), side, side, 3), 255, np.uint8)
-    for square, picture in zip(squares, pictures, strict=True):
-        square[: picture.shape[0], : picture.shape[1]] = picture
-    return squares

@@ -74,10 +74,26 @@ def cells(chosen: Sequence[tuple], names: Sequence[str]) -> dict[str, np.ndarray
       chosen: per image its pictures (h, w, 3), in the order of the names, and a caption.
       names: the arrays' names, after what the pictures show.
     """
-    side = max((max(p.shape[:2]) for item in chosen for p in item[:-1]), default=1)
-    arrays = {name: np.full((len(chosen), side, side, 3), 255, np.uint8) for name in names}
-    for number, (*pictures, _) in enumerate(chosen):
-        for name, picture in zip(names, pictures, strict=True):
-            height, width = picture.shape[:2]
-            arrays[name][number, :height, :width] = picture
+    side = _longest([picture for item in chosen for picture in item[:-1]])
+    arrays = {
+        name: on_squares([item[place] for item in chosen], side) for place, name in enumerate(names)
+    }
     return {**arrays, "caption": np.array([item[-1] for item in chosen], dtype=np.str_)}
+
+
+def on_squares(pictures: Sequence[np.ndarray], side: int | None = None) -> np.ndarray:
+    """Puts pictures (h, w, 3) onto white squares, uint8 (n, side, side, 3).
+
+    Args:
+      pictures: uint8.
+      side: at least their longest side, which None takes.
+    """
+    side = _longest(pictures) if side is None else side
+    squares = np.full((len(pictures), side, side, 3), 255, np.uint8)
+    for square, picture in zip(squares, pictures, strict=True):
+        square[: picture.shape[0], : picture.shape[1]] = picture
+    return squares
+
+
+def _longest(pictures: Sequence[np.ndarray]) -> int:
+    return max((max(picture.shape[:2]) for picture in pictures), default=1)

@@ -1,0 +1,27 @@
+"""Two minutes on a laptop: a small network that says what it sees on the embedded shapes.
+
+data     one shape on clutter, 32×32, each image with two captions: "a large red star", and "one
+         shape on a striped green background"; made from a seed on first use
+paper    Show, Attend and Tell (Xu et al., 2015) with soft attention, on a small ResNet that is
+         trained with it
+expect   CIDEr-D of at least 2.5 on held-out images, of 5 or so where each caption is one of two;
+         measured: 3.22, beside `cider_d_frequent` of 0.60, the most frequent caption's, and
+         `cider_d_shuffled` of 0.53, that of other images' captions
+cost     under 120 s on two CPU cores, data included
+run      python launch.py --config experiments/quickstart_captioning.py
+         python launch.py --config experiments/quickstart_captioning.py:attend=False
+smoke    python launch.py --config experiments/quickstart_captioning.py:smoke
+
+`attend=False` is Show and Tell, which sees the image once.
+"""
+
+from experiments.shared import captioning
+from vision_jax.config import arguments
+
+
+def get_config(arg=""):
+    given = arguments(arg, attend=True, smoke=False)
+    config = captioning.on_shapes(captioning.shapes_network(given.attend))
+    if not given.attend:
+        config.expect = None
+    return captioning.smoke(config) if given.smoke else config
