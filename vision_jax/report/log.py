@@ -13,6 +13,7 @@ from typing import Any, TextIO
 import jax
 import numpy as np
 
+from vision_jax.report import trackers
 from vision_jax.report.folder import keep_rows, row_line
 from vision_jax.report.gallery_images import MADE
 from vision_jax.report.growth import save_growth
@@ -65,6 +66,7 @@ class Log:
         self._latest: dict[str, Any] = {}
         self._files: dict[str, int] = {}
         self._events = None
+        self._tracker: trackers.Tracker | None = None
         if self.folder is not None:
             self._open(self.folder, resumed, evaluated)
 
@@ -85,8 +87,11 @@ class Log:
         """Writes pictures, uint8 (h, w, 3) by name, for TensorBoard; what grows to the folder."""
         if self.folder is not None and MADE in pictures:
             save_growth(self.folder, step, pictures[MADE])
-        for name, picture in pictures.items() if self._events is not None else ():
-            self._events.add_image(f"pictures/{name}", picture, step)
+        for name, picture in pictures.items():
+            if self._events is not None:
+                self._events.add_image(f"pictures/{name}", picture, step)
+            if self._tracker is not None:
+                self._tracker.picture(step, f"pictures/{name}", picture)
 
     def timing(self, step: int, values: Mapping[str, Any]) -> None:
         """Writes a row of timing.jsonl, with the `seconds` since the log's beginning."""
@@ -134,12 +139,15 @@ class Log:
         """Flushes and closes, also where the disk is full; a second call does nothing."""
         files, self._files = self._files, {}
         events, self._events = self._events, None
+        tracker, self._tracker = self._tracker, None
         with contextlib.ExitStack() as stack:
             if self._devnull is not None:
                 stack.callback(self._devnull.close)
             stack.callback(self.progress.close)
             if events is not None:
                 stack.callback(events.close)
+            if tracker is not None:
+                stack.callback(tracker.close)
             for name, file in files.items():
                 stack.callback(os.close, file)
                 stack.enter_context(disk.writing(self._path(name)))
@@ -171,6 +179,7 @@ class Log:
             with disk.writing(folder / name):
                 self._files[name] = os.open(folder / name, flags, 0o644)
         self._events = self._open_events(folder / "events", 0 if resumed is None else resumed + 1)
+        self._tracker = trackers.asked_for(folder)
 
     def _write(self, name: str, step: int, values: Mapping[str, Any]) -> None:
         line = row_line(step, values)
@@ -179,11 +188,14 @@ class Log:
         # One write of the whole line: a kill of this process leaves all of it or nothing.
         with disk.writing(self._path(name)):
             disk.write_whole(self._files[name], line)
+        prefix = "timing/" if name == "timing.jsonl" else ""
+        known = {k: v for k, v in values.items() if not isinstance(v, str) and v is not None}
+        scalars = {f"{prefix}{key}": float(value) for key, value in known.items()}
         if self._events is not None:
-            prefix = "timing/" if name == "timing.jsonl" else ""
-            for key, value in values.items():
-                if not isinstance(value, str) and value is not None:
-                    self._events.add_scalar(prefix + key, float(value), step)
+            for key, value in scalars.items():
+                self._events.add_scalar(key, value, step)
+        if self._tracker is not None:
+            self._tracker.scalars(step, scalars)
 
     def _path(self, name: str) -> pathlib.Path:
         return (self.folder or pathlib.Path()) / name
