@@ -161,7 +161,7 @@ def test_a_table_says_seeds_budget_wall_time_and_regime(tmp_path):
     assert lines[4:] == [
         "- Seeds: 2 for each row.",
         "- Budget: 2 runs of 5 steps.",
-        "- Wall time: 3.0 minutes for all runs.",
+        "- Wall time: 3.0 minutes for 2 runs.",
         "- Regime: tiny images.",
     ]
     assert f",{WALL}" in (tmp_path / "results.csv").read_text().splitlines()[0]

@@ -76,7 +76,7 @@ def _effort(rows: Sequence[SweepRow], budget: str, regime: str) -> list[str]:
     seeds += " for each row"
     walls = values_of(rows, WALL)
     measured = len(walls) == sum(row.metrics is not None for row in rows) and walls
-    wall = f"{sum(walls) / 60:.1f} minutes for all runs" if measured else "not recorded"
+    wall = f"{sum(walls) / 60:.1f} minutes for {len(walls)} runs" if measured else "not recorded"
     facts = {"Seeds": seeds, "Budget": budget, "Wall time": wall, "Regime": regime}
     return [f"- {name}: {text.rstrip('.')}." for name, text in facts.items() if text]
 
