@@ -309,9 +309,10 @@ def _writing() -> Entry:
         "Pix2Seq: writing 500 tokens, with and without cached keys",
         "tokens",
         {"ours": Variant(f"{work}:cached"), "without a cache": Variant(f"{work}:uncached")},
-        {"tokens": 500, "features": 128, "layers": 2},
+        {"tokens": 500, "features": 64, "layers": 2},
         {"tokens": 20, "features": 16, "layers": 1},
         clock="cpu",
+        rounds=3,
         cores=1,
         bar=10.0,
     )

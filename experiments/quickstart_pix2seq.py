@@ -3,8 +3,10 @@
 data     one to three shapes on clutter, 64×64, and single shapes, 32×32, for the backbone; made
          from a seed on first use
 paper    Chen et al., "Pix2seq: A Language Modeling Framework for Object Detection", 2021
-expect   AP50 of at least 0.2 on held-out images
-cost     minutes on two CPU cores, data and compilation included
+expect   AP50 of at least 0.2 on held-out images (measured: 0.295); boxes are found early, classes
+         late
+cost     8 minutes on two CPU cores that were shared with much other work, data and compilation
+         included
 run      python launch.py --config experiments/quickstart_pix2seq.py
          python launch.py --config experiments/quickstart_pix2seq.py:epochs=32
 smoke    python launch.py --config experiments/quickstart_pix2seq.py:smoke

@@ -68,6 +68,7 @@ def _made(tokens: int, features: int, layers: int) -> tuple:
         decoder=models.Decoder(layers, settings),
         max_detections=tokens // 5,
         max_length=tokens,
+        vocabulary=2000,
         top_k=1,
     )
     images, sizes = jnp.zeros((1, 32, 32, 3)), jnp.full((1, 2), 32.0)
