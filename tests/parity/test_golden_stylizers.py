@@ -60,6 +60,26 @@ NETWORKS = {
 }
 
 
+def restored(name):
+    """Returns the golden file of a network, the network and its variables."""
+    if name == "transformer_net":
+        golden, model = (
+            Golden(FOLDER / "models_thirdparty" / f"{name}.npz"),
+            models.transformer_net(),
+        )
+        return golden, model, weights.from_reference(golden.state_dict(), model)
+    golden, (model, rows) = Golden(FOLDER / "models" / f"{name}.npz"), NETWORKS[name]
+    table = engine.Table("golden", rows)
+    return golden, model, engine.read(golden.state_dict(), model, [table], heads=()).variables
+
+
+def answered(golden, model, variables):
+    """Returns the image that a network makes in evaluation, (b, c, h, w)."""
+    kind = jax.tree.leaves(variables)[0].dtype
+    x = as_dtype(inputs(golden)["eval"], kind)["x"]
+    return jnp.moveaxis(jax.jit(model.apply)(variables, x)["image"], -1, 1)
+
+
 def check(golden, name, value, kind):
     """Compares one output with what is stored of it."""
     info, wanted = golden.meta["outputs"][name], golden[name].reshape(-1)
@@ -101,9 +121,8 @@ def tiered():
 
 @pytest.mark.parametrize("name", tiered())
 def test_johnsons_networks(name):
-    golden, (model, rows) = Golden(FOLDER / "models" / f"{name}.npz"), NETWORKS[name]
-    table = engine.Table("golden", rows)
-    state = engine.read(golden.state_dict(), model, [table], heads=()).variables
+    golden, model, state = restored(name)
+    table = engine.Table("golden", NETWORKS[name][1])
     assert sum(a.size for a in jax.tree.leaves(state["params"])) == golden.meta["param_count"]
     choices, norms = {}, {}
     for kind in (np.float32, np.float64):
@@ -154,11 +173,7 @@ def of_gradients(golden, gradients):
 
 @BOTH
 def test_pytorchs_example(kind):
-    golden = Golden(FOLDER / "models_thirdparty" / "transformer_net.npz")
-    model = models.transformer_net()
-    state = weights.from_reference(golden.state_dict(), model)
+    golden, model, state = restored("transformer_net")
     assert sum(a.size for a in jax.tree.leaves(state["params"])) == golden.meta["param_count"]
     variables = jax.tree.map(lambda a: jnp.asarray(a, kind), state)
-    x = as_dtype(inputs(golden)["eval"], kind)["x"]
-    out = jax.jit(model.apply)(variables, x)["image"]
-    check(golden, "eval/out", jnp.moveaxis(out, -1, 1), kind)
+    check(golden, "eval/out", answered(golden, model, variables), kind)
