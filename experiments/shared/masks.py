@@ -99,8 +99,8 @@ def smoke(config):
     """Makes a run of four steps of a tiny network on a few embedded images."""
     config.task.model = node(
         models.DeepMask,
-        backbone=node(models.ResNet, stages=(1, 1), block="basic", width=4, border="reflect"),
-        size=32,
+        backbone=node(models.ResNet, stages=(1,), block="basic", width=4, border="reflect"),
+        size=16,
         reduced=4,
         width=8,
         hidden=8,
@@ -113,7 +113,7 @@ def smoke(config):
     )
     config.train.source = any_class("shapes/det64", "train[:32]")
     config.eval.source = any_class("shapes/det64", "validation[:16]")
-    patches = node(data.MaskPatches, size=32, context=8, shift=3.0, far_shift=6.0)
+    patches = node(data.MaskPatches, size=16, context=4, shift=1.5, far_shift=3.0)
     config.train.transforms, config.eval.transforms = (patches, node(data.RandomFlip)), ()
     config.train.batch_size = config.eval.batch_size = 8
     config.train.max_boxes, config.eval.max_boxes = 1, 4

@@ -170,6 +170,15 @@ def test_paste_equals_a_loop_and_vmap():
     np.testing.assert_allclose(each, got, atol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(24, 28), (130, 20)])
+def test_masks_pasted_one_by_one_are_the_same(size):
+    given, boxes = RNG.uniform(size=(3, 6, 6)).astype(np.float32), random_boxes(3, 30)
+    expected = paste(jnp.asarray(given), jnp.asarray(boxes), *size)
+    pasted = [*masks.paste_on_host(given, boxes, *size)]
+    assert {mask.shape for mask in pasted} == {size}
+    np.testing.assert_allclose(pasted, expected, atol=1e-6)
+
+
 def test_paste_gradient_is_the_finite_difference():
     with jax.enable_x64(True):
         given, box = jnp.asarray(RNG.uniform(size=(1, 4, 4))), jnp.array([[2.0, 1, 11, 9.5]])

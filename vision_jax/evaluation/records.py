@@ -11,8 +11,6 @@ from vision_jax.evaluation.metric import GatheredMetric
 from vision_jax.ops import rle
 from vision_jax.structs import Array, Batch, Detections
 
-CANVAS = 128  # pixels; sides of what masks are pasted onto are multiples of it
-
 
 def _no_boxes() -> np.ndarray:
     return np.zeros((0, 4))
@@ -179,19 +177,8 @@ def _points(
 def _pasted(
     masks: np.ndarray, boxes: np.ndarray, height: int, width: int, threshold: float
 ) -> list[bytes]:
-    """Returns predicted masks as run lengths at their place; one at a time, on the host.
+    """Returns predicted masks as run lengths at their place."""
+    from vision_jax.ops.masks import paste_on_host
 
-    Images of many sizes share few programs: masks are pasted onto a larger canvas and cut.
-    """
-    import jax
-    import jax.numpy as jnp
-
-    from vision_jax.ops.masks import paste_masks
-
-    paste = jax.jit(paste_masks, static_argnums=(2, 3))
-    rows, columns = (-(-side // CANVAS) * CANVAS for side in (height, width))
-    texts = []
-    for mask, box in zip(masks, np.asarray(boxes, np.float32), strict=True):
-        canvas = np.asarray(paste(jnp.asarray(mask[None]), jnp.asarray(box[None]), rows, columns))
-        texts.append(rle.encode(canvas[0, :height, :width] > threshold))
-    return texts
+    pasted = paste_on_host(masks, boxes, height, width)
+    return [rle.encode(mask > threshold) for mask in pasted]

@@ -80,6 +80,7 @@ from vision_jax.ops.masks import (
     decode_heatmaps,
     keypoint_targets,
     paste_masks,
+    paste_on_host,
 )
 from vision_jax.ops.nms import ClassSelection, Selection, nms, nms_classes, soft_nms
 from vision_jax.ops.normalize import l2_normalize, layer_norm, local_response_norm
@@ -180,6 +181,7 @@ __all__ = [
     "original_cell_anchors",
     "over_windows",
     "paste_masks",
+    "paste_on_host",
     "pix2seq",
     "pixel_shuffle",
     "pool",

@@ -5,10 +5,12 @@ rows depend on the box (as in `roi_align`). Boxes get no gradient.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 from jaxtyping import Array, Bool, Float, Int
 
@@ -16,6 +18,7 @@ from vision_jax.kernels.chunks import per_chunk
 from vision_jax.ops.roi_weights import align_matrices
 
 CROP_CHUNK = 8  # whole masks held at a time while cropping
+CANVAS = 128  # pixels; sides of what `paste_on_host` pastes onto are multiples of it
 
 
 def crop_masks(
@@ -65,6 +68,30 @@ def paste_masks(
     columns = _linear(low[:, 0], high[:, 0], width, side)
     partial = jnp.einsum("nhs,nst->nht", rows, padded, precision="highest")
     return jnp.einsum("nht,nwt->nhw", partial, columns, precision="highest")
+
+
+def paste_on_host(
+    masks: np.ndarray, boxes: np.ndarray, height: int, width: int
+) -> Iterator[np.ndarray]:
+    """Pastes predicted masks as `paste_masks` does, one after the other, for images of many sizes.
+
+    They go onto a canvas whose sides are multiples of `CANVAS`, and are cut: few programs serve any
+    number of masks and any size.
+
+    Args:
+      masks: (n, s, s) probabilities.
+      boxes: (n, 4) xyxy, pixels.
+
+    Yields:
+      float32 (height, width) of each mask.
+    """
+    rows, columns = (-(-side // CANVAS) * CANVAS for side in (height, width))
+    for mask, box in zip(np.float32(masks), np.float32(boxes), strict=True):
+        canvas = _paste(jnp.asarray(mask[None]), jnp.asarray(box[None]), rows, columns)
+        yield np.asarray(canvas)[0, :height, :width]
+
+
+_paste = jax.jit(paste_masks, static_argnums=(2, 3))
 
 
 class HeatmapTarget(NamedTuple):

@@ -2,11 +2,10 @@
 
 from collections.abc import Sequence
 
-import jax.numpy as jnp
 import numpy as np
 from PIL import Image, ImageDraw
 
-from vision_jax.ops.masks import paste_masks
+from vision_jax.ops.masks import paste_on_host
 from vision_jax.structs import Detections
 from vision_jax.visualize import colors
 from vision_jax.visualize.boxes import draw_boxes
@@ -51,10 +50,9 @@ def draw_detections(
     boxes = original_boxes(np.asarray(detections.boxes[row])[shown], scale)
     labels = np.asarray(detections.labels[row])[shown]
     if detections.masks is not None and len(shown):
-        masks = jnp.asarray(np.asarray(detections.masks[row])[shown], jnp.float32)
-        height, width = picture.shape[:2]
-        pasted = paste_masks(masks, jnp.asarray(boxes, jnp.float32), height, width)
-        picture = draw_masks(picture, np.asarray(pasted) > mask_threshold, labels)
+        masks = np.asarray(detections.masks[row])[shown]
+        pasted = np.stack([*paste_on_host(masks, boxes, *picture.shape[:2])])
+        picture = draw_masks(picture, pasted > mask_threshold, labels)
     picture = draw_boxes(picture, boxes, labels, names, scores[shown])
     if detections.keypoints is not None:
         points = original_points(np.asarray(detections.keypoints[row])[shown], scale)

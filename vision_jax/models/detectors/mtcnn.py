@@ -124,6 +124,10 @@ class MTCNN(DetectorModule):
         pixels = jnp.clip(jnp.round(images), 0, 255).astype(jnp.uint32)
         areas = jax.vmap(cascade.summed_areas)(pixels)
         content = jnp.round(sizes).astype(jnp.int32)
+        if self.is_initializing():  # the rest makes no parameters, and takes long to compile
+            box = jnp.full((len(images), 1, 4), jnp.float32(WINDOW)).at[..., :2].set(0)
+            nets = ((self.p_net, WINDOW), (self.r_net, 24), (self.o_net, 48))
+            return {str(side): _run(net, side, areas, content, box) for net, side in nets}
         if targets is not None and targets.boxes is not None:
             return self._on_faces(areas, content, targets, keys)
         levels = pyramid(images.shape[1:3], self.min_size, self.factor)
@@ -275,9 +279,6 @@ def on_valid(
     chunk = min(chunk, count)
     boxes = jnp.pad(boxes, ((0, 0), (0, -count % chunk), (0, 0)))
     empty = {k: jnp.zeros((images, boxes.shape[1], n), boxes.dtype) for k, n in answers.items()}
-    if net.is_initializing():  # parameters are not made within loops
-        run(net, boxes[:, :1])
-        return {k: v[:, :count] for k, v in empty.items()}
 
     def step(net, state):
         i, answers = state
