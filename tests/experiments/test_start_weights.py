@@ -18,6 +18,7 @@ RUNS = {
     "transfer_digits": "runs/quickstart",
     "yolo_v1_voc0712": "runs/extraction",
     "fast_yolo_voc0712": "runs/fast_yolo",
+    "sppnet_zf5_voc07": "runs/zf5",
 }
 pytestmark = pytest.mark.usefixtures("at_the_root")
 

@@ -1,0 +1,130 @@
+"""The networks that `sweeps/road_to_rfcn.py` compares, and the metric that takes their time."""
+
+import dataclasses
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from experiments import quickstart_rfcn
+from experiments.shared import embedded, regions
+from vision_jax import models
+from vision_jax.config import node
+from vision_jax.evaluation import SummedMetric
+from vision_jax.structs import Targets
+from vision_jax.training import Stage
+
+KINDS = ("rcnn", "spp", "fast", "faster", "rfcn")
+
+
+@dataclasses.dataclass(frozen=True)
+class Cost(SummedMetric):
+    """A metric of cost, not of worth: it times a detector itself.
+
+    Results: `seconds` per image, the median of `passes`, compilation left out; `cpu_seconds`, what
+    the process has used so far: all stages of the training, their proposals and evaluations, and
+    compilation. (Of a run that was interrupted, since it went on.)
+
+    Attributes:
+      model: the detector; regions of those that make none are given, and finding them not counted.
+      size: side of the image, pixels.
+      regions: per image.
+      passes: timed.
+    """
+
+    model: Any
+    size: int = 64
+    regions: int = 16
+    passes: int = 3
+
+    def names(self) -> tuple[str, ...]:
+        return ("seconds", "cpu_seconds")
+
+    def empty(self) -> np.ndarray:
+        return np.zeros((), np.int64)
+
+    def update(self, outputs: dict[str, Any], batch: Any) -> jax.Array:
+        return batch.valid.sum(dtype=jnp.int32)
+
+    def result(self, state: np.ndarray) -> dict[str, float]:
+        cpu = time.process_time()
+        images, sizes = jnp.ones((1, self.size, self.size, 3)), jnp.full((1, 2), float(self.size))
+        boxes = self._boxes()
+        given = Targets(proposals=boxes, proposal_valid=jnp.ones(boxes.shape[:2], bool))
+        variables = jax.jit(self.model.init)(jax.random.key(0), images, sizes, given)
+        answer = jax.jit(lambda *x: self.model.apply(*x)["detections"])
+        seconds = []
+        for number in range(self.passes + 1):
+            start = time.perf_counter()
+            jax.block_until_ready(answer(variables, images, sizes, given))
+            if number:
+                seconds.append(time.perf_counter() - start)
+        return {"seconds": float(np.median(seconds)), "cpu_seconds": cpu}
+
+    def _boxes(self) -> jax.Array:
+        """Draws regions anywhere, of a tenth to all of the image's sides."""
+        rng = np.random.default_rng(0)
+        sides = rng.uniform(0.1, 1, (1, self.regions, 2)) * self.size
+        low = rng.uniform(0, 1, sides.shape) * (self.size - sides)
+        return jnp.asarray(np.concatenate([low, low + sides], -1), jnp.float32)
+
+
+def twin(kind, steps=400, images=4000):
+    """Makes the training of one of `KINDS` on the embedded shapes, whatever its stages are.
+
+    All but R-FCN have the same three convolutions, pre-trained on single shapes.
+    """
+    if kind == "rfcn":
+        return quickstart_rfcn.get_config()
+    makers = {"rcnn": regions.small, "spp": regions.small_spp, "fast": fast, "faster": faster}
+    config = regions.shapes(makers[kind](), train="train[:250]", steps=300)
+    if kind in ("rcnn", "spp"):
+        return regions.chain(config, steps, images)
+    config.steps = config.eval_every = config.checkpoint_every = 2 * config.steps
+    config.optimizer.trainable = (".*",)
+    model = regions.small_spp() if kind == "fast" else regions.small()
+    first = regions.pretraining(model, steps, images)
+    config.init.reinitialize = "(?!backbone/).*"
+    start = ("init.weights", f"stage:{first.name}")
+    if kind == "faster":
+        config.stages = (first, node(Stage, name="detector", changes=(start,)))
+        return config
+    proposals = regions.proposed(config, regions.search(small_images=True), 100)
+    config.stages = (first, *proposals, node(Stage, name="detector", changes=(start,)))
+    return config
+
+
+def fast():
+    return node(models.FastRCNN, **second_stage())
+
+
+def faster():
+    rpn = node(
+        models.RPN,
+        anchor_sizes=((16.0, 24.0, 32.0),),
+        width=64,
+        batch_size_per_image=64,
+        train_pre_nms_top_n=64,
+        train_post_nms_top_n=64,
+        pre_nms_top_n=64,
+        post_nms_top_n=32,
+    )
+    return node(models.FasterRCNN, rpn=rpn, **second_stage())
+
+
+def second_stage():
+    return {
+        "backbone": regions.small_backbone(pool=None),
+        "num_classes": embedded.CLASSES,
+        "pyramid": node(models.OneMap, endpoint="pool3"),
+        "head": node(
+            models.BoxHead,
+            pool=node(models.RegionPool, kind="max", size=5),
+            hidden=regions.HIDDEN,
+            batch_size_per_image=32,
+            nms_threshold=0.3,
+            max_detections=20,
+        ),
+    }
