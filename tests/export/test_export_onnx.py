@@ -36,15 +36,21 @@ SMALL = "experiments/resnet_cifar10.py:smoke"
     "config",
     [
         "resnet_cifar10.py",
-        "mobilenet_v2.py",
-        "quickstart_segmentation.py",
-        "fcn_resnet50_coco.py",
         "ssd300_vgg16_voc0712.py",
-        "yolo_v3_coco.py",
         "faster_rcnn_r50_fpn_coco.py",
-        "quickstart_ssd.py",
-        "quickstart_yolo.py",
-        "quickstart_detection.py",
+        *(
+            pytest.param(config, marks=pytest.mark.slow)
+            for config in (
+                "mobilenet_v2.py",
+                "quickstart_segmentation.py",
+                "fcn_resnet50_coco.py",
+                "yolo_v3_coco.py",
+                "mask_rcnn_r50_fpn_coco.py",
+                "quickstart_ssd.py",
+                "quickstart_yolo.py",
+                "quickstart_detection.py",
+            )
+        ),
     ],
 )
 def test_onnx_runtime_s_answers_are_ours(config, batch):
@@ -76,12 +82,6 @@ def test_an_operation_that_cannot_go_is_named():
         onnx_program.converted(looped(shape), (shape,), ("y",))
 
 
-@with_jax2onnx
-def test_a_number_that_cannot_be_left_open_is_told():
-    done = run_worker("b", ONNX, "quickstart_segmentation.py")
-    assert "name one, such as --batch 1" in done.stderr.splitlines()[-1]
-
-
 def test_without_jax2onnx_the_command_says_what_to_install(monkeypatch, capsys):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     assert main(["nowhere", "--format", "onnx"]) == 2
@@ -89,10 +89,12 @@ def test_without_jax2onnx_the_command_says_what_to_install(monkeypatch, capsys):
     assert "requirements-onnx.txt" in error and error.count("\n") == 1
 
 
-def test_platforms_are_not_for_onnx(monkeypatch, capsys):
+@pytest.mark.parametrize(("flag", "value"), [("--platforms", "cpu"), ("--batch", "b")])
+def test_settings_that_are_not_for_onnx(monkeypatch, capsys, flag, value):
     monkeypatch.setattr(onnx_program, "check_installed", lambda: None)
-    assert main(["nowhere", "--format", "onnx", "--platforms", "cpu"]) == 2
-    assert "--platforms is StableHLO's" in capsys.readouterr().err
+    assert main(["nowhere", "--format", "onnx", flag, value]) == 2
+    error = capsys.readouterr().err
+    assert f"{flag} {value}".removesuffix(" cpu") in error and "StableHLO's" in error
 
 
 def test_without_onnxruntime_a_model_is_not_run(monkeypatch, tmp_path, capsys):

@@ -40,7 +40,7 @@ def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--weights", help="as for --config.init.weights")
     parser.add_argument("--out", type=pathlib.Path, help="default: model.FORMAT")
     parser.add_argument("--format", default="stablehlo", choices=["stablehlo", "onnx"])
-    parser.add_argument("--batch", help="images per call; b is any number (default; of ONNX 1)")
+    parser.add_argument("--batch", help="images per call; b is any number (default; ONNX has 1)")
     parser.add_argument("--size", help="height and width of the input, such as 480x640")
     parser.add_argument("--platforms", help="of StableHLO, comma-joined (default cpu,cuda,tpu)")
     return parser.parse_args(argv)
@@ -70,12 +70,17 @@ def _export(flags: argparse.Namespace) -> None:
         onnx_program.check_installed()
         if flags.platforms:
             raise UserError("--platforms is StableHLO's; an ONNX model runs where its runtime does")
+        if flags.batch == "b":
+            raise UserError(
+                "--batch b is StableHLO's: jax2onnx makes sizes of the number of images; name one, "
+                "such as --batch 8"
+            )
     config, workdir = _named(flags)
     run = run_of(config, workdir)
     tell(run.lines)
-    batch, size = _batch(flags.batch or ("1" if is_onnx else "b")), _size(flags.size)
+    batch, size = _batch(flags.batch or "b"), _size(flags.size)
     if is_onnx:
-        artifact = onnx_program.export(run, batch, size)
+        artifact = onnx_program.export(run, batch or 1, size)
     else:
         artifact = export(run, batch, size, (flags.platforms or "cpu,cuda,tpu").split(","))
     artifact.save(out)

@@ -12,13 +12,14 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.extend import core
 
 from vision_jax.config import UserError
 from vision_jax.export import onnx_indexing
 from vision_jax.export.artifact import ONNX, OnnxArtifact
-from vision_jax.export.program import inputs, naming_a_number, whole_answer
+from vision_jax.export.program import inputs, whole_answer
 from vision_jax.ops.conv import IN_JAX
 from vision_jax.show.trained import Run
 
@@ -30,19 +31,22 @@ MISSING = (
 INPUTS = ("images", "size", "scale")
 # By the names of this package's primitives: functions that compute the same.
 _OURS: Mapping[str, Callable[..., Any]] = {**IN_JAX, "materialize": lambda *values: values}
-# And those of JAX's that jax2onnx has for some cases only.
-_IN_ROWS: Mapping[str, Callable[..., Any]] = {
+# And those of JAX's that jax2onnx has not, or for some cases only.
+_OF_JAX: Mapping[str, Callable[..., Any]] = {
     "gather": onnx_indexing.gather,
     "scatter": onnx_indexing.scatter,
     "scatter-add": functools.partial(onnx_indexing.scatter, reduction="add"),
+    "log2": lambda x, accuracy: jnp.log(x) / np.log(2).astype(x.dtype),
 }
 
 
-def export(run: Run, batch: int | None = None, size: tuple[int, int] | None = None) -> OnnxArtifact:
+def export(run: Run, batch: int = 1, size: tuple[int, int] | None = None) -> OnnxArtifact:
     """Makes the ONNX model of a trained network, with its preprocessing beside it.
 
     Args:
-      run, batch, size: see `program.export`.
+      run, size: see `program.export`.
+      batch: images per call. jax2onnx cannot leave it open: its rules make sizes of it, the rule
+        of `pad` in nearly every network.
 
     Raises:
       UserError: jax2onnx is not installed, no trained network, one that has no program of that
@@ -51,8 +55,7 @@ def export(run: Run, batch: int | None = None, size: tuple[int, int] | None = No
     check_installed()
     answer, description = whole_answer(run, batch, size, (ONNX,))
     shapes = inputs(description)
-    with naming_a_number(batch):
-        program, outputs = jax.make_jaxpr(answer, return_shape=True)(*shapes)
+    program, outputs = jax.make_jaxpr(answer, return_shape=True)(*shapes)
     artifact = OnnxArtifact(converted(program, shapes, sorted(outputs)), description)
     artifact.caller()  # it may lack an operation, which it names
     return artifact
@@ -96,11 +99,6 @@ def converted(program: Any, shapes: Sequence[jax.ShapeDtypeStruct], names: Seque
             output_names=names,
             return_mode="ir",
         )
-    except jax.errors.InconclusiveDimensionOperation as error:
-        raise UserError(
-            "jax2onnx does not leave the number of images of this network open; name one, such as "
-            "--batch 1"
-        ) from error
     except (RuntimeError, TypeError, ValueError, AssertionError) as error:
         # They name the operation, or the rule for it that failed.
         reason = f"{type(error).__name__}: {error}".splitlines()[0]
@@ -142,7 +140,7 @@ def _operations(jaxpr: core.Jaxpr) -> Iterator[str]:
 @functools.cache
 def _teach() -> None:
     """Tells jax2onnx what it does not know, or not in all cases."""
-    for name, function in {**_OURS, **_IN_ROWS}.items():
+    for name, function in {**_OURS, **_OF_JAX}.items():
         _register(name, functools.partial(_inline, function))
     _register(onnx_indexing.TAKE_ROWS.name, _take_rows)
     _register(onnx_indexing.PUT_ROWS.name, _put_rows)
