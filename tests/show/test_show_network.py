@@ -108,6 +108,7 @@ def test_a_run_has_a_page_in_its_folder(tmp_path, picture, capsys):
     assert "did you mean star?" in fails(capsys, str(run), "--input", picture, "--class", "stra")
 
 
+@pytest.mark.slow
 def test_weights_without_a_head_explain_no_class(tmp_path, picture, capsys):
     """A backbone's file leaves the head as it was drawn, and that is said instead of explained."""
     spec = "experiments/resnet18.py:smoke"
