@@ -135,9 +135,7 @@ def search(small_images):
     return node(proposals.SelectiveSearch, min_side=8 if small_images else 20)
 
 
-def staged(
-    config, method, max_proposals=2000, file=None, first=(), before=(), positive_iou=1.0
-):
+def staged(config, method, max_proposals=2000, file=None, first=(), before=(), positive_iou=1.0):
     """Gives an experiment R-CNN's stages, up to the regression of boxes.
 
     The last stage's detector has all of it: proposals are given, the rest is one program. Pictures
