@@ -1,6 +1,9 @@
 """The configs of super-resolution: what their arguments make, and runs that are stopped."""
 
 import json
+import os
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +13,7 @@ from PIL import Image
 
 import launch
 from experiments import quickstart_superresolution, superresolution_x4_coco
+from tests.hall.test_resume import ROOT, wait_for_step
 from vision_jax.config import UserError, build
 from vision_jax.training import stages
 
@@ -94,3 +98,27 @@ def test_stages_stand_side_by_side_in_the_report(tmp_path):
     page = (tmp_path / "feature" / "report" / "index.html").read_text()
     assert "Stages side by side" in page and "Stages in numbers" in page
     assert "Stages side by side" not in (tmp_path / "pixel/report/index.html").read_text()
+
+
+def start(folder):
+    environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
+    command = [sys.executable, "launch.py", "--config", SMOKE, "--workdir", str(folder)]
+    command += ["--config.steps=12", "--config.eval_every=5", "--config.checkpoint_every=3"]
+    out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+    return subprocess.Popen(command, cwd=ROOT, env=environment, **out)
+
+
+@pytest.mark.slow
+def test_a_run_that_is_killed_ends_with_the_same_bits(tmp_path):
+    straight = start(tmp_path / "straight")
+    out = straight.communicate(timeout=300)[0]
+    assert straight.returncode == 0, out
+    process = start(tmp_path / "killed")
+    wait_for_step(tmp_path / "killed", 7, process)
+    process.kill()
+    process.communicate()
+    again = start(tmp_path / "killed")
+    out = again.communicate(timeout=300)[0]
+    assert again.returncode == 0 and "resumed from step" in out, out
+    one, other = (tmp_path / name / "metrics.jsonl" for name in ("straight", "killed"))
+    assert one.read_bytes() == other.read_bytes()
