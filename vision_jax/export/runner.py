@@ -60,7 +60,7 @@ class Runner:
         count = self._description.batch or 1
         images = np.zeros((count, *self._description.image), np.uint8)
         pair = np.ones((count, 2), np.float32)
-        size = pair * self._description.image[:2]
+        size = pair * np.float32(self._description.image[:2])
         jax.block_until_ready(self._call(images, size, pair))
         measured = []
         for _ in range(times):
