@@ -189,7 +189,7 @@ class _Files:
         for name in _SMALL:
             self._put(name, (image,), row[name])
         self.done[image] = True
-        self._put("done", (image,), self.done[image])
+        self._put("done", (image,), self.done[image : image + 1])
 
     def complete(self) -> None:
         """Marks the folder as complete."""

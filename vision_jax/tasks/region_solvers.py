@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Iterable
 
+import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float
 
@@ -181,7 +182,8 @@ class RegressBoxes:
                 truth.append(store.boxes[number, best])
         if not places:
             return np.zeros((0, 2), int), np.zeros(0, int), np.zeros((0, 4))
-        targets = np.asarray(box_ops.encode(np.stack(truth), np.stack(boxes), _PLAIN))
+        pairs = jnp.asarray(np.stack(truth)), jnp.asarray(np.stack(boxes))
+        targets = np.asarray(box_ops.encode(*pairs, _PLAIN))
         return np.array(places), np.array(labels), targets
 
 
