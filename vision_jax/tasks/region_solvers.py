@@ -90,7 +90,7 @@ class TrainSvms:
         for number in seen:
             there = np.flatnonzero(store.valid[number])
             features = (store.features[number][there] * np.float32(scale)).astype(np.float64)
-            iou = store.overlaps(number)[there]
+            iou = store.overlaps(int(number))[there]
             is_last = number == seen[-1]
             for label, mining in mined.items():
                 of_class = np.where(store.labels[number] == label, iou, 0)
@@ -104,7 +104,7 @@ class TrainSvms:
         objects = store.labels.shape[1]
         places: dict[int, list[tuple[int, int]]] = {label: [] for label in range(classes)}
         for number in np.flatnonzero(np.asarray(store.valid).any(1)):
-            iou = store.overlaps(number)
+            iou = store.overlaps(int(number))
             for slot, label in enumerate(store.labels[number]):
                 if 0 <= label < classes and store.valid[number, slot]:
                     places[int(label)].append((number, slot))
@@ -171,7 +171,7 @@ class RegressBoxes:
         objects = store.labels.shape[1]
         places, labels, boxes, truth = [], [], [], []
         for number in range(len(store.labels)):
-            iou = store.overlaps(number)
+            iou = store.overlaps(int(number))
             near = store.valid[number] & (iou.max(1, initial=0) > self.min_iou)
             near[:objects] = False
             for slot in np.flatnonzero(near):
