@@ -13,7 +13,7 @@ from experiments.shared import embedded
 from vision_jax import models
 from vision_jax.evaluation import SummedMetric
 from vision_jax.inspect import summarize
-from vision_jax.tasks.task import initialize
+from vision_jax.ops.initial import init
 
 KINDS = ("patches1", "patches8", "full", "fcn")
 
@@ -43,7 +43,7 @@ class Cost(SummedMetric):
 
     def result(self, state: np.ndarray) -> dict[str, float]:
         image = jnp.ones((1, self.size, self.size, 3))
-        variables = initialize(self.model, jax.random.key(0), image)
+        variables = init(self.model, jax.random.key(0), image)
         answer = jax.jit(lambda v, x: self.model.apply(v, x)["logits"])
         answer(variables, image).block_until_ready()
         seconds = []
