@@ -232,6 +232,7 @@ def _compared(golden: Golden, name: str, compute: Callable[[type], jax.Array]) -
         **worst,
         "reference_float32": info["float32_max_abs_diff"],
         "largest": float(np.abs(golden[name]).max()),
+        "stored": str(golden[name].dtype),
     }
 
 

@@ -28,7 +28,9 @@ def test_the_page_holds_the_table_of_the_measurements(rows):
 def test_the_measurements_are_within_the_golden_tests_tolerance(rows):
     for name, row in rows.items():
         assert 0 < row["float32"] <= 10 * row["reference_float32"], name
-        assert 0 < row["float64"] <= 1e-9 * row["largest"], name
+        # Where the reference's answer is stored in float32, all that is left is its last bit.
+        rounding = 2**-24 if row.get("stored") == "float32" else 1e-9
+        assert 0 < row["float64"] <= rounding * row["largest"], name
 
 
 def test_a_measured_row_is_the_committed_one(rows):
