@@ -6,8 +6,9 @@ paper    Johnson et al. (2016), section 4.2: first the pixel loss, then, from wh
          a loss in the maps of a VGG-16. The network is narrow, has no norms and makes what is added
          to the bicubic enlargement. The VGG is a quarter as wide and untrained; `network=hed` takes
          one that was trained to find edges, where its package is installed (style_gatys.py)
-expect   on the portrait a PSNR of 29.07 by the pixel loss, where bicubic enlargement has 27.53; then
-         28.63 by the loss in maps, whose distance falls from 0.0218 to 0.0215 (bicubic: 0.0359)
+expect   on the portrait a PSNR of 29.07 by the pixel loss, where bicubic enlargement has 27.53;
+         then 28.63 by the loss in maps, whose distance falls from 0.0218 to 0.0215 (of bicubic's
+         0.0359)
 cost     600 steps of 8 patches of 96×96, and 200 more: three minutes of CPU time
 run      python launch.py --config experiments/quickstart_superresolution.py
 smoke    python launch.py --config experiments/quickstart_superresolution.py:smoke

@@ -54,7 +54,10 @@ def stepped(name: str, how: str, devices: int):
 
 @pytest.mark.parametrize(
     "name",
-    ["retinanet", *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "rfcn", "detr"))],
+    [
+        "retinanet",
+        *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "rfcn", "detr")),
+    ],
 )
 def test_devices_and_their_mapping_do_not_matter(name):
     eight, rows = stepped(name, "shard_map", 8)

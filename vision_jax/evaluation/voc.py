@@ -30,9 +30,9 @@ class Ranking(NamedTuple):
 class VOC(DetectionMetric):
     """The mean average precision over classes, from `outputs["detections"]`.
 
-    Result: `ap50` (for a threshold of 0.5), `ap50_NAME` for each of `groups`, and arrays `per_class_ap` (C,) and
-    `precision_at_recall` (C, 101), the envelope at recalls 0, 0.01 ... 1; NaN for a class without
-    objects.
+    Result: `ap50` (for a threshold of 0.5), `ap50_NAME` for each of `groups`, and arrays
+    `per_class_ap` (C,) and `precision_at_recall` (C, 101), the envelope at recalls 0, 0.01 ... 1;
+    NaN for a class without objects.
 
     Attributes:
       num_classes: C.

@@ -133,6 +133,8 @@ def overlaps(boxes: np.ndarray, labels: np.ndarray) -> np.ndarray:
 def _rows(task: Detection, variables: Variables, batch: Batch) -> dict[str, Array]:
     """Returns what is stored of each image of a batch."""
     targets = task.targets(batch)
+    if targets.boxes is None or targets.valid is None or targets.labels is None:
+        raise UserError("the images have no boxes: their source needs fields=('objects',)")
     if targets.proposals is None or targets.proposal_valid is None:
         raise UserError("the images have no proposals: use data.WithProposals or data.Propose")
     boxes = jnp.concatenate([targets.boxes, targets.proposals], 1)
@@ -163,7 +165,7 @@ class _Files:
             **{name: list(x.shape[1:]) for name, x in shapes.items()},
         }
         self.done = np.zeros(images, bool)
-        self._maps: dict[str, np.ndarray] = {}
+        self._maps: dict[str, np.memmap] = {}
         if (folder / SETTINGS).is_file():
             if json.loads((folder / SETTINGS).read_text()) != settings:
                 raise UserError(
@@ -225,12 +227,12 @@ class _Files:
         ahead = zip(place, array.strides, strict=False)
         offset = array.offset + sum(int(number) * stride for number, stride in ahead)
         with disk.writing(path), open(path, "r+b") as file:
-            os.pwrite(file.fileno(), np.ascontiguousarray(values, array.dtype), offset)
+            os.pwrite(file.fileno(), values.astype(array.dtype).tobytes(), offset)
 
 
 def _checksum(variables: Variables) -> int:
     """Returns a number that differs for other variables."""
     crc = 0
     for leaf in jax.tree.leaves(variables):
-        crc = zlib.crc32(np.ascontiguousarray(on_host(leaf)), crc)
+        crc = zlib.crc32(np.asarray(on_host(leaf)).tobytes(), crc)
     return crc

@@ -103,8 +103,8 @@ class TrainSvms:
         """Returns the places (n, 2) of the positives, by class, of those that have some."""
         objects = store.labels.shape[1]
         places: dict[int, list[tuple[int, int]]] = {label: [] for label in range(classes)}
-        for number in np.flatnonzero(np.asarray(store.valid).any(1)):
-            iou = store.overlaps(int(number))
+        for number in np.flatnonzero(np.asarray(store.valid).any(1)).tolist():
+            iou = store.overlaps(number)
             for slot, label in enumerate(store.labels[number]):
                 if 0 <= label < classes and store.valid[number, slot]:
                     places[int(label)].append((number, slot))

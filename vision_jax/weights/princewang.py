@@ -17,7 +17,9 @@ from vision_jax.weights.torchvision import residual_stages
 def rfcn(model: RFCN) -> Iterator[Row]:
     """Yields the layers of rfcn.py and resnet_atrous.py with boxes that all classes share."""
     yield from conv_norm("RCNN_base.0", "RCNN_base.1", "backbone/conv1")
-    stages = (*model.backbone.stages, model.score_maps.body.blocks)
+    body = model.score_maps.body
+    assert isinstance(body, ResNetStage), "see has_rfcn"
+    stages = (*model.backbone.stages, body.blocks)
     for row in residual_stages(model.backbone.clone(stages=stages)):
         layer, _, rest = row.reference.partition(".")
         number, path = int(layer.removeprefix("layer")), row.path
@@ -37,8 +39,9 @@ def rfcn(model: RFCN) -> Iterator[Row]:
 def has_rfcn(model: RFCN) -> bool:
     """Returns True for bottlenecks with batch norms, score maps without biases, a softmax RPN."""
     maps, rpn = model.score_maps, model.rpn
-    is_plain = is_plain_resnet(model.backbone) and isinstance(maps.body, ResNetStage)
-    if not is_plain or model.rpn_backbone is not None:
+    if not isinstance(maps.body, ResNetStage) or model.rpn_backbone is not None:
+        return False
+    if not is_plain_resnet(model.backbone):
         return False
     has_norms = {model.backbone.layers.norm, maps.body.layers.norm} <= {*BATCH_NORMS}
     has_form = rpn.outputs_per_anchor == 2 and rpn.depth == 1 and not maps.use_bias
