@@ -39,8 +39,8 @@ def fold_norms(model: nn.Module, variables: dict[str, Any], *inputs: Any) -> dic
     statistics = flatten_dict(variables.get("batch_stats", {}))
     folded = {}
     for conv, norm in norm_of_conv.items():
-        scale, shift = params.pop((*norm, "scale")), params.pop((*norm, "bias"))
-        mean, var = statistics.pop((*norm, "mean")), statistics.pop((*norm, "var"))
+        scale, shift = (jnp.asarray(params.pop((*norm, name))) for name in ("scale", "bias"))
+        mean, var = (jnp.asarray(statistics.pop((*norm, name))) for name in ("mean", "var"))
         gain = norms[norm].gain(scale, var)
         params[*conv, "kernel"] = params[*conv, "kernel"] * channelwise(gain)
         params[*conv, "bias"] = shift + (params.get((*conv, "bias"), 0) - mean) * gain

@@ -93,8 +93,8 @@ def generate(
         return (state, token, total, over | (token == end)), token
 
     logits = jax.eval_shape(step, state, start)[1]
-    total = jnp.zeros(len(start), jnp.promote_types(logits.dtype, jnp.float32))
-    first = (state, start, total, jnp.zeros(len(start), bool))
+    total = jnp.zeros(start.shape, jnp.promote_types(logits.dtype, jnp.float32))
+    first = (state, start, total, jnp.zeros(start.shape, bool))
     (_, _, total, _), tokens = lax.scan(body, first, jnp.arange(length))
     return tokens.T, total
 
@@ -125,7 +125,7 @@ def beam_search(
       beams: k, how many sequences are followed.
       power: 0 prefers short sequences, 1 the mean log-probability of a token; start and end count.
     """
-    rows = len(start)
+    rows = start.shape[0]
     logits = jax.eval_shape(step, state, start)[1]
     search = _Beams(
         jax.tree.map(lambda x: jnp.repeat(x, beams, axis=0), state),
@@ -153,7 +153,7 @@ def _only_starts(
     start: Array, length: int, beams: int, pad: int, dtype: Any, filled: int = 1
 ) -> Sequences:
     """Makes lists of which the first `filled` hold the start, and the others nothing."""
-    tokens = jnp.full((len(start), beams, length), pad, jnp.int32).at[:, :, 0].set(start[:, None])
+    tokens = jnp.full((*start.shape, beams, length), pad, jnp.int32).at[:, :, 0].set(start[:, None])
     there = jnp.broadcast_to(jnp.arange(beams) < filled, tokens.shape[:2])
     scores = jnp.where(there, 0, -jnp.inf).astype(dtype)
     return Sequences(tokens, scores, scores, jnp.zeros(there.shape, bool))

@@ -106,7 +106,7 @@ def places(features: Float[Array, "b ..."]) -> Float[Array, "b l c"]:
     """
     if features.ndim != 4:
         raise ValueError(f"attention needs a feature map, not features of shape {features.shape}")
-    return features.reshape(len(features), -1, features.shape[-1])
+    return features.reshape(features.shape[0], -1, features.shape[-1])
 
 
 class Words(nn.Module):

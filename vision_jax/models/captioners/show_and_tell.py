@@ -40,7 +40,7 @@ class ShowAndTell(Captioner):
         seen = self.project(pooled(features))
         if self.image == "state":
             return {"memory": self.decoder.begin(jnp.tanh(seen))}
-        nothing = self.decoder.begin(jnp.zeros((len(seen), self.hidden), seen.dtype))
+        nothing = self.decoder.begin(jnp.zeros((seen.shape[0], self.hidden), seen.dtype))
         return {"memory": self.decoder(nothing, seen)}
 
     def first(self, features: Float[Array, "b ..."]) -> Float[Array, "b k"]:
