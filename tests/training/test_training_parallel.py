@@ -15,6 +15,7 @@ from vision_jax.training import (
     create,
     make_train_step,
 )
+from vision_jax.training.step import _mean_floats
 
 
 @pytest.mark.parametrize("how", ["shard_map", "pmap", "jit"])
@@ -57,6 +58,18 @@ def test_the_state_passes_from_one_mapping_to_another_mid_run():
     one, other = go(["pmap", "shard_map", "pmap"]), go(["shard_map", "pmap", "shard_map"])
     for a, b in zip(jax.tree.leaves(one), jax.tree.leaves(other), strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_statistics_that_are_equal_already_keep_their_bits():
+    """The sum of eight equal numbers may be rounded on the way."""
+    one = np.random.default_rng(0).normal(size=1000).astype(np.float32)
+    mean = jax.pmap(lambda x: _mean_floats({"mean": x}, "data"), axis_name="data")
+    equal = np.broadcast_to(one, (8, 1000))
+    np.testing.assert_array_equal(mean(equal)["mean"], equal)
+    unequal = equal * np.arange(1, 9, dtype=np.float32)[:, None]
+    np.testing.assert_allclose(mean(unequal)["mean"], 4.5 * equal, rtol=1e-6)
+    count = np.arange(8)  # integers are counters, which all devices have alike
+    np.testing.assert_array_equal(mean(count)["mean"], count)
 
 
 @pytest.mark.parametrize(

@@ -319,11 +319,16 @@ def _is_spread(axis: str | None) -> bool:
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:
     """Averages statistics over devices; those that are synchronised already stay as they are."""
-    if axis is None:
+    if axis is None or not _is_spread(axis):
         return tree
-    return jax.tree.map(
-        lambda x: lax.pmean(x, axis) if jnp.issubdtype(x.dtype, jnp.floating) else x, tree
-    )
+
+    def mean(x: jax.Array) -> jax.Array:
+        if not jnp.issubdtype(x.dtype, jnp.floating):
+            return x
+        # Equal numbers may have a rounded sum, and frozen statistics would creep.
+        return jnp.clip(lax.pmean(x, axis), lax.pmin(x, axis), lax.pmax(x, axis))
+
+    return jax.tree.map(mean, tree)
 
 
 def _gather(tree: Tree, axis: str | None) -> Tree:
