@@ -64,6 +64,7 @@ class _Everything(nn.Module):
         ).mean((1, 2))
         x = x @ self.param("turn", initializers.orthogonal, (5, 5))
         x = x + self.param("own", lambda key: jax.random.gumbel(key, (1, 5)))
+        x = x + self.param("given", lambda key: np.arange(5.0, dtype=np.float32)[None])
         x = x * self.param("doubled", lambda key: 2 * initializers.ones(key, (1, 5)))
         x = nn.remat(nn.Dense)(4, kernel_init=initializers.normal(0.1), name="again")(x)
         count = self.variable("counters", "seen", jnp.zeros, (), jnp.int32)

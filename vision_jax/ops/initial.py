@@ -81,7 +81,7 @@ def _host() -> jax.Device | None:
 
 def _traced(
     model: nn.Module, key: jax.Array, inputs: Sequence[Any]
-) -> tuple[Any, list[Plan], list[jax.Array]]:
+) -> tuple[Any, list[Plan], list[jax.Array | np.ndarray]]:
     """Traces a network's `init`.
 
     Returns:
