@@ -75,9 +75,10 @@ def test_a_part_of_a_network_is_none():
     assert build(config.task).model == models.ResNet50()
 
 
-def test_published_networks_are_not_among_the_networks():
-    with pytest.raises(AttributeError, match=r"published networks are weights\.pretrained"):
-        _ = models.pretrained
+def test_published_networks_are_found_among_the_networks():
+    assert models.pretrained is weights.pretrained
+    with pytest.raises(AttributeError, match=r"'vision_jax.models' has no attribute 'pretraind'"):
+        _ = models.pretraind
 
 
 def test_hashes_are_those_that_publishers_put_into_names():

@@ -1,5 +1,8 @@
 """Networks: images in, a dict of named arrays out. One paper, one file."""
 
+import importlib
+from typing import Any
+
 from vision_jax.models.captioners.captioner import Captioner
 from vision_jax.models.captioners.show_and_tell import ShowAndTell
 from vision_jax.models.captioners.show_attend_tell import ShowAttendTell
@@ -334,11 +337,12 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> None:
-    """Says where published networks are, which who knows other libraries looks for here.
+def __getattr__(name: str) -> Any:
+    """Finds `pretrained` where users look for it; it is made a floor above, by the weights.
 
     Raises:
-      AttributeError: always, since this is asked for names that are missing.
+      AttributeError: any other name, since this is asked for names that are missing.
     """
-    hint = "; published networks are weights.pretrained(NAME)" if name == "pretrained" else ""
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}{hint}", name=name)
+    if name == "pretrained":
+        return importlib.import_module("vision_jax.weights").pretrained
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}", name=name)
