@@ -12,7 +12,7 @@ from jax.sharding import AxisType, PartitionSpec
 from vision_jax.config import UserError
 from vision_jax.kernels import onednn
 from vision_jax.kernels.conv_lax import DIMENSIONS
-from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair
+from vision_jax.ops.conv import conv2d, conv_transpose2d, pads, pair, same_pads
 
 
 def _random(shape, seed=0):
@@ -269,6 +269,16 @@ def test_without_onednn_gradients_are_laid_out_as_the_value_is(monkeypatch):
     layouts = {line.split("dim_numbers = ")[1].split(", window")[0] for line in lines}
     assert len(lines) == 3 and layouts == {"[b, 0, 1, f]x[0, 1, i, o]->[b, 0, 1, f]"}
     assert "reverse = [true" not in text
+
+
+@pytest.mark.parametrize("stride", [1, 2, (2, 3)])
+@pytest.mark.parametrize("kernel", [1, 2, 3, (4, 5)])
+def test_the_padding_same_is_xlas(kernel, stride):
+    for size in ((8, 9), (7, 2), (1, 1), (224, 33)):
+        for dilation in (1, 2):
+            reach = [dilation * (k - 1) + 1 for k in pair(kernel)]
+            expected = lax.padtype_to_pads(size, reach, pair(stride), "SAME")
+            assert same_pads(size, kernel, stride, dilation) == tuple(map(tuple, expected))
 
 
 def test_without_jit_it_is_the_same():

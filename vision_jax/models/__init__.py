@@ -112,10 +112,17 @@ from vision_jax.models.detectors.sharpmask import (
     sharpmask_resnet,
 )
 from vision_jax.models.detectors.spp_net import SPPNet, SPPNetDetectorZF5
-from vision_jax.models.detectors.ssd import SSD, SSD300, SSD512, SmallSSD, SSD300ResNet
-from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes
+from vision_jax.models.detectors.ssd import (
+    SSD,
+    SSD300,
+    SSD512,
+    SmallSSD,
+    SSD300ResNet,
+    SSDMobileNet,
+)
+from vision_jax.models.detectors.ssd_boxes import DefaultBoxes, LectureBoxes, TensorFlowBoxes
 from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
-from vision_jax.models.detectors.yolo_v2 import YOLOv2, YOLOv2Tiny
+from vision_jax.models.detectors.yolo_v2 import YOLOv2, YOLOv2Tiny, YOLOv2TinySeparable
 from vision_jax.models.detectors.yolo_v3 import YOLOv3, YOLOv3Tiny
 from vision_jax.models.embedders.deepid import DeepID
 from vision_jax.models.embedders.embedder import Embedder, EmbeddingHead
@@ -286,6 +293,7 @@ __all__ = [
     "SPPNetDetectorZF5",
     "SPPNetZF5",
     "SSD300ResNet",
+    "SSDMobileNet",
     "ScoreHead",
     "ScoreMaps",
     "SegNet",
@@ -296,6 +304,7 @@ __all__ = [
     "ShowAttendTell",
     "SlidingHead",
     "SmallSSD",
+    "TensorFlowBoxes",
     "TransformerSettings",
     "WideResNet50",
     "WithLossNetwork",
@@ -303,6 +312,7 @@ __all__ = [
     "YOLOv1Shipped",
     "YOLOv2",
     "YOLOv2Tiny",
+    "YOLOv2TinySeparable",
     "YOLOv3",
     "YOLOv3Tiny",
     "ZFNet",

@@ -183,6 +183,13 @@ def lecture_boxes(
     pairs = [(s, ratios[0]) for s in sizes] + [(sizes[0], r) for r in ratios[1:]]
     size, ratio = np.asarray(pairs, np.float32).T
     height, width = size * image[0] / np.sqrt(ratio), size * image[0] * np.sqrt(ratio)
+    return cell_boxes(width, height, image, grid)
+
+
+def cell_boxes(
+    width: Float[np.ndarray, "n"], height: Float[np.ndarray, "n"], image: Size, grid: Size
+) -> Float[Array, "{grid[0]}*{grid[1]}*n 4"]:
+    """Computes boxes of n sizes in pixels at every cell's centre, sizes innermost, xyxy."""
     cell = np.stack([-width, -height, width, height], 1) / 2
     stride = image[0] / grid[0], image[1] / grid[1]
     y, x = np.meshgrid(

@@ -37,6 +37,20 @@ def pads(padding: Padding) -> tuple[tuple[int, int], tuple[int, int]]:
     return top, left
 
 
+def same_pads(
+    size: Size, kernel: Size, stride: Size, dilation: Size = 1
+) -> tuple[tuple[int, int], tuple[int, int]]:
+    """Returns TensorFlow's 'SAME' padding, which gives ceil(size / stride) rows and columns.
+
+    It depends on the size, and has the odd one below and on the right, where torch's is alike on
+    both sides: networks that were trained with one are wrong with the other.
+    """
+    axes = zip(*(pair(value) for value in (size, kernel, stride, dilation)), strict=True)
+    totals = [max((-(-n // s) - 1) * s + d * (k - 1) + 1 - n, 0) for n, k, s, d in axes]
+    top, left = ((total // 2, total - total // 2) for total in totals)
+    return top, left
+
+
 def conv2d(
     x: Float[Array, "b h w c"],
     w: Float[Array, "kh kw ci o"],

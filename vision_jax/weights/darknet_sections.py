@@ -184,6 +184,8 @@ class _Net:
 
     def _chain(self, backbone: Darknet) -> int:
         """Adds convolutions and poolings, one after another."""
+        if backbone.separable:
+            raise UserError("Darknet has no separable convolutions")
         last = -1
         for stage, convs in enumerate(backbone.stages, start=1):
             if stage > 1:

@@ -9,7 +9,7 @@ import ml_dtypes
 import numpy as np
 
 from vision_jax.config import UserError, printable, suggest
-from vision_jax.weights import caffe, darknet, detectron2, hed, safe_tensors
+from vision_jax.weights import caffe, darknet, detectron2, face_api, hed, safe_tensors, tfjs
 from vision_jax.weights.pth import read_pth
 
 TORCH_SUFFIXES = (".pth", ".pt", ".th", ".bin", ".ckpt", ".tar")
@@ -45,9 +45,12 @@ def _read(path: Path) -> dict[str, np.ndarray]:
         return caffe.read_caffemodel(path)
     if suffix == hed.SUFFIX:
         return hed.read_h5(path)
+    if (manifest := tfjs.manifest_of(path)) is not None:
+        return face_api.read_manifest(manifest)
     if suffix not in (*TORCH_SUFFIXES, safe_tensors.SUFFIX, detectron2.SUFFIX):
-        suffixes = (caffe.SUFFIX, detectron2.SUFFIX, darknet.SUFFIX, hed.SUFFIX, INDEX)
-        known = ", ".join((safe_tensors.SUFFIX, *TORCH_SUFFIXES, *suffixes))
+        others = (caffe, detectron2, darknet, hed, tfjs)
+        suffixes = (*TORCH_SUFFIXES, *(reader.SUFFIX for reader in others), INDEX)
+        known = ", ".join((safe_tensors.SUFFIX, *suffixes))
         raise UserError(f"weights in a {suffix or 'nameless'} file - known: {known}")
     # People rename files: these three kinds are told apart by how they begin.
     with path.open("rb") as file:

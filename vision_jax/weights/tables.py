@@ -45,6 +45,7 @@ from vision_jax.weights import (
     akamaster,
     detectron2,
     detr,
+    face_api,
     facenet_pytorch,
     foolwood,
     princewang,
@@ -143,6 +144,7 @@ NETWORKS: Tables = {
         Table("torchvision", ssd.torchvision, ssd.has_ssd),
         Table("amdegroot", ssd.amdegroot, ssd.has_ssd),
         Table("caffe", caffe.ssd, ssd.has_ssd),
+        Table("face-api", face_api.ssd, face_api.has_ssd),
         Table("amdegroot-vgg", ssd.amdegroot_vgg, ssd.has_ssd, is_part=True),
         Table(
             "torchvision-classifier", ssd.classifier, torchvision.has_classifier_of, is_part=True
@@ -154,7 +156,7 @@ NETWORKS: Tables = {
         Table("caffe-classifier", caffe.vgg_alone, caffe.has_vgg_alone, is_part=True),
     ),
     YOLOv1: (_DARKNET,),
-    YOLOv2: _YOLO,
+    YOLOv2: (*_YOLO, Table("face-api", face_api.yolo, face_api.has_yolo)),
     YOLOv3: _YOLO,
 }
 # Backbones of classifiers, and of whatever else has the classifier's head.

@@ -40,6 +40,9 @@ def shapes(make, size):
         (models.SSD512, 512, (64, 32, 16, 8, 4, 2, 1), 24564, 27_188_676),
         (models.SSD300ResNet, 300, (38, 19, 10, 5, 3, 1), 8732, None),
         (models.SmallSSD, 256, (32, 16, 8, 4, 1), 5444, None),
+        # TensorFlow's for COCO, which has 1917 boxes, and face-api's.
+        (models.SSDMobileNet, 300, (19, 10, 5, 3, 2, 1), 1917, None),
+        (functools.partial(models.SSDMobileNet, 2), 512, (32, 16, 8, 4, 2, 1), 5118, None),
     ],
 )
 def test_published_sizes(make, size, grids, boxes, parameters):
@@ -129,6 +132,23 @@ def test_loss_equals_a_slow_loop():
         assert terms[name][1] == matched
     nothing = model.loss(outputs, targets, jnp.array([False, False]))
     assert all(float(x) == float(weight) == 0 for x, weight in nothing.values())
+
+
+def test_sigmoid_scores_have_a_loss_and_a_probability_for_each_class_by_itself():
+    model = models.SSDMobileNet(2).clone(max_detections=4)
+    logits = jnp.array([[[2.0, -1.0, 0.5], [0.3, 3.0, -2.0]]])
+    anchors = jnp.array([[0.0, 0, 10, 10], [20, 20, 40, 40]])
+    outputs = {"class_logits": logits, "box_deltas": jnp.zeros((1, 2, 4)), "anchors": anchors}
+    boxes, valid = anchors[None, 1:], jnp.ones((1, 1), bool)
+    targets = Targets(boxes=boxes, labels=jnp.zeros((1, 1), jnp.int32), valid=valid)
+    loss, count = jax.jit(model.loss)(outputs, targets, jnp.ones(1, bool))["class"]
+    wanted = np.array([[1, 0, 0], [0, 1, 0]])  # background, and the first class
+    p = 1 / (1 + np.exp(-np.asarray(logits[0])))
+    expected = -np.log(np.where(wanted, p, 1 - p)).sum()
+    np.testing.assert_allclose([loss, count], [expected, 1], rtol=1e-5)
+    found = jax.jit(model.detect)(outputs, jnp.array([[64.0, 64.0]]))
+    scores = np.sort(found.scores[0][found.valid[0]])[::-1]
+    np.testing.assert_allclose(scores, np.sort(p[:, 1:].ravel())[::-1], rtol=1e-5)
 
 
 def test_a_learned_scale_restores_the_norm():

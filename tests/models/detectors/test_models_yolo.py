@@ -77,6 +77,17 @@ def test_a_pooling_that_keeps_the_resolution_reaches_over_the_right_and_the_lowe
     assert backbone.strides == {"stage1": 1, "stage2": 1}
 
 
+def test_face_apis_network_has_as_many_weights_and_cells():
+    model, sizes = models.YOLOv2TinySeparable(layers=NO_NORM), jnp.array([[416.0, 416.0]])
+    image = jax.ShapeDtypeStruct((1, 416, 416, 3), jnp.float32)
+    init = functools.partial(model.init_with_output, jax.random.key(0))
+    outputs, variables = jax.eval_shape(init, image, sizes)
+    # Its file has one byte for each; ours has a class beside, at 5 priors of 512 channels and bias.
+    count = sum(leaf.size for leaf in jax.tree.leaves(variables["params"]))
+    assert count == 193_321 + 5 * 513
+    assert outputs["prediction_maps"][0].shape == (1, 13, 13, 30) and model.stride == 32
+
+
 def test_strides_of_the_backbones():
     assert models.Darknet().strides["stage6"] == 32
     assert models.YOLOv1().stride == 64 and models.FastYOLO().stride == 64

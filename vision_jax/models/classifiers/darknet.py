@@ -11,9 +11,11 @@ from typing import Literal
 
 import jax.numpy as jnp
 from flax import linen as nn
+from jaxtyping import Array, Float
 
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
 from vision_jax.models.layers import (
+    Conv,
     ConvNorm,
     Endpoints,
     Images,
@@ -59,16 +61,38 @@ def conv_leaky(
     kernel: int = 3,
     stride: int = 1,
     slope: float = SLOPE,
+    padding: int | None = None,
     *,
     layers: Layers,
     name: str,
 ) -> ConvNorm:
     """Makes a convolution, its norm and leaky ReLU: a submodule `name`, see `ConvNorm`.
 
-    The padding keeps the resolution but for the stride.
+    Padding None keeps the resolution but for the stride.
     """
+    padding = kernel // 2 if padding is None else padding
     act = functools.partial(nn.leaky_relu, negative_slope=slope)
-    return ConvNorm(features, kernel, stride, kernel // 2, act=act, layers=layers, name=name)
+    return ConvNorm(features, kernel, stride, padding, act=act, layers=layers, name=name)
+
+
+class SeparableLeaky(nn.Module):
+    """A convolution of each channel alone, then across them, with its norm and leaky ReLU.
+
+    Nothing lies between the two, as in MobileNets there does. Submodules `depthwise` and
+    `pointwise`.
+    """
+
+    features: int
+    kernel: int = 3
+    stride: int = 1
+    layers: Layers = Layers()
+
+    @nn.compact
+    def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "b ho wo o"]:
+        geometry = {"padding": self.kernel // 2, "groups": x.shape[-1], "use_bias": False}
+        conv = functools.partial(Conv, x.shape[-1], self.kernel, self.stride, **geometry)
+        x = conv(layers=self.layers, name="depthwise")(x)
+        return conv_leaky(self.features, 1, layers=self.layers, name="pointwise")(x, train=train)
 
 
 class Darknet(nn.Module):
@@ -79,12 +103,15 @@ class Darknet(nn.Module):
       pools: stride of the pooling before each stage but the first; missing ones are 2. All windows
         are 2×2, and one that does not stride reaches over the right and the lower border.
       same_fill: what such a window finds there: '-inf' as Darknet has it, or '0'.
+      separable: all convolutions are `SeparableLeaky` but the first, which is not padded, and
+        poolings keep the last row and column of an odd map: face-api's form.
       layers: how layers normalise and compute; `DARKNET` for Darknet's own weights.
     """
 
     stages: Stages = DARKNET19
     pools: tuple[int, ...] = ()
     same_fill: Literal["-inf", "0"] = "-inf"
+    separable: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -95,9 +122,12 @@ class Darknet(nn.Module):
             if stage > 1:
                 x = self._pool(x, self.pool_strides[stage - 2])
             for i, (kernel, features, *stride) in enumerate(convs, start=1):
-                name = f"conv{stage}_{i}"
-                unit = conv_leaky(features, kernel, *stride, layers=self.layers, name=name)
-                x = unit(x, train=train)
+                make = conv_leaky
+                if self.separable:
+                    is_first = stage == i == 1
+                    make = functools.partial(conv_leaky, padding=0) if is_first else SeparableLeaky
+                size = features, kernel, *stride
+                x = make(*size, layers=self.layers, name=f"conv{stage}_{i}")(x, train=train)
             endpoints[f"stage{stage}"] = x
         return endpoints
 
@@ -118,7 +148,7 @@ class Darknet(nn.Module):
 
     def _pool(self, x, stride):
         if stride == 2:
-            return max_pool(x, 2)
+            return max_pool(x, 2, ceil_mode=self.separable)
         beyond = ((0, 1), (0, 1))
         if self.same_fill == "-inf":
             return max_pool(x, 2, 1, beyond)

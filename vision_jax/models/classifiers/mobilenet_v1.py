@@ -11,7 +11,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float
 
 from vision_jax.models.classifiers.classifier import Classifier, PoolHead
-from vision_jax.models.layers import ConvNorm, Endpoints, Images, Keys, Layers
+from vision_jax.models.layers import ConvNorm, Endpoints, Images, Keys, Layers, Same
 
 # Table 1: (channels, stride) of each depthwise separable block.
 BLOCKS = (
@@ -32,21 +32,25 @@ class MobileNetV1Backbone(nn.Module):
 
     Fields:
       multiplier: thins every layer.
+      padding: of the 3×3 convolutions; 'same' is TensorFlow's, with which its weights were trained.
       layers: how layers normalise and compute.
     """
 
     multiplier: float = 1.0
+    padding: int | Same = 1
     layers: Layers = Layers()
 
     @nn.compact
     def __call__(self, images: Images, *, train: bool = False, keys: Keys = None) -> Endpoints:
         """Finds the endpoints (b, h / stride, w / stride, c); see `Classifier` for arguments."""
         conv = functools.partial(ConvNorm, act=nn.relu6, layers=self.layers)
-        x = conv(round(32 * self.multiplier), 3, 2, 1, name="conv1")(images, train=train)
+        width = round(32 * self.multiplier)
+        x = conv(width, 3, 2, self.padding, name="conv1")(images, train=train)
         endpoints = {"conv1": x}
         for i, (features, stride) in enumerate(BLOCKS, start=1):
             width = round(features * self.multiplier)
-            x = Separable(width, stride, self.layers, name=f"block{i}")(x, train=train)
+            block = Separable(width, stride, self.padding, self.layers, name=f"block{i}")
+            x = block(x, train=train)
             if f"block{i}" in self.strides:
                 endpoints[f"block{i}"] = x
         return endpoints
@@ -67,13 +71,14 @@ class Separable(nn.Module):
 
     features: int
     stride: int = 1
+    padding: int | Same = 1
     layers: Layers = Layers()
 
     @nn.compact
     def __call__(self, x: Images, *, train: bool = False) -> Float[Array, "b ho wo o"]:
         conv = functools.partial(ConvNorm, act=nn.relu6, layers=self.layers)
         c = x.shape[-1]
-        x = conv(c, 3, self.stride, 1, groups=c, name="depthwise")(x, train=train)
+        x = conv(c, 3, self.stride, self.padding, groups=c, name="depthwise")(x, train=train)
         return conv(self.features, name="pointwise")(x, train=train)
 
 
@@ -84,5 +89,5 @@ def MobileNetV1(
     layers: Layers = Layers(),
 ) -> Classifier:
     """Makes MobileNet v1 of the given width multiplier (1.0, 0.75, 0.5 and 0.25 in the paper)."""
-    backbone = MobileNetV1Backbone(multiplier, layers)
+    backbone = MobileNetV1Backbone(multiplier, layers=layers)
     return Classifier(backbone, PoolHead(num_classes, dropout, layers=layers))

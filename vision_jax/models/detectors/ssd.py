@@ -7,13 +7,14 @@ paper, for all beside the backbone, which it starts from ImageNet.
 """
 
 import functools
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Int
 
+from vision_jax.models.classifiers.mobilenet_v1 import MobileNetV1Backbone
 from vision_jax.models.classifiers.resnet import DEPTHS, ResNet
 from vision_jax.models.classifiers.vgg import CONFIGURATIONS, VGG
 from vision_jax.models.detectors.detector import DenseDetector, Outputs, Sizes, Valid
@@ -26,6 +27,7 @@ from vision_jax.models.detectors.ssd_boxes import (
     VOC_512,
     DefaultBoxes,
     LectureBoxes,
+    TensorFlowBoxes,
 )
 from vision_jax.models.layers import (
     NO_NORM,
@@ -34,6 +36,7 @@ from vision_jax.models.layers import (
     Images,
     Keys,
     Layers,
+    Same,
     channelwise,
     compute_dtype,
 )
@@ -50,6 +53,7 @@ BOXES_300 = DefaultBoxes(VOC_300)
 BOXES_512 = DefaultBoxes(VOC_512, SEVEN_RATIOS, STRIDES_512)
 BOXES_RESNET = DefaultBoxes(COCO_300)
 LECTURE_BOXES = LectureBoxes()
+TENSORFLOW_BOXES = TensorFlowBoxes()
 
 
 class Extra(NamedTuple):
@@ -59,7 +63,7 @@ class Extra(NamedTuple):
     features: int
     kernel: int = 3
     stride: int = 2
-    padding: int = 1
+    padding: int | Same = 1
 
 
 # Figure 2: from 19 or 32 pixels down to one.
@@ -76,6 +80,10 @@ EXTRAS_RESNET = (
     Extra(128, 256, 3, 1, 0),
     Extra(128, 256, 3, 1, 0),
 )
+EXTRAS_MOBILENET = tuple(
+    Extra(reduced, 2 * reduced, padding="same") for reduced in (256, 128, 128, 64)
+)
+_ACTS = {"relu": nn.relu, "relu6": nn.relu6}
 
 
 class SSD(DenseDetector):
@@ -84,7 +92,8 @@ class SSD(DenseDetector):
     Fields:
       backbone: any backbone with the endpoints that are named here.
       num_classes: without background.
-      default_boxes: `DefaultBoxes` or `LectureBoxes`, for as many maps as are read.
+      default_boxes: `DefaultBoxes`, `LectureBoxes` or `TensorFlowBoxes`, for as many maps as are
+        read.
       feature_endpoints: endpoints that are read as they are, the finest first.
       l2_normalized: those of them that are first divided by their norm over channels and multiplied
         by learned scales.
@@ -92,6 +101,9 @@ class SSD(DenseDetector):
       fc: features of fc6 (3×3, dilated by 6, after a pooling that keeps the size) and fc7 (1×1),
         whose map is read; 0 for none.
       extras: `Extra`s, of which each makes a map that is read.
+      act: of the added layers.
+      predict_kernel: rows and columns that a prediction sees of its map.
+      score: of classes, background among them: 'softmax', or 'sigmoid' of each by itself.
       global_map: read the maximum over the last map too, as a map of one pixel.
       positive_iou: IoU from which a default box is an object's.
       negative_ratio: negatives per positive in hard negative mining.
@@ -107,12 +119,15 @@ class SSD(DenseDetector):
 
     backbone: nn.Module
     num_classes: int = 20
-    default_boxes: DefaultBoxes | LectureBoxes = BOXES_300
+    default_boxes: DefaultBoxes | LectureBoxes | TensorFlowBoxes = BOXES_300
     feature_endpoints: tuple[str, ...] = ("conv4_3",)
     l2_normalized: tuple[str, ...] = ("conv4_3",)
     extra_layers_from: str = "conv5_3"
     fc: int = 1024
-    extras: tuple[tuple[int, ...], ...] = EXTRAS_300
+    extras: tuple[Extra | tuple[int, ...], ...] = EXTRAS_300
+    act: Literal["relu", "relu6"] = "relu"
+    predict_kernel: int = 3
+    score: Literal["softmax", "sigmoid"] = "softmax"
     global_map: bool = False
     positive_iou: float = 0.5
     negative_ratio: float = 3.0
@@ -129,13 +144,14 @@ class SSD(DenseDetector):
         """Finds the backbone's endpoints and the outputs of all maps, the finest first.
 
         maps: tuple of maps (b, h, w, c) that boxes are predicted from.
-        class_logits: (b, a, 1 + num_classes), background first, before the softmax.
+        class_logits: (b, a, 1 + num_classes), background first, before `score`.
         box_deltas: (b, a, 4), see `ops.boxes.decode`.
         anchors: (a, 4) default boxes, xyxy in pixels.
         """
         endpoints = self.backbone(images, train=train, keys=keys)
         maps = self._maps(endpoints, train)
-        settings = {"kernel": 3, "padding": 1, "kernel_init": XAVIER, "layers": self.layers}
+        size = {"kernel": self.predict_kernel, "padding": self.predict_kernel // 2}
+        settings = {**size, "kernel_init": XAVIER, "layers": self.layers}
         predictions = {"class": [], "box": []}
         outputs = {"class": 1 + self.num_classes, "box": 4}
         per_cell = self.default_boxes.boxes_per_cell
@@ -178,7 +194,8 @@ class SSD(DenseDetector):
 
     def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
         """Selects the best detections after per-class non-maximum suppression."""
-        scores = jax.nn.softmax(outputs["class_logits"])[..., 1:]
+        score = jax.nn.sigmoid if self.score == "sigmoid" else jax.nn.softmax
+        scores = score(outputs["class_logits"])[..., 1:]
         coding = outputs["anchors"], self.box_weights, self.log_size_limit
         boxes = jax.vmap(lambda deltas: box_ops.decode(deltas, *coding))(outputs["box_deltas"])
         limits = self.score_threshold, self.nms_threshold, self.pre_nms_top_k, self.max_detections
@@ -189,7 +206,8 @@ class SSD(DenseDetector):
         maps = {name: endpoints[name] for name in self.feature_endpoints}
         for name in self.l2_normalized:
             maps[name] = L2Scale(layers=self.layers, name=f"{name}_scale")(maps[name])
-        conv = functools.partial(ConvNorm, kernel_init=XAVIER, layers=self.layers)
+        act = _ACTS[self.act]
+        conv = functools.partial(ConvNorm, act=act, kernel_init=XAVIER, layers=self.layers)
         x = endpoints[self.extra_layers_from]
         if self.fc:
             x = max_pool(x, 3, 1, padding=1)
@@ -211,7 +229,11 @@ class SSD(DenseDetector):
         positive = matched_idxs >= 0
         index = jnp.maximum(matched_idxs, 0)
         class_targets = jnp.where(positive, gt_labels[index] + 1, 0)
-        class_loss = losses.cross_entropy(class_logits, class_targets)
+        if self.score == "sigmoid":
+            one_hot = jax.nn.one_hot(class_targets, class_logits.shape[-1])
+            class_loss = losses.binary_cross_entropy(class_logits, one_hot).sum(-1)
+        else:
+            class_loss = losses.cross_entropy(class_logits, class_targets)
         class_mask = positive | hard_negatives(class_loss, positive, self.negative_ratio)
         box_targets = box_ops.encode(gt_boxes[index], anchors, self.box_weights)
         box_mask = jnp.broadcast_to(positive[:, None], box_deltas.shape)
@@ -279,6 +301,33 @@ def SSD300ResNet(
         extra_layers_from="conv5_x",
         fc=0,
         extras=EXTRAS_RESNET,
+        layers=layers,
+    )
+
+
+def SSDMobileNet(
+    num_classes: int = 90,
+    default_boxes: TensorFlowBoxes = TENSORFLOW_BOXES,
+    layers: Layers = Layers(eps=1e-3),
+) -> SSD:
+    """Makes TensorFlow's SSD on MobileNet v1 (Howard et al. 2017, section 4.5): six maps.
+
+    block11 and block13 are read where VGG has conv4_3 and fc7. Predictions are 1×1 convolutions,
+    their scores sigmoids. `layers=NO_NORM` takes weights whose norms were folded, as face-api's
+    (`num_classes=2`; images in -1..1).
+    """
+    return SSD(
+        MobileNetV1Backbone(padding="same", layers=layers),
+        num_classes,
+        default_boxes,
+        feature_endpoints=("block11", "block13"),
+        l2_normalized=(),
+        extra_layers_from="block13",
+        fc=0,
+        extras=EXTRAS_MOBILENET,
+        act="relu6",
+        predict_kernel=1,
+        score="sigmoid",
         layers=layers,
     )
 

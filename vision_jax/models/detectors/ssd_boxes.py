@@ -1,13 +1,14 @@
-"""The places of SSD's default boxes: the paper's, and the lecture's n + m - 1 per cell."""
+"""The places of SSD's default boxes: the paper's, the lecture's, TensorFlow's."""
 
 import dataclasses
 
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import DTypeLike
 from jaxtyping import Array, Float
 
 from vision_jax.config import UserError
-from vision_jax.ops.anchors import Number, Size, lecture_boxes, ssd_boxes
+from vision_jax.ops.anchors import Number, Size, cell_boxes, lecture_boxes, ssd_boxes
 
 SIX_RATIOS = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
 SEVEN_RATIOS = ((2.0,), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0, 3.0), (2.0,), (2.0,))
@@ -87,4 +88,39 @@ class LectureBoxes:
         """Makes the boxes, xyxy in pixels: maps in order, row-major, a cell's boxes innermost."""
         maps = zip(self.sizes, grids, strict=True)
         boxes = [lecture_boxes(sizes, self.ratios, image, grid) for sizes, grid in maps]
+        return jnp.concatenate(boxes).astype(dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorFlowBoxes:
+    """The boxes of TensorFlow's object detection API, `create_ssd_anchors`.
+
+    A cell has a square of its map's side, one between that and the next map's, and the side in all
+    ratios, in the order of face-api's file. The first map, which has most cells, has but three: a
+    square of half the side, and the first two ratios.
+
+    Attributes:
+      scales: sides as shares of the image's shorter side, one more than maps.
+      ratios: width / height, those beside 1.
+    """
+
+    scales: tuple[Number, ...] = (0.2, 0.35, 0.5, 0.65, 0.8, 0.95, 1.0)
+    ratios: tuple[Number, ...] = (2.0, 0.5, 3.0, 0.3333)
+
+    @property
+    def boxes_per_cell(self) -> tuple[int, ...]:
+        """Default boxes per cell, of each map."""
+        return (3, *(len(self.ratios) + 2,) * (len(self.scales) - 2))
+
+    def __call__(self, image: Size, grids: list[Size], dtype: DTypeLike) -> Float[Array, "a 4"]:
+        """Makes the boxes, xyxy in pixels: maps in order, row-major, a cell's boxes innermost."""
+        boxes = []
+        for k, grid in enumerate(grids):
+            side, following = self.scales[k : k + 2]
+            squares = [side, (side * following) ** 0.5] if k else [side / 2]
+            pairs = [(square, 1.0) for square in squares]
+            pairs += [(side, ratio) for ratio in (self.ratios if k else self.ratios[:2])]
+            sides, ratios = np.asarray(pairs, np.float32).T
+            sides = sides * min(image)
+            boxes.append(cell_boxes(sides * np.sqrt(ratios), sides / np.sqrt(ratios), image, grid))
         return jnp.concatenate(boxes).astype(dtype)

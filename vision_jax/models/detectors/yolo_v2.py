@@ -46,6 +46,11 @@ VOC_PRIORS_TINY: Priors = (
 HAND_PRIORS: Priors = tuple(
     (size * wide, size / wide) for size in (4, 8, 16) for wide in (0.5**0.5, 1.0, 2**0.5)
 )
+# Of github.com/justadudewhohacks/face-api.js, for faces.
+FACE_PRIORS: Priors = (
+    (1.603231, 2.094468), (6.041143, 7.080126), (2.882459, 3.518061), (4.266906, 5.178857),
+    (9.041765, 10.66308),
+)  # fmt: skip
 _PRIOR_WEIGHT = 0.01  # Darknet's, of the loss that draws boxes to their priors
 _UNWEIGHTED = (1.0, 1.0, 1.0, 1.0)
 
@@ -311,5 +316,26 @@ def YOLOv2Tiny(
         convs=(1024,),
         passthrough="",
         merged=0,
+        layers=layers,
+    )
+
+
+def YOLOv2TinySeparable(
+    num_classes: int = 1, priors: Priors = FACE_PRIORS, layers: Layers = Layers()
+) -> YOLOv2:
+    """Makes face-api's tiny detector: six convolutions, all but the first separable, and the head.
+
+    Its published weights, which have norms in their biases, need `layers=NO_NORM`, and images in
+    0..1 less (117.001, 114.697, 97.404) / 255.
+    """
+    return YOLOv2(
+        Darknet((*TINY[:6], ()), TINY_POOLS, separable=True, layers=layers),
+        num_classes,
+        "stage7",
+        priors,
+        convs=(),
+        passthrough="",
+        merged=0,
+        nms_threshold=0.4,
         layers=layers,
     )

@@ -20,7 +20,7 @@ from vision_jax.models.layers.attention import (
 )
 from vision_jax.models.layers.dropout import HEAD_LAYER, Dropout, StochasticDepth
 from vision_jax.models.layers.headed import Headed
-from vision_jax.models.layers.linear import Border, Conv, ConvNorm, ConvTranspose, Dense
+from vision_jax.models.layers.linear import Border, Conv, ConvNorm, ConvTranspose, Dense, Same
 from vision_jax.models.layers.norm import (
     DEVICE_AXIS,
     FOLDED,
@@ -81,6 +81,7 @@ __all__ = [
     "MultiHeadAttention",
     "PReLU",
     "Patches",
+    "Same",
     "StochasticDepth",
     "TransformerSettings",
     "at_least_float32",

@@ -11,15 +11,16 @@ from vision_jax.models.layers.arrays import channelwise, check_parameter, comput
 from vision_jax.models.layers.norm import norm
 from vision_jax.models.layers.settings import Layers
 from vision_jax.ops import initializers
-from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pads, pair
+from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pads, pair, same_pads
 from vision_jax.ops.initializers import Initializer, he_fan_out, torch_linear
 
 # What lies beyond a map's border: zeros, or its mirror image without or with the edge itself.
 Border = Literal["zeros", "reflect", "symmetric"]
+Same = Literal["same"]  # TensorFlow's padding, see `ops.conv.same_pads`
 
 
 class Conv(nn.Module):
-    """A 2-D convolution with explicit, torch-like padding.
+    """A 2-D convolution with explicit, torch-like padding, or with TensorFlow's, 'same'.
 
     Parameters: `kernel` (kh, kw, in / groups, features), `bias` (features,) if `use_bias` or given,
     as `export.fold_norms` gives one to convolutions without. `border` says what `padding` adds.
@@ -32,7 +33,7 @@ class Conv(nn.Module):
     features: int
     kernel: Size = 1
     stride: Size = 1
-    padding: Padding = 0
+    padding: Padding | Same = 0
     dilation: Size = 1
     groups: int = 1
     use_bias: bool = True
@@ -47,7 +48,10 @@ class Conv(nn.Module):
         check_parameter(self, "kernel", shape, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.layers.dtype, kernel)
-        padding = pads(self.padding)
+        if self.padding == "same":
+            padding = same_pads(x.shape[1:3], self.kernel, self.stride, self.dilation)
+        else:
+            padding = pads(self.padding)
         if self.border != "zeros":
             x, padding = jnp.pad(x, ((0, 0), *padding, (0, 0)), mode=self.border), pads(0)
         geometry = self.stride, padding, self.dilation, self.groups
@@ -122,7 +126,7 @@ class ConvNorm(nn.Module):
     features: int
     kernel: Size = 1
     stride: Size = 1
-    padding: Padding = 0
+    padding: Padding | Same = 0
     dilation: Size = 1
     groups: int = 1
     act: Callable[[Array], Array] | None = nn.relu
