@@ -1,5 +1,6 @@
 """`python -m vision_jax.inspect` as a user calls it: pages, and mistakes in one line."""
 
+import flax.linen as nn
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -9,8 +10,11 @@ from safetensors.numpy import save_file
 
 import launch
 from vision_jax import weights
-from vision_jax.config import load
+from vision_jax.config import UserError, load
+from vision_jax.inspect import Network
 from vision_jax.inspect.__main__ import main
+from vision_jax.report.network_parts import Subject
+from vision_jax.show.network import label_of
 from vision_jax.training import make_experiment
 from vision_jax.weights import zoo
 
@@ -50,7 +54,7 @@ def fails(capsys, *argv):
         ([CIFAR, "--input", "PICTURE", "--config.seed"], "has no value"),
         (
             ["--config", "experiments/quickstart.py", "--input", "PICTURE"],
-            "no checkpoint in",
+            "--config experiments/quickstart.py needs --weights FILE",
         ),
         (
             ["--config", "experiments/quickstart.py", "--input", "PICTURE", "--config.sed=1"],
@@ -106,6 +110,22 @@ def test_a_run_has_a_page_in_its_folder(tmp_path, picture, capsys):
     text = (run / "network" / "index.html").read_text()
     assert "First-layer filters" in text and "step 4" in text
     assert "did you mean star?" in fails(capsys, str(run), "--input", picture, "--class", "stra")
+
+
+class Recolouring(nn.Module):
+    """A network that answers with an image, and with no classes."""
+
+    @nn.compact
+    def __call__(self, images, train=False):
+        return {"image": nn.Conv(3, (1, 1))(images)}
+
+
+def test_a_network_without_classes_has_none_to_explain():
+    images = jnp.zeros((1, 8, 8, 3))
+    network = Network(Recolouring(), Recolouring().init(jax.random.key(0), images))
+    subject = Subject("repainted", network, images, (0.0,) * 3, (1.0,) * 3)
+    with pytest.raises(UserError, match="--class '3': this network has no classes"):
+        label_of("3", subject)
 
 
 @pytest.mark.slow

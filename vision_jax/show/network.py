@@ -68,6 +68,8 @@ def subject_of(named: Named) -> tuple[Subject, pathlib.Path]:
     flags.apply(settings, named.overrides)
     if named.weights is not None:
         override(settings, "init.weights", named.weights)
+    if config is not None and not settings.init.weights:
+        raise UserError(f"--config {config} needs --weights FILE, or --weights with a zoo's name")
     subject = _trained(settings, workdir, file)
     place = workdir if config is None else _PAGES / folder.name(config)
     return subject, place / "network"
@@ -88,6 +90,8 @@ def label_of(text: str | None, subject: Subject) -> int | None:
     count = len(subject.classes) or (logits.shape[-1] if logits is not None else 0)
     if text.isdigit() and int(text) < count:
         return int(text)
+    if not count:
+        raise UserError(f"--class {text!r}: this network has no classes")
     known = suggest(text, subject.classes) or f" - give a number below {count}"
     raise UserError(f"--class {text!r} is no class of this network{known}")
 
