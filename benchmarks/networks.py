@@ -189,6 +189,18 @@ STYLE = (
         bar=1.1,
         tolerance=5e-3,
     ),
+    Entry(
+        "fast style transfer inference, 1×256",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.stylize:repaint", large_pages=True),
+            "torch": Variant(f"{WORK}.stylize_torch:repaint", _TORCH),
+        },
+        {"batch_size": 1, "size": 256, "steps": 10},
+        {"batch_size": 1, "size": 64, "steps": 1},
+        bar=1.0,
+        tolerance=1e-4,
+    ),
 )
 
 ENTRIES = (*(entry for network in NETWORKS for entry in network.entries()), *FACES, *STYLE)

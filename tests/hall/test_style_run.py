@@ -9,21 +9,27 @@ import sys
 import time
 
 import cv2
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import launch
+from tests.hall.test_resume import wait_for_step
+from vision_jax.config import build, load, override
+from vision_jax.training import Checkpoints, initial
 
 ROOT = pathlib.Path(__file__).parents[2]
 GATYS = "experiments/style_gatys.py:smoke"
 LONG = ("--config.steps=24", "--config.eval_every=6", "--config.steps_per_dispatch=3")
+JOHNSON, STEPS = "experiments/style_johnson_coco.py:smoke", 12
+SETTINGS = {"steps": STEPS, "eval_every": 5, "checkpoint_every": 3, "log_every": 1}
 SMALL = "content=sklearn:china.jpg,style=sklearn:flower.jpg,size=64,style_size=64"
 
 
-def start(folder):
+def start(folder, config=GATYS, settings=LONG):
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=1"}
-    command = [sys.executable, "launch.py", "--config", GATYS, "--workdir", str(folder), *LONG]
+    command = [sys.executable, "launch.py", "--config", config, "--workdir", str(folder), *settings]
     out = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=environment, **out)
 
@@ -55,6 +61,39 @@ def test_a_killed_picture_goes_on_with_the_same_bits(tmp_path, rows):
     again = start(tmp_path / "killed")
     assert "resumed from step" in again.communicate(timeout=300)[0]
     assert made(tmp_path / "killed") == made(tmp_path / "straight")
+
+
+def repainter(folder):
+    """Returns every array of a network's last checkpoint, optimizer and loss network too."""
+    config = load(JOHNSON)
+    for key, value in SETTINGS.items():
+        override(config, key, str(value))
+    checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
+    state, _ = checkpoints.restore(initial.state(build(config))[1], STEPS)
+    checkpoints.close()
+    return [np.asarray(leaf) for leaf in jax.tree.leaves(state)]
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("at_the_root")
+def test_a_killed_network_goes_on_with_the_same_bits(tmp_path):
+    settings = [f"--config.{key}={value}" for key, value in SETTINGS.items()]
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    straight = start(whole, JOHNSON, settings)
+    out = straight.communicate(timeout=300)[0]
+    assert straight.returncode == 0, out
+    process = start(killed, JOHNSON, settings)
+    wait_for_step(killed, 7, process)
+    process.kill()
+    process.communicate()
+    assert f'"step": {STEPS},' not in (killed / "metrics.jsonl").read_text()
+    again = start(killed, JOHNSON, settings)
+    out = again.communicate(timeout=300)[0]
+    assert again.returncode == 0 and "resumed from step" in out, out
+    rows = [(folder / "metrics.jsonl").read_bytes() for folder in (whole, killed)]
+    assert rows[0] == rows[1] and rows[0].count(b'"train/loss":') == STEPS
+    for one, two in zip(repainter(whole), repainter(killed), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.slow
