@@ -170,6 +170,15 @@ def test_archives_of_other_kinds_are_refused(torch, tmp_path):
     assert "not a readable torch file" in _refused(tmp_path / "w.pth")
 
 
+def test_an_archive_without_its_end_is_cut_short(torch, tmp_path):
+    path = tmp_path / "w.pth"
+    write_zip(path, torch, state(arrays()))
+    whole = path.read_bytes()
+    for length in (4, len(whole) // 2, len(whole) - 30):
+        path.write_bytes(whole[:length])
+        assert "cut short" in _refused(path)
+
+
 @pytest.mark.parametrize("write", [write_zip, write_legacy])
 def test_damaged_files_are_one_line_or_the_same_tensors(torch, tmp_path, write):
     """Bytes flipped and tails cut at random: never an exception of another kind."""

@@ -18,6 +18,7 @@ from vision_jax.weights.numpy_pickle import PickledArray
 from vision_jax.weights.pickled import Storage
 from vision_jax.weights.safe_pickle import in_one_line, interpret, run
 
+_ZIP = b"PK\x03\x04"
 _LEGACY_MAGIC = 0x1950A86A20F9469CFC6C
 Load = Callable[[Storage], np.ndarray]  # reads the values of a storage, in its own type
 
@@ -32,7 +33,12 @@ def read_pth(path: Path) -> dict[str, np.ndarray]:
       UserError: not a torch file, damaged, or without tensors by name.
     """
     with in_one_line("torch file"):
-        return _read_zip(path) if zipfile.is_zipfile(path) else _read_legacy(path)
+        if zipfile.is_zipfile(path):
+            return _read_zip(path)
+        with path.open("rb") as file:
+            if file.read(len(_ZIP)) == _ZIP:  # an archive's list of contents is at its end
+                raise UserError("the file is cut short, its end is missing; fetch it again")
+        return _read_legacy(path)
 
 
 def _read_zip(path: Path) -> dict[str, np.ndarray]:
