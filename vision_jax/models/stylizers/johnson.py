@@ -110,6 +110,8 @@ class JohnsonStyle(nn.Module):
       upsampling: 'transposed' convolutions, the paper's; or 'nearest', pixels repeated before a
         convolution, which leaves no checkerboard.
       limit: the last layer's tanh is multiplied by it; None has no tanh.
+      zero_last: start the last layer at zero (not in the paper), so that the network begins with
+        the mean colour, and not with pixels at the limit, where the tanh has no slope.
       layers: how layers normalise and compute: batch normalisation in the paper, norm 'instance'
         in the models that its authors released later.
     """
@@ -119,6 +121,7 @@ class JohnsonStyle(nn.Module):
     padding: Literal["start", "each"] = "start"
     upsampling: Literal["transposed", "nearest"] = "transposed"
     limit: float | None = 150.0
+    zero_last: bool = False
     layers: Layers = Layers()
 
     @nn.compact
@@ -146,7 +149,8 @@ class JohnsonStyle(nn.Module):
             else:
                 x = Doubling(features, self.layers, name=f"up{i}")(x, train=train)
             outputs[f"up{i}"] = x
-        x = conv(3, 9, act=False, layers=self.layers.without_norm(), name="conv4")(x)
+        last = {"kernel_init": _last_init(self.zero_last), "layers": self.layers.without_norm()}
+        x = conv(3, 9, act=False, **last, name="conv4")(x)
         # Sides that 4 does not divide were rounded up on the way.
         return outputs | {"image": _limited(x[:, :height, :width], self.limit)}
 
@@ -187,9 +191,8 @@ class JohnsonSuperResolution(nn.Module):
         for i in range(1, self.factor.bit_length()):
             double = Doubling(self.width, self.layers, name=f"up{i}")
             x = outputs[f"up{i}"] = double(x, train=train)
-        init = nn.initializers.zeros if self.zero_last else he_fan_out
-        layers = self.layers.without_norm()
-        x = PaddedConv(3, 9, act=False, kernel_init=init, layers=layers, name="conv2")(x)
+        last = {"kernel_init": _last_init(self.zero_last), "layers": self.layers.without_norm()}
+        x = PaddedConv(3, 9, act=False, **last, name="conv2")(x)
         return outputs | {"image": _limited(x, self.limit)}
 
 
@@ -207,6 +210,11 @@ def transformer_net(
 def reflected(x: Images, count: int) -> Float[Array, "b ho wo c"]:
     """Adds `count` pixels on each side, mirrored at the border pixels, which are not repeated."""
     return jnp.pad(x, ((0, 0), (count, count), (count, count), (0, 0)), mode="reflect")
+
+
+def _last_init(is_zero):
+    """Returns how the last layer's kernel starts."""
+    return nn.initializers.zeros if is_zero else he_fan_out
 
 
 def _limited(x, limit):
