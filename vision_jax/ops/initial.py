@@ -137,10 +137,12 @@ def _start(planned: Plan, given: Any) -> Any:
 
 
 def _finish(planned: Plan, drawn: Any) -> Any:
+    # A NumPy array, so that the variables are bound to no device.
+    drawn = np.asarray(drawn)
     if planned is None or planned[0].kind == "constant":
         return drawn
     shape = planned[1]
-    return np.asarray(drawn)[: math.prod(shape)].reshape(shape)
+    return drawn[: math.prod(shape)].reshape(shape)
 
 
 @functools.cache
