@@ -78,8 +78,9 @@ def their_positions(golden, dtype):
     with np.load(FOLDER / "ops" / "positions.npz") as stored:
         mask, positions = stored["mask"], stored[name]
 
-    def recorded(valid, features):
+    def recorded(valid, features, temperature):
         assert valid.shape == mask.shape and 2 * features == positions.shape[-1]
+        assert temperature == 10_000
         return jnp.asarray(positions)
 
     with mock.patch.object(detr, "sine_positions", recorded):
