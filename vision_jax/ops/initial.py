@@ -33,7 +33,8 @@ def init(model: nn.Module, key: Key[Array, ""], *inputs: Any) -> Variables:
       model: the network.
       key: all of the initialisation derives from it.
       *inputs: the network's arguments, arrays or only their shapes, and numbers that are not
-        traced; or, alone, the side of square images in pixels, or (height, width).
+        traced; or, alone, the side of square colour images in pixels, or
+        (height, width).
 
     Returns:
       `params` and further collections, on the default device.

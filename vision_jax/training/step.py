@@ -319,7 +319,7 @@ def _is_spread(axis: str | None) -> bool:
 
 def _mean_floats(tree: Tree, axis: str | None) -> Tree:
     """Averages statistics over devices; those that are synchronised already stay as they are."""
-    if axis is None or not _is_spread(axis):
+    if not _is_spread(axis):
         return tree
 
     def mean(x: jax.Array) -> jax.Array:

@@ -23,6 +23,7 @@ from vision_jax.models.detectors.region_classifier import RegionClassifier
 from vision_jax.models.detectors.rpn import Proposals
 from vision_jax.models.detectors.selection import select_regions
 from vision_jax.models.layers import NO_NORM, Dense, Keys, Layers, at_least_float32, small_normal
+from vision_jax.ops import initializers
 from vision_jax.ops.lsda import lend_changes
 from vision_jax.structs import Detections, Targets, Terms
 
@@ -72,7 +73,7 @@ class LentClassifier(RegionClassifier):
         x, _ = self.hidden_layers(pooled, train, keys)
         flat = x.reshape(images * regions, -1)
         name = f"fc{len(self.hidden) + 6}"
-        normal = nn.initializers.normal(self.std)
+        normal = initializers.normal(self.std)
         last = Dense(num_classes, True, normal, layers=self.layers, name=name)
         last(flat)  # its parameters stay as they are, so that its answer is not what is trained
         adapted = self._adapted(jax.lax.stop_gradient(last.variables["params"]))
@@ -119,7 +120,7 @@ class LentClassifier(RegionClassifier):
 
     def _adapted(self, classifier: dict[str, Array]) -> Float[Array, "c e"]:
         """Returns the detector's weights of every class, and its biases in the last column."""
-        zeros = nn.initializers.zeros
+        zeros = initializers.zeros
         before = jnp.concatenate([classifier["kernel"], classifier["bias"][None]]).T
         kernel = self.param("change_kernel", zeros, classifier["kernel"].shape)
         bias = self.param("change_bias", zeros, classifier["bias"].shape)

@@ -44,7 +44,7 @@ from vision_jax.models.layers import (
 from vision_jax.models.layers.attention import xavier
 from vision_jax.models.layers.dropout import required
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops import losses, pix2seq
+from vision_jax.ops import initializers, losses, pix2seq
 from vision_jax.ops.pix2seq import Layout, SequenceTargets
 from vision_jax.ops.positions import grid_sines
 from vision_jax.structs import Detections, Targets, Terms
@@ -138,7 +138,7 @@ class Pix2Seq(DetectorModule):
         vectors = {"features": outside.features, "std": 0.02, "layers": self.layers}
         self.words = LearnedPositions(self.vocabulary, **vectors)
         self.positions = LearnedPositions(self.max_length, **vectors)
-        self.bias = self.param("bias", nn.initializers.zeros, (self.vocabulary,))
+        self.bias = self.param("bias", initializers.zeros, (self.vocabulary,))
 
     def __call__(
         self,

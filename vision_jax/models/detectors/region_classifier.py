@@ -27,7 +27,7 @@ from vision_jax.models.layers import (
     small_normal,
 )
 from vision_jax.ops import boxes as box_ops
-from vision_jax.ops import losses
+from vision_jax.ops import initializers, losses
 from vision_jax.ops.assign import IGNORED
 from vision_jax.structs import Detections, Targets, Terms
 
@@ -112,11 +112,11 @@ class RegionClassifier(nn.Module):
             jax.lax.stop_gradient(known[name]) for name in (self.svm_features, self.box_features)
         )
 
-        def linear(x: Array, width: int, name: str, start: nn.initializers.Initializer) -> Array:
+        def linear(x: Array, width: int, name: str, start: initializers.Initializer) -> Array:
             layer = Dense(width, True, start, layers=self.layers, name=name)
             return at_least_float32(layer(x.reshape(images * regions, -1)))
 
-        zeros = nn.initializers.zeros
+        zeros = initializers.zeros
         return {
             "features": svm_features,
             "box_features": box_features,
@@ -138,7 +138,7 @@ class RegionClassifier(nn.Module):
         images, regions = pooled.shape[:2]
         x, known = pooled, {"pool5": pooled}
         for i, width in enumerate(self.hidden):
-            normal, bias = nn.initializers.normal(self.std), nn.initializers.constant(self.bias)
+            normal, bias = initializers.normal(self.std), initializers.constant(self.bias)
             name = f"fc{i + 6}"
             fc = Dense(width, True, normal, bias, self.layers, name=name)
             x = nn.relu(fc(x.reshape(images * regions, -1))).reshape(images, regions, width)

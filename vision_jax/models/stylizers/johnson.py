@@ -25,6 +25,7 @@ from vision_jax.models.layers import (
     norm,
     residual_add,
 )
+from vision_jax.ops import initializers
 from vision_jax.ops.upsample import nearest
 
 Pad = Literal["none", "zero", "reflect"]
@@ -214,7 +215,7 @@ def reflected(x: Images, count: int) -> Float[Array, "b ho wo c"]:
 
 def _last_init(is_zero):
     """Returns how the last layer's kernel starts."""
-    return nn.initializers.zeros if is_zero else he_fan_out
+    return initializers.zeros if is_zero else he_fan_out
 
 
 def _limited(x, limit):
