@@ -56,15 +56,7 @@ def network(features=16, hidden=32, heads=2, encoder=1, decoder=2, queries=6, **
       queries: detections per image.
       **changes: other fields of the network.
     """
-    settings = node(
-        models.TransformerSettings,
-        features=features,
-        heads=heads,
-        hidden=hidden,
-        dropout=0.0,
-        attention_dropout=0.0,
-        norm_first=True,
-    )
+    settings = transformer(features, heads, hidden)
     parts = {
         "backbone": rcnn.tiny_backbone(),
         "endpoint": "conv3_x",
@@ -73,6 +65,20 @@ def network(features=16, hidden=32, heads=2, encoder=1, decoder=2, queries=6, **
         "num_queries": queries,
     }
     return node(models.DETR, **parts | changes)
+
+
+def transformer(features, heads, hidden, **changes):
+    """Makes the settings of a small transformer that normalises first and drops no branch."""
+    return node(
+        models.TransformerSettings,
+        features=features,
+        heads=heads,
+        hidden=hidden,
+        dropout=0.0,
+        attention_dropout=0.0,
+        norm_first=True,
+        **changes,
+    )
 
 
 def smoke(config, fields=("objects",), **changes):
@@ -117,16 +123,16 @@ def twin(config, steps, **changes):
     return config
 
 
-def rule(rate=1e-3):
-    """Makes AdamW with the clipping of the paper, and a cosine after a tenth of warm-up."""
+def rule(rate=1e-3, b2=0.999, clip=0.1):
+    """Makes AdamW with a cosine after a tenth of warm-up; the clipping is that of the paper."""
     rates = node(
         schedule.WarmUp, then=node(schedule.Cosine, value=rate), length=0.1, unit="fraction"
     )
     return node(
         optimizer.Optimizer,
-        rule=node(optimizer.AdamW),
+        rule=node(optimizer.AdamW, b2=b2),
         schedule=rates,
         decay=1e-2,
         decay_vectors=False,
-        clip=0.1,
+        clip=clip,
     )

@@ -4,7 +4,6 @@ from experiments.shared import detr, embedded, rcnn
 from vision_jax import models
 from vision_jax.config import node
 from vision_jax.models.detectors.pix2seq import SETTINGS
-from vision_jax.training import optimizer, schedule
 
 FIRST_COORDINATE = 128  # after the classes of the embedded shapes
 
@@ -19,17 +18,7 @@ def network(features=16, hidden=32, heads=2, layers=(1, 1), objects=4, bins=32, 
       bins: of a coordinate.
       **changes: other fields of the network.
     """
-    settings = node(
-        models.TransformerSettings,
-        features=features,
-        heads=heads,
-        hidden=hidden,
-        dropout=0.0,
-        attention_dropout=0.0,
-        norm_first=True,
-        activation="gelu",
-        layers=SETTINGS.layers,
-    )
+    settings = detr.transformer(features, heads, hidden, activation="gelu", layers=SETTINGS.layers)
     parts = {
         "backbone": rcnn.tiny_backbone(),
         "endpoint": "conv3_x",
@@ -70,16 +59,6 @@ def twin(config, steps, **changes):
     return config
 
 
-def rule(rate=1e-3):
-    """Makes AdamW with a cosine after a tenth of warm-up."""
-    rates = node(
-        schedule.WarmUp, then=node(schedule.Cosine, value=rate), length=0.1, unit="fraction"
-    )
-    return node(
-        optimizer.Optimizer,
-        rule=node(optimizer.AdamW, b2=0.95),
-        schedule=rates,
-        decay=1e-2,
-        decay_vectors=False,
-        clip=1.0,
-    )
+def rule():
+    """Makes the demo's optimizer, with the paper's second moment."""
+    return detr.rule(b2=0.95, clip=1.0)
