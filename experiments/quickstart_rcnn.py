@@ -3,10 +3,10 @@
 data     one to three shapes on clutter, 64×64, made from a seed on first use
 paper    Girshick et al., "Rich feature hierarchies for accurate object detection and semantic
          segmentation", 2014
-expect   AP50 of at least 0.35 on 100 held-out images (measured once: 0.44 with the softmax, 0.44
-         with SVMs; 0.25 with SVMs whose positives are the objects' own boxes alone, as the paper's
-         are, since 400 images have few objects)
-cost     four minutes on two busy CPU cores
+expect   AP50 of at least 0.35 on 100 held-out images (measured: 0.440 with the softmax, 0.438 with
+         SVMs, 0.441 with refined boxes; 0.25 with SVMs whose positives are the objects' own boxes
+         alone, as the paper's are, since 400 images have few objects)
+cost     92 s on two CPU cores, compilation included
 run      python launch.py --config experiments/quickstart_rcnn.py
 smoke    python launch.py --config experiments/quickstart_rcnn.py:smoke
 
