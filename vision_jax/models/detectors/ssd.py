@@ -103,7 +103,7 @@ class SSD(DenseDetector):
       extras: `Extra`s, of which each makes a map that is read.
       act: of the added layers.
       predict_kernel: rows and columns that a prediction sees of its map.
-      score: of classes, background among them: 'softmax', or 'sigmoid' of each by itself.
+      score_activation: 'softmax' over the background and the classes, or 'sigmoid' of each alone.
       global_map: read the maximum over the last map too, as a map of one pixel.
       positive_iou: IoU from which a default box is an object's.
       negative_ratio: negatives per positive in hard negative mining.
@@ -127,7 +127,7 @@ class SSD(DenseDetector):
     extras: tuple[Extra | tuple[int, ...], ...] = EXTRAS_300
     act: Literal["relu", "relu6"] = "relu"
     predict_kernel: int = 3
-    score: Literal["softmax", "sigmoid"] = "softmax"
+    score_activation: Literal["softmax", "sigmoid"] = "softmax"
     global_map: bool = False
     positive_iou: float = 0.5
     negative_ratio: float = 3.0
@@ -194,7 +194,7 @@ class SSD(DenseDetector):
 
     def detect(self, outputs: Outputs, sizes: Sizes) -> Detections:
         """Selects the best detections after per-class non-maximum suppression."""
-        score = jax.nn.sigmoid if self.score == "sigmoid" else jax.nn.softmax
+        score = jax.nn.sigmoid if self.score_activation == "sigmoid" else jax.nn.softmax
         scores = score(outputs["class_logits"])[..., 1:]
         coding = outputs["anchors"], self.box_weights, self.log_size_limit
         boxes = jax.vmap(lambda deltas: box_ops.decode(deltas, *coding))(outputs["box_deltas"])
@@ -229,7 +229,7 @@ class SSD(DenseDetector):
         positive = matched_idxs >= 0
         index = jnp.maximum(matched_idxs, 0)
         class_targets = jnp.where(positive, gt_labels[index] + 1, 0)
-        if self.score == "sigmoid":
+        if self.score_activation == "sigmoid":
             one_hot = jax.nn.one_hot(class_targets, class_logits.shape[-1])
             class_loss = losses.binary_cross_entropy(class_logits, one_hot).sum(-1)
         else:
@@ -327,7 +327,7 @@ def SSDMobileNet(
         extras=EXTRAS_MOBILENET,
         act="relu6",
         predict_kernel=1,
-        score="sigmoid",
+        score_activation="sigmoid",
         layers=layers,
     )
 
