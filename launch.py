@@ -19,20 +19,27 @@ import sys
 from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
-from vision_jax.config import UserError, keys
+from vision_jax.config import CommandLine, UserError, keys, number, whole
 from vision_jax.system import disk
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str):
-        raise UserError(f"{message} (see --help)")
+class _Flags(CommandLine):
+    """Flags, beside settings of a config."""
+
+    def unexpected(self, argument: str, flags: argparse.Namespace) -> str:
+        name, equals, value = argument.lstrip("-").partition("=")
+        if not equals or flags.config is None:
+            return super().unexpected(argument, flags)
+        near = keys.nearest(config_lib.load(flags.config), name)
+        hint = f" - did you mean --config.{near}={value} ?" if near else None
+        return f"unexpected argument {argument!r}{hint or '; settings are --config.A.B='}"
 
 
 def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     """Reads the flags, and the overrides `--config.a.b=value` as {path: text}."""
-    parser = _Parser(
+    parser = _Flags(
         prog="launch.py",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -51,34 +58,20 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
         "summary: the network's input, such as 224x224x3",
     )
     parser.add_argument("--output", help="the looking modes: folder of what they write")
-    parser.add_argument("--threshold", type=float, help="predict: the least score of an answer")
+    parser.add_argument("--threshold", type=number, help="predict: the least score of an answer")
     parser.add_argument("--upright", action="store_true", help="predict: turn by the EXIF tag")
     parser.add_argument("--results", action="store_true", help="predict: COCO's results.json too")
     parser.add_argument("--sweep", action="store_true", help="all runs of the file's sweep(add)")
-    parser.add_argument("--sweep_index", type=int, metavar="I", help="one run of the sweep")
+    parser.add_argument("--sweep_index", type=whole(0), metavar="I", help="one run of the sweep")
     parser.add_argument("--sweep_list", action="store_true", help="print the sweep's runs")
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="several processes: the first")
-    parser.add_argument("--num_processes", type=int, help="several processes: how many")
-    parser.add_argument("--process_id", type=int, help="several processes: which one this is")
+    parser.add_argument("--num_processes", type=whole(1), help="several processes: how many")
+    parser.add_argument("--process_id", type=whole(0), help="several processes: which one this is")
     overrides, rest = keys.overrides(argv)
-    flags, unknown = parser.parse_known_args(rest)
-    if unknown:
-        raise UserError(_unexpected(unknown[0], parser, flags.config))
+    flags = parser.parse_args(rest)
     if flags.mode not in MODES:
         raise UserError(f"--mode {flags.mode!r}{config_lib.suggest(flags.mode, MODES)}")
     return flags, overrides
-
-
-def _unexpected(argument: str, parser: argparse.ArgumentParser, spec: str | None) -> str:
-    """Makes the message about an argument that is none, with the nearest one, or setting."""
-    name, equals, value = argument.lstrip("-").partition("=")
-    message = f"unexpected argument {argument!r}"
-    if not equals or spec is None:
-        known = [action.option_strings[-1] for action in parser._actions]
-        return message + config_lib.suggest(argument, known)
-    near = keys.nearest(config_lib.load(spec), name)
-    hint = f" - did you mean --config.{near}={value} ?" if near else "; settings are --config.A.B="
-    return message + hint
 
 
 def listing() -> list[str]:

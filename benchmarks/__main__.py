@@ -15,22 +15,27 @@ import time
 from benchmarks import gpu, machine, networks, runner, table
 from benchmarks.entries import ENTRIES, Entry
 from benchmarks.ops import OPS
+from vision_jax.config import CommandLine, UserError, whole
 
 ALL = (*networks.ENTRIES, *ENTRIES, *OPS, *gpu.ENTRIES)
 
 
 def main(argv: list[str]) -> int:
     """Returns the exit code: 0; 1 if an entry failed; 2 for bad input."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         "python -m benchmarks",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("filter", nargs="?", default="", help="part of the names to run; or table")
-    parser.add_argument("--rounds", type=int, default=0, help="turns per variant (default: each's)")
+    parser.add_argument("--rounds", type=whole(0), default=0, help="turns per variant (each's own)")
     parser.add_argument("--quick", action="store_true", help="tiny, once, nothing is recorded")
     parser.add_argument("--list", action="store_true", help="names, and what needs a GPU")
-    flags = parser.parse_args(argv)
+    try:
+        flags = parser.parse_args(argv)
+    except UserError as error:
+        print(f"{parser.prog}: {error}", file=sys.stderr)
+        return error.code
     if flags.filter == "table":
         return _write_table()
     chosen = [entry for entry in ALL if flags.filter.lower() in entry.name.lower()]

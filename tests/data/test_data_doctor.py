@@ -351,9 +351,3 @@ def test_mistakes_take_one_line(tmp_path, monkeypatch, capsys, argument, message
     assert doctor.main([argument]) == 2
     out, err = capsys.readouterr()
     assert out == "" and err.startswith("error: ") and message in err and err.count("\n") == 1
-
-
-def test_usage_is_code_two(capsys):
-    with pytest.raises(SystemExit) as ended:
-        doctor.main([])
-    assert ended.value.code == 2

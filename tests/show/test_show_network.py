@@ -49,7 +49,7 @@ def fails(capsys, *argv):
         ([CIFAR, "--input", "docs"], "'docs' is a folder; name one picture of it"),
         ([CIFAR, "--input", "README.md"], "README.md cannot be read"),
         ([CIFAR, "--input", "PICTURE", "--parts", "filtres"], "did you mean filters?"),
-        ([CIFAR, "--input", "PICTURE", "--steps", "0"], "--steps=0 must be at least 1"),
+        ([CIFAR, "--input", "PICTURE", "--steps", "0"], "--steps: '0' must be a whole number"),
         ([CIFAR, "--input", "PICTURE", "--weights", "x.pth"], "--weights goes with --config"),
         ([CIFAR, "--input", "PICTURE", "--config.seed"], "has no value"),
         (

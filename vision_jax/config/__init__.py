@@ -5,6 +5,7 @@ under the key `target` and every argument, defaults included. `build` makes the 
 argument of each part is a knob that a flag can turn, and a default lives in its constructor only.
 """
 
+from vision_jax.config.command_line import CommandLine, number, whole
 from vision_jax.config.errors import SettingError, UserError, printable, suggest
 from vision_jax.config.keys import leaves
 from vision_jax.config.lab_record import LabRecord, lab_record, read_lab_record
@@ -23,6 +24,7 @@ from vision_jax.config.tree import (
 __all__ = [
     "TARGET",
     "CommaText",
+    "CommandLine",
     "LabRecord",
     "SettingError",
     "UserError",
@@ -36,6 +38,7 @@ __all__ = [
     "load_module",
     "locate",
     "node",
+    "number",
     "one_of",
     "override",
     "override_everywhere",
@@ -43,5 +46,6 @@ __all__ = [
     "printable",
     "read_lab_record",
     "suggest",
+    "whole",
     "within",
 ]

@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError
 from vision_jax.system import disk
 
 _SHARD = re.compile(r"^(.+)-([^-.]+)\.tfrecord-(\d{5})-of-(\d{5})$")
@@ -227,12 +227,12 @@ def _advance_tables(level: int) -> np.ndarray:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(prog="python -m vision_jax.data.convert", description=__doc__)
+    parser = CommandLine(prog="python -m vision_jax.data.convert", description=__doc__)
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument("tfrecord_dir", metavar="TFRECORD_DIR")
     parser.add_argument("out_dir", metavar="OUT_DIR")
-    chosen = parser.parse_args(arguments)
     try:
+        chosen = parser.parse_args(arguments)
         with disk.used(chosen.out_dir):
             count = convert(chosen.tfrecord_dir, chosen.out_dir)
     except UserError as error:

@@ -73,7 +73,7 @@ def report(findings: list[Finding]) -> str:
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = config.CommandLine(
         prog="python -m vision_jax.data.doctor",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -81,12 +81,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("sources", metavar="SOURCE", nargs="+")
     parser.add_argument("--decode", action="store_true", help="decode every image, not its header")
     parser.add_argument(
-        "--size", type=int, default=416, help="input's side that boxes are told in (default: 416)"
+        "--size",
+        type=config.whole(1),
+        default=416,
+        help="input's side that boxes are told in (default: 416)",
     )
-    chosen = parser.parse_args(arguments)
-    if chosen.size < 1:
-        parser.error(f"--size {chosen.size} must be above 0")
     try:
+        chosen = parser.parse_args(arguments)
         opened = [each for text in chosen.sources for each in open_sources(text)]
         checked = [
             check(str(number), source, chosen.decode, max_boxes)

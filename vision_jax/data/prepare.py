@@ -23,7 +23,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from vision_jax.config import UserError, suggest
+from vision_jax.config import CommandLine, UserError, suggest
 from vision_jax.system import disk
 
 # TFDS's own data sets, and the archives that each is made of.
@@ -250,7 +250,7 @@ def _explain(name: str, error: Exception, missing: list[str], manual: Path) -> s
 
 def main(arguments: list[str] | None = None) -> int:
     """Runs the command; returns its exit code."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.data.prepare",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -259,8 +259,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--list", action="store_true", help="the names, and what each needs")
     parser.add_argument("--data_dir", help="default: $TFDS_DATA_DIR, else ~/tensorflow_datasets")
     parser.add_argument("--manual_dir", help="archives; default: DATA_DIR/downloads/manual")
-    chosen = parser.parse_args(arguments)
     try:
+        chosen = parser.parse_args(arguments)
         if chosen.list:
             print("\n".join(_descriptions()))
         elif chosen.name is None:

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 
 from ml_collections import ConfigDict
 
-from vision_jax.config import UserError, load, override
+from vision_jax.config import CommandLine, UserError, load, number, override, whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -30,7 +30,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.export",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -47,13 +47,13 @@ def _export_flags(argv: Sequence[str]) -> argparse.Namespace:
 
 
 def _run_flags(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m vision_jax.export run")
+    parser = CommandLine(prog="python -m vision_jax.export run")
     parser.add_argument("program", type=pathlib.Path, help="an exported program")
     parser.add_argument("pictures", nargs="?", help="an image, a video, or a folder of them")
     parser.add_argument("--output", type=pathlib.Path, default=pathlib.Path("predictions"))
-    parser.add_argument("--threshold", type=float, help="the least score of an answer")
+    parser.add_argument("--threshold", type=number, help="the least score of an answer")
     parser.add_argument("--upright", action="store_true", help="turn pictures by their EXIF tag")
-    parser.add_argument("--time", type=int, metavar="N", help="measure N calls on zeros")
+    parser.add_argument("--time", type=whole(1), metavar="N", help="measure N calls on zeros")
     return parser.parse_args(argv)
 
 
@@ -133,8 +133,6 @@ def _run(flags: argparse.Namespace) -> None:
     runner = Runner(artifact)
     print(summary(flags.program, artifact))
     if flags.time is not None:
-        if flags.time < 1:
-            raise UserError(f"--time={flags.time} must be at least 1")
         seconds = sorted(runner.seconds(flags.time))
         middle, fastest = seconds[len(seconds) // 2], seconds[0]
         print(

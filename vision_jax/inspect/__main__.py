@@ -12,7 +12,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from vision_jax.config import UserError, keys, suggest
+from vision_jax.config import CommandLine, UserError, keys, suggest, whole
 
 
 def main(argv: Sequence[str]) -> int:
@@ -27,7 +27,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _flags(argv: Sequence[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.inspect",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -40,7 +40,7 @@ def _flags(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--class", dest="label", help="the class to explain: its name or number")
     parser.add_argument("--endpoint", default="", help="the one feature map to look at")
     parser.add_argument("--parts", help="comma-joined; all that fit without it")
-    parser.add_argument("--steps", type=int, default=100, help="of images that are made (100)")
+    parser.add_argument("--steps", type=whole(1), default=100, help="of images that are made (100)")
     return parser.parse_args(argv)
 
 
@@ -55,8 +55,6 @@ def _inspect(flags: argparse.Namespace, overrides: dict[str, str]) -> None:
     for name in parts:
         if name not in PARTS:
             raise UserError(f"--parts {name!r}{suggest(name, PARTS)}")
-    if flags.steps < 1:
-        raise UserError(f"--steps={flags.steps} must be at least 1")
     named = Named(flags.network, flags.config, flags.weights, overrides, flags.input)
     subject, folder = subject_of(named)
     folder = flags.output or folder

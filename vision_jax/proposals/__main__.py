@@ -14,16 +14,16 @@ import sys
 from collections.abc import Sequence
 
 from vision_jax import proposals
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError, whole
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command line; returns 0, 2 for bad input, or 130 where it was interrupted."""
-    flags = _parser().parse_args(argv)
-    # The rest takes seconds to import, a mistake in the flags none.
-    from vision_jax.show.proposals import Order, write
-
     try:
+        flags = _parser().parse_args(argv)
+        # The rest takes seconds to import, a mistake in the flags none.
+        from vision_jax.show.proposals import Order, write
+
         print(write(Order(**vars(flags))))
     except UserError as error:
         print(f"proposals: {error}", file=sys.stderr)
@@ -35,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.proposals",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -44,9 +44,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("method", metavar="METHOD")
     parser.add_argument("source", metavar="SOURCE")
     parser.add_argument("--out", metavar="F.npz", type=pathlib.Path, required=True)
-    parser.add_argument("--workers", metavar="N", type=int, default=0, help="processes beside this")
-    parser.add_argument("--most", metavar="N", type=int, default=2000, help="boxes per image")
-    parser.add_argument("--seed", metavar="N", type=int, default=0)
+    parser.add_argument("--workers", metavar="N", type=whole(0), default=0, help="more processes")
+    parser.add_argument("--most", metavar="N", type=whole(1), default=2000, help="boxes per image")
+    parser.add_argument("--seed", metavar="N", type=whole(0), default=0)
     parser.add_argument(
         "--fit", metavar="SOURCE", help="the boxes that uniform, gaussian and bing take after"
     )

@@ -10,7 +10,7 @@ import pathlib
 import sys
 from collections.abc import Sequence
 
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError
 from vision_jax.report.figures import write_figures
 from vision_jax.report.folder import write_atomically
 from vision_jax.report.sweep_file import stored_sweeps
@@ -20,12 +20,12 @@ from vision_jax.system import disk
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command; returns the exit code: 0, or 2 for bad input."""
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.report",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     figures = commands.add_parser(
         "figures", help="the lectures' pictures and tables, PNG and Markdown files"
     )
@@ -37,8 +37,8 @@ def main(argv: Sequence[str]) -> int:
         page = commands.add_parser(name, help=help_text)
         page.add_argument("--sweeps", type=pathlib.Path, default=pathlib.Path("experiments/sweeps"))
         page.add_argument("--out", type=pathlib.Path, default=pathlib.Path(f"docs/{name}.md"))
-    flags = parser.parse_args(argv)
     try:
+        flags = parser.parse_args(argv)
         with disk.used(flags.out):
             if flags.command == "figures":
                 written = write_figures(flags.out)

@@ -22,7 +22,7 @@ import jax
 import numpy as np
 
 from vision_jax import models
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError, whole
 from vision_jax.evaluation import VOC, CascadeStages
 from vision_jax.show.trained import Run, run_of
 from vision_jax.structs import Batch
@@ -89,14 +89,12 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs the command; see the module."""
     raw = argparse.RawDescriptionHelpFormatter
     name = "python -m vision_jax.show.cascade"
-    parser = argparse.ArgumentParser(prog=name, description=__doc__, formatter_class=raw)
+    parser = CommandLine(prog=name, description=__doc__, formatter_class=raw)
     parser.add_argument("run", type=pathlib.Path, help="run folder")
-    parser.add_argument("--images", type=int, default=32)
-    parser.add_argument("--rounds", type=int, default=5)
-    given = parser.parse_args(arguments)
+    parser.add_argument("--images", type=whole(1), default=32)
+    parser.add_argument("--rounds", type=whole(1), default=5)
     try:
-        if given.images < 1 or given.rounds < 1:
-            raise UserError("--images and --rounds are at least 1")
+        given = parser.parse_args(arguments)
         print(told(measure(given.run, given.images, given.rounds)))
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)

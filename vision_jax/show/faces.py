@@ -22,7 +22,7 @@ import numpy as np
 from PIL import Image
 
 from vision_jax import models, weights
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError, number
 from vision_jax.data import Canvas
 from vision_jax.data.decode import decode_image
 from vision_jax.data.folders import folder_at, images_below
@@ -173,20 +173,20 @@ def main(arguments: list[str] | None = None) -> int:
     """Runs a command; see the module."""
     raw = argparse.RawDescriptionHelpFormatter
     name = "python -m vision_jax.show.faces"
-    parser = argparse.ArgumentParser(prog=name, description=__doc__, formatter_class=raw)
-    commands = parser.add_subparsers(dest="command", required=True)
+    parser = CommandLine(prog=name, description=__doc__, formatter_class=raw)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     one = commands.add_parser("align", help="cut out and align faces")
     one.add_argument("photos", help="folder of images, with sub-folders")
     one.add_argument("out", help="folder that is written")
     two = commands.add_parser("compare", help="tell how far faces are from each other")
     two.add_argument("images", nargs="+")
     two.add_argument("--weights", required=True, help="of Inception-ResNet v1")
-    two.add_argument("--threshold", type=float, default=THRESHOLD, help="squared distance")
+    two.add_argument("--threshold", type=number, default=THRESHOLD, help="squared distance")
     for command in (one, two):
         command.add_argument("--by", choices=("box", "landmarks"), default="box")
         command.add_argument("--detector", type=pathlib.Path, default=DETECTOR)
-    given = parser.parse_args(arguments)
     try:
+        given = parser.parse_args(arguments)
         if given.command == "align":
             align(given.photos, given.out, given.by, given.detector)
         else:

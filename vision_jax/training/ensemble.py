@@ -3,7 +3,6 @@
 python -m vision_jax.training.ensemble runs/a runs/b runs/c
 """
 
-import argparse
 import pathlib
 import sys
 from collections.abc import Sequence
@@ -11,7 +10,7 @@ from typing import Any
 
 import jax
 
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError
 from vision_jax.tasks.ensemble import Ensemble
 from vision_jax.training import signature, vmapped
 from vision_jax.training.classes import agree
@@ -58,7 +57,7 @@ def evaluate(folders: Sequence[pathlib.Path | str]) -> dict[str, Any]:
 
 def main(argv: Sequence[str]) -> int:
     """Evaluates the folders of a command line and prints the numbers; returns the exit code."""
-    parser = argparse.ArgumentParser(prog="python -m vision_jax.training.ensemble")
+    parser = CommandLine(prog="python -m vision_jax.training.ensemble")
     parser.add_argument("folders", nargs="+", help="run folders")
     try:
         results = evaluate(parser.parse_args(argv).folders)

@@ -15,15 +15,15 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from vision_jax.config import UserError
+from vision_jax.config import CommandLine, UserError
 from vision_jax.weights import by_name, zoo
 from vision_jax.weights.zoo.page import page
 
 
 def main(argv: Sequence[str]) -> int:
     """Runs a command; returns the exit code: 0, 1 if a file is not the publisher's, 2 if bad."""
-    flags = _parser().parse_args(argv)
     try:
+        flags = _parser().parse_args(argv)
         match flags.command:
             case "list":
                 print("\n".join(_listed(flags.word)))
@@ -47,12 +47,12 @@ def main(argv: Sequence[str]) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
+    parser = CommandLine(
         prog="python -m vision_jax.weights",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    commands = parser.add_subparsers(dest="command", required=True)
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     listing = commands.add_parser("list", help="the names, with the publishers' numbers")
     listing.add_argument("word", metavar="WORD", nargs="?", default="", help="a part of the name")
     show = commands.add_parser("show", help="all that is known of a file")
