@@ -254,10 +254,12 @@ class Eval(Pipeline):
         """Reads the first images, and raises what would stop the first batch."""
         self._look(data_seed=None)
 
-    def batches(self, process_index: int = 0, process_count: int = 1) -> Batches:
+    def batches(self, process_index: int = 0, process_count: int = 1, start: int = 0) -> Batches:
         """Returns this process's share of each batch. Padding rows are zeros, label and id -1.
+
+        Batches before number `start` are not read.
 
         Raises:
           UserError: the batch size is not a multiple of process_count.
         """
-        return self._batches(self._stream(None, process_index, process_count), 0)
+        return self._batches(self._stream(None, process_index, process_count), start)

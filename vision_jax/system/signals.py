@@ -93,6 +93,14 @@ def taken(action: Action, numbers: Sequence[int] = NUMBERS) -> Iterator[None]:
         _watch.end()
 
 
+def at_once() -> contextlib.AbstractContextManager[None]:
+    """Gives signals back to the earliest action, that of `end_at_once` where a command began so.
+
+    It is for long work that loses nothing when it is killed, within a run that would wait for it.
+    """
+    return taken(_watch.earliest)
+
+
 class _Watch:
     """The actions, of which the latest counts, and the thread and handlers that call it."""
 
@@ -119,6 +127,10 @@ class _Watch:
             # nohup asks for a closed terminal to be ignored.
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._handle)
+
+    def earliest(self, number: int) -> None:
+        """Acts as if no later action had been put first."""
+        self._actions[0](number)
 
     def end(self) -> None:
         """Takes the latest action away; after the last one signals are as they were."""

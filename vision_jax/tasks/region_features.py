@@ -11,7 +11,6 @@ import json
 import os
 import pathlib
 import shutil
-import zlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -24,7 +23,7 @@ from vision_jax.config import UserError, within
 from vision_jax.structs import Batch, Targets
 from vision_jax.system import disk
 from vision_jax.tasks.detection import Detection
-from vision_jax.tasks.solvers import on_host
+from vision_jax.tasks.solvers import checksum, on_host
 from vision_jax.tasks.task import Predictor, Variables
 
 SETTINGS = "regions.json"
@@ -161,7 +160,7 @@ class _Files:
         self.folder, self.leads = folder, jax.process_index() == 0
         settings = {
             "images": images,
-            "variables": _checksum(variables),
+            "variables": checksum(variables),
             **{name: list(x.shape[1:]) for name, x in shapes.items()},
         }
         self.done = np.zeros(images, bool)
@@ -228,11 +227,3 @@ class _Files:
         offset = array.offset + sum(int(number) * stride for number, stride in ahead)
         with disk.writing(path), open(path, "r+b") as file:
             os.pwrite(file.fileno(), values.astype(array.dtype).tobytes(), offset)
-
-
-def _checksum(variables: Variables) -> int:
-    """Returns a number that differs for other variables."""
-    crc = 0
-    for leaf in jax.tree.leaves(variables):
-        crc = zlib.crc32(np.asarray(on_host(leaf)).tobytes(), crc)
-    return crc

@@ -6,6 +6,7 @@ evaluation, once per image; the solution replaces one `Dense` layer's parameters
 
 import dataclasses
 import itertools
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol
 
@@ -35,9 +36,31 @@ class Solver(Protocol):
         Args:
           task: its `predict` gives the features.
           variables: as from `task.init`.
-          batches: of the training set, on the host or on devices; may be endless.
+          batches: of the training set, on the host or on devices; may be endless. `after` leaves
+            out the first of them.
           steps: how many of them to take.
         """
+
+
+@dataclasses.dataclass(frozen=True)
+class Pass:
+    """The batches of one pass over a training set, which can begin anywhere.
+
+    Attributes:
+      begin: number of the first batch wanted → it and all that follow; those before are not read.
+    """
+
+    begin: Callable[[int], Iterator[Batch]]
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self.begin(0)
+
+
+def after(batches: Iterable[Batch], done: int, steps: int) -> Iterator[Batch]:
+    """Yields batch number `done` and those that follow, up to number `steps`."""
+    if isinstance(batches, Pass):
+        return itertools.islice(batches.begin(done), steps - done)
+    return itertools.islice(batches, done, steps)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -212,6 +235,14 @@ def on_host(x: Any) -> np.ndarray:
     if isinstance(x, jax.Array) and not x.is_fully_addressable:
         return np.asarray(multihost_utils.process_allgather(x, tiled=True))
     return np.asarray(x)
+
+
+def checksum(variables: Variables) -> int:
+    """Returns a number that differs for other variables."""
+    crc = 0
+    for leaf in jax.tree.leaves(variables):
+        crc = zlib.crc32(np.asarray(on_host(leaf)).tobytes(), crc)
+    return crc
 
 
 def _signs(label: np.ndarray, classes: int, off: float) -> Labels:

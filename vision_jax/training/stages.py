@@ -7,6 +7,7 @@ import contextlib
 import copy
 import dataclasses
 import pathlib
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,6 +15,9 @@ from ml_collections import ConfigDict
 
 from vision_jax.config import SettingError, UserError, build, leaves, override, suggest
 from vision_jax.data import Eval
+from vision_jax.structs import Batch
+from vision_jax.system import signals
+from vision_jax.tasks.solvers import Pass
 from vision_jax.training import flags
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
@@ -71,6 +75,8 @@ def solve(experiment: Experiment, state: TrainState) -> TrainState:
     """Runs the experiment's solver, which counts as the run's one step.
 
     It sees each image of the training set once, in order, prepared as for training; on all devices.
+    A solver that keeps what it did goes on after that (`tasks.solvers.after`), so that a signal
+    need not wait for its end.
 
     Args:
       experiment: with a `solver`.
@@ -89,12 +95,16 @@ def solve(experiment: Experiment, state: TrainState) -> TrainState:
     parallel.check(experiment.train.batch_size)
     settings = {f.name: getattr(experiment.train, f.name) for f in dataclasses.fields(Eval)}
     once = Eval(**settings)
-    with contextlib.closing(once.batches(jax.process_index(), jax.process_count())) as batches:
+    with contextlib.ExitStack() as opened:
+        if jax.process_count() == 1:
+            opened.enter_context(signals.at_once())
+
+        def begin(start: int) -> Iterator[Batch]:
+            read = once.batches(jax.process_index(), jax.process_count(), start)
+            return map(parallel.put_batch, opened.enter_context(contextlib.closing(read)))
+
         variables = experiment.solver.solve(
-            experiment.task,
-            parallel.put_state(state.variables),
-            map(parallel.put_batch, batches),
-            once.steps,
+            experiment.task, parallel.put_state(state.variables), Pass(begin), once.steps
         )
     variables = parallel.get_state(parallel.put_state(variables))
     collections = {name: tree for name, tree in variables.items() if name != "params"}
