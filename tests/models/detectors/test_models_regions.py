@@ -1,15 +1,22 @@
 """R-CNN and SPP-net: the same regions by loops, and what the heads answer."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from tests.models.detectors import tiny_detectors
 from vision_jax import models
+from vision_jax.evaluation import VOC
 from vision_jax.models.layers import last_map
+from vision_jax.ops import boxes as box_ops
 from vision_jax.ops.roi_crop import rcnn_crops
 from vision_jax.ops.roi_pool import spatial_pyramid_pool
 from vision_jax.structs import Targets
+from vision_jax.tasks import Detection, LinearSvm, RegressBoxes, TrainSvms, WriteRegionFeatures
+from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_step
 
 CLASSES, SIDE = 3, 64
 BOXES = np.array(
@@ -206,6 +213,70 @@ def test_the_papers_networks_have_their_sizes(make):
         "svm": (4096, 20),
         "bbox_pred": (pooled, 80),
     }
+
+
+def with_proposals(batch, count=24):
+    """Gives images proposals: near each object, and elsewhere.
+
+    None overlaps an object by 0.3 to 0.5: SVMs learn nothing of these, so that nothing is known by
+    heart of them either.
+    """
+    rng = np.random.default_rng(0)
+    truth, valid = np.asarray(batch.targets.boxes), np.asarray(batch.targets.valid)
+    boxes = np.sort(rng.uniform(0, SIDE, (len(truth), count, 2, 2)), 2).reshape(-1, count, 4)
+    for image, there in enumerate(valid):
+        for number, box in enumerate(truth[image][there]):
+            boxes[image, 3 * number : 3 * number + 3] = box + rng.uniform(-2, 2, (3, 4))
+    boxes = jnp.asarray(boxes, jnp.float32)
+    best = jnp.where(valid[:, None], overlaps(boxes, batch.targets.boxes), 0).max(-1)
+    known = (best < 0.3) | (best > 0.5)
+    targets = batch.targets.replace(proposals=boxes, proposal_valid=known)
+    return batch.replace(targets=targets)
+
+
+def overlaps(boxes, truth):
+    return box_ops.iou(jnp.asarray(boxes)[:, :, None], jnp.asarray(truth)[:, None])
+
+
+@pytest.mark.slow
+@pytest.mark.usefixtures("embedded_data")
+@pytest.mark.parametrize("name", ["rcnn", "spp_net"])
+def test_four_images_are_learned_by_heart_stage_by_stage(name, tmp_path):
+    """The softmax by gradients, then SVMs and regressors on stored features."""
+    batch = with_proposals(tiny_detectors.images())
+    task = Detection(tiny_detectors.ALL_DETECTORS[name](), mean=(0.5,) * 3, std=(0.25,) * 3)
+    variables = task.init(jax.random.key(0), batch)
+    update = Optimizer(AdamW(), Cosine(3e-3), clip=10.0).build(variables["params"], 200, 200)
+    step = jax.jit(make_train_step(task, update))
+    state = create(variables, update)
+    for _ in range(200):
+        state, measured = step(state, batch, 0)
+    assert measured["loss"] < 0.1
+    found = {"softmax": (task, state.variables)}
+    folder = str(tmp_path / "regions")
+    solved = WriteRegionFeatures(folder).solve(task, state.variables, [batch], 1)
+    for solver, fields in (
+        (TrainSvms(folder, LinearSvm(c=1.0)), {"classifier": "svm"}),
+        (RegressBoxes(folder, penalty=1.0), {"classifier": "svm", "refine": True}),
+    ):
+        solved = solver.solve(task, solved, [batch], 1)
+        model = task.model.clone(head=task.model.head.clone(**fields))
+        found[str(fields)] = (dataclasses.replace(task, model=model), solved)
+    ious = []
+    for title, (task, variables) in found.items():
+        answer = jax.tree.map(np.asarray, jax.jit(task.predict)(variables, batch)["detections"])
+        metric = VOC(tiny_detectors.CLASSES, inclusive=False)
+        host = jax.tree.map(np.asarray, batch)
+        measured = metric.result(metric.collect([], {"detections": answer}, host))
+        assert measured["ap50"] == 1, title
+        ious.append(best_iou(answer, host))
+    assert ious[2] > ious[1]  # regressed boxes lie nearer
+
+
+def best_iou(detections, batch):
+    """Returns the mean IoU of each image's objects with their nearest detection."""
+    targets, boxes = batch.targets, np.where(detections.valid[..., None], detections.boxes, 0)
+    return np.asarray(overlaps(targets.boxes, boxes)).max(-1)[targets.valid].mean()
 
 
 def test_one_classifier_takes_images_of_any_size():
