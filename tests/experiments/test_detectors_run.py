@@ -30,7 +30,6 @@ from vision_jax.training import (
 
 ROOT = pathlib.Path(__file__).parents[2]
 CONFIG = "experiments/quickstart_detection.py:smoke"
-RFCN = "experiments/quickstart_rfcn.py:smoke"
 STEPS = 4
 pytestmark = pytest.mark.usefixtures("at_the_root")
 
@@ -56,7 +55,10 @@ def stepped(name: str, how: str, devices: int):
     "name",
     [
         "retinanet",
-        *(pytest.param(n, marks=pytest.mark.slow) for n in ("faster_rcnn", "rfcn", "detr")),
+        *(
+            pytest.param(name, marks=pytest.mark.slow)
+            for name in ("faster_rcnn", "rfcn", "detr", "pix2seq")
+        ),
     ],
 )
 def test_devices_and_their_mapping_do_not_matter(name):
@@ -137,12 +139,14 @@ def test_a_run_compiles_once_and_survives_a_kill_with_the_same_bits(tmp_path, mo
 
 
 @pytest.mark.slow
-def test_a_killed_rfcn_ends_with_the_same_bits(tmp_path):
+@pytest.mark.parametrize("name", ["rfcn", "detr", "pix2seq"])
+def test_a_killed_demo_ends_with_the_same_bits(tmp_path, name):
+    config = f"experiments/quickstart_{name}.py:smoke"
     whole, broken = tmp_path / "whole", tmp_path / "broken"
-    killed(RFCN, broken)
+    killed(config, broken)
     for folder in (whole, broken):
-        assert launch.main(["--config", RFCN, "--workdir", str(folder)]) == 0
-    assert bits(RFCN, broken) == bits(RFCN, whole)
+        assert launch.main(["--config", config, "--workdir", str(folder)]) == 0
+    assert bits(config, broken) == bits(config, whole)
 
 
 def test_the_quickstarts_arguments():
