@@ -121,6 +121,7 @@ NETWORKS = (
         "RetinaNet R50-FPN", "retinanet", 1, (480, 640), (1, 128, 160), (2, 1), bars=(None, None)
     ),
     _detector("Faster R-CNN R50-FPN", "faster_rcnn", 1, (480, 640), (1, 128, 160), (2, 1)),
+    _detector("R-FCN R50", "rfcn", 1, (480, 640), (1, 128, 160), (2, 1)),
     Network(
         "DETR R50",
         "detr",
@@ -137,6 +138,15 @@ NETWORKS = (
         {"images": 32, "length": 20, "words": 10_000, "width": 512, "beams": 3},
         {"images": 4, "length": 12, "words": 50, "width": 16, "beams": 2},
         (2, 2),
+        needs=_TORCH,
+    ),
+    Network(
+        "super-resolution ×4",
+        "super_resolution",
+        "4×72",
+        {"batch_size": 4, "size": 72},
+        {"batch_size": 1, "size": 16},
+        (5, 2),
         needs=_TORCH,
     ),
     _detector(
@@ -176,6 +186,21 @@ FACES = (
     ),
 )
 
+MASKS = (
+    Entry(
+        "SharpMask R50 inference, windows of 8×192",
+        "windows",
+        {
+            "ours": Variant(f"{WORK}.masks:infer", large_pages=True),
+            "torch": Variant(f"{WORK}.masks_torch:infer", _TORCHVISION),
+        },
+        {"batch_size": 8, "steps": 3},
+        {"batch_size": 1, "steps": 1},
+        bar=1.0,
+        tolerance=1e-4,
+    ),
+)
+
 STYLE = (
     Entry(
         "Gatys' style transfer on VGG-19, a step of Adam, 1×256",
@@ -201,6 +226,18 @@ STYLE = (
         bar=1.0,
         tolerance=1e-4,
     ),
+    Entry(
+        "fast style transfer training step, 4×128",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.stylize:train", large_pages=True),
+            "torch": Variant(f"{WORK}.stylize_torch:train", _TORCH),
+        },
+        {"batch_size": 4, "size": 128, "steps": 1},
+        {"batch_size": 2, "size": 64, "steps": 1},
+        bar=1.0,
+        tolerance=5e-3,
+    ),
 )
 
-ENTRIES = (*(entry for network in NETWORKS for entry in network.entries()), *FACES, *STYLE)
+ENTRIES = (*(entry for network in NETWORKS for entry in network.entries()), *FACES, *MASKS, *STYLE)

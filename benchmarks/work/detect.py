@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks.work import Work, ours
+from benchmarks.work import Work, ours, rfcn
 from benchmarks.work.inputs import (
     DETECTION_RATE,
     OBJECTS,
@@ -25,7 +25,7 @@ from benchmarks.work.inputs import (
 )
 
 # Their losses are of regions that are drawn.
-TWO_STAGES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn")
+TWO_STAGES = ("faster_rcnn", "mask_rcnn", "keypoint_rcnn", "rfcn")
 # What else than boxes some detectors find, as targets name it.
 FURTHER = {"mask_rcnn": "masks", "keypoint_rcnn": "keypoints"}
 _ON_RESNET = ("retinanet", *TWO_STAGES)
@@ -95,7 +95,8 @@ def setting(
 ) -> tuple[Any, Any, Any]:
     """Makes task, batch and variables, which are the peer's if it left any in `shared`."""
     task, batch = posed(network, batch_size, height, width, dtype, deterministic)
-    return task, batch, ours.weights_of(shared, task.model, task, batch)
+    table = rfcn.table() if network == "rfcn" else None
+    return task, batch, ours.weights_of(shared, task.model, task, batch, table)
 
 
 def posed(
@@ -132,11 +133,15 @@ def make(network: str, dtype: str = "float32", deterministic: bool = False) -> A
     order of sums; the others' are as they are.
     """
     from vision_jax import models
+    from vision_jax.models.detectors.faster_rcnn import FROZEN
     from vision_jax.models.detectors.ssd_boxes import COCO_300
     from vision_jax.models.layers import Layers
 
     def yolo_v3(layers: Layers = Layers()) -> models.YOLOv3:
         return models.YOLOv3(models.ResidualDarknet(layers=layers), YOLO_CLASSES, layers=layers)
+
+    def r_fcn(layers: Layers = FROZEN) -> models.RFCN:
+        return rfcn.network(classes, layers)
 
     labels = detector_labels(network)
     classes = labels - 1
@@ -144,6 +149,7 @@ def make(network: str, dtype: str = "float32", deterministic: bool = False) -> A
         "faster_rcnn": functools.partial(models.FasterRCNNResNet50FPN, classes),
         "mask_rcnn": functools.partial(models.MaskRCNNResNet50FPN, classes),
         "keypoint_rcnn": functools.partial(models.KeypointRCNNResNet50FPN, classes),
+        "rfcn": r_fcn,
         "retinanet": functools.partial(models.retinanet_resnet_fpn, 50, labels),
         "ssd300": functools.partial(
             models.SSD300, classes, models.DefaultBoxes(COCO_300, clip="sides")

@@ -1,4 +1,4 @@
-"""The work of `detect` in PyTorch: torchvision's detectors, and YOLOv3 of `yolo_torch`.
+"""The work of `detect` in PyTorch: torchvision's detectors, `rfcn_torch` and `yolo_torch`.
 
 Weights are drawn; the last layers are then scaled so that scores spread about as those of trained
 networks do, with some hundreds to thousands of candidates above the thresholds.
@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from benchmarks.work import Work, theirs
+from benchmarks.work import Work, rfcn_torch, theirs
 from benchmarks.work.detect import FURTHER, TWO_STAGES
 from benchmarks.work.inputs import (
     DETECTION_RATE,
@@ -103,12 +103,18 @@ def make(network: str, height: int, width: int) -> nn.Module:
     labels = detector_labels(network)
     size = {"min_size": min(height, width), "max_size": max(height, width)}
 
-    def pyramid(**options: object) -> nn.Module:
-        backbone = resnet50(weights=None, norm_layer=FrozenBatchNorm2d)
-        for name, norm in backbone.named_modules():
+    def backbone(dilated: bool = False) -> nn.Module:
+        dilate = [False, False, dilated]
+        made = resnet50(
+            weights=None, norm_layer=FrozenBatchNorm2d, replace_stride_with_dilation=dilate
+        )
+        for name, norm in made.named_modules():
             if name.endswith("bn3"):  # nothing is divided by what the branches add up to
                 norm.weight.mul_(0.2)
-        return _resnet_fpn_extractor(backbone, _TRAINED_STAGES, **options)
+        return made
+
+    def pyramid(**options: object) -> nn.Module:
+        return _resnet_fpn_extractor(backbone(), _TRAINED_STAGES, **options)
 
     def retinanet() -> nn.Module:
         top = LastLevelP6P7(256, 256)
@@ -126,6 +132,7 @@ def make(network: str, height: int, width: int) -> nn.Module:
         "faster_rcnn": lambda: detection.FasterRCNN(pyramid(), labels, **size),
         "mask_rcnn": lambda: detection.MaskRCNN(pyramid(), labels, **size),
         "keypoint_rcnn": keypoint_rcnn,
+        "rfcn": lambda: rfcn_torch.network(backbone(dilated=True), labels, size),
         "retinanet": retinanet,
         "ssd300": lambda: detection.ssd300_vgg16(
             weights=None, weights_backbone=None, num_classes=labels
@@ -177,9 +184,13 @@ def _listed(image: torch.Tensor) -> list[torch.Tensor]:
 def _spread(network: str, model: nn.Module, image: torch.Tensor) -> None:
     """Gives the outputs of last layers a deviation, and biases that set objects apart."""
     if network in TWO_STAGES:
-        box = model.roi_heads.box_predictor
         last = [(model.rpn.head.cls_logits, 2.0), (model.rpn.head.bbox_pred, 0.2)]
-        last += [(box.cls_score, 1.0), (box.bbox_pred, 0.5)]
+        if network == "rfcn":  # whose scores are means of 49 votes
+            maps = model.roi_heads.box_roi_pool
+            last += [(maps.cls_score, 7.0), (maps.bbox_pred, 3.5)]
+        else:
+            box = model.roi_heads.box_predictor
+            last += [(box.cls_score, 1.0), (box.bbox_pred, 0.5)]
     elif network == "retinanet":
         last = [(model.head.classification_head.cls_logits, 0.5)]
         last += [(model.head.regression_head.bbox_reg, 0.2)]

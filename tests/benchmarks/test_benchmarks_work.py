@@ -24,7 +24,7 @@ def test_classifiers_have_no_dropout_and_fit_their_input(network):
     assert (image == again).all()
 
 
-@pytest.mark.parametrize("network", ["yolov3", "retinanet", "mask_rcnn", "keypoint_rcnn"])
+@pytest.mark.parametrize("network", ["yolov3", "retinanet", "rfcn", "mask_rcnn", "keypoint_rcnn"])
 def test_detectors_take_their_input(network):
     side = 96
     task, batch = detect.posed(network, 1, side, side)
