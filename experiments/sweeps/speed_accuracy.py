@@ -12,7 +12,8 @@ smoke    python launch.py --config experiments/sweeps/speed_accuracy.py:smoke
 Beside `table.md` lies `bubbles.png`: images per second across, AP50 up, parameters as area. Images
 per second are of the evaluation, in batches of one size, decoding and suppression included;
 multiply-adds are of one image. `detector` is an experiment's name. Finished runs are not run again.
-R-CNN and Fast R-CNN are not here: their time is that of proposals made beforehand.
+R-CNN, SPP-net and Fast R-CNN are not here, but in road_to_rfcn.py: their time is that of proposals
+made beforehand.
 
 The twin's are the quickstarts' detectors, on the embedded shapes.
 """
@@ -41,6 +42,8 @@ DETECTORS = (
     "retinanet_r50_fpn_voc",
     "faster_rcnn_vgg16_voc0712",
     "faster_rcnn_r50_fpn_voc0712",
+    "rfcn_r50_voc0712",
+    "rfcn_r101_voc0712",
 )
 SMALL = {
     "ssd": quickstart_ssd.model,
