@@ -69,8 +69,9 @@ def test_the_second_stage_begins_with_the_first(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_trained_network_enlarges_pictures_of_any_size(tmp_path):
-    run = ["--config", SMOKE, "--workdir", str(tmp_path / "run")]
+@pytest.mark.parametrize("factor", [4, 8])
+def test_a_trained_network_enlarges_pictures_of_any_size(tmp_path, factor):
+    run = ["--config", f"{SMOKE},factor={factor}", "--workdir", str(tmp_path / "run")]
     assert launch.main(run) == 0
     draw = np.random.default_rng(0)
     (tmp_path / "small").mkdir()
@@ -82,8 +83,9 @@ def test_a_trained_network_enlarges_pictures_of_any_size(tmp_path):
     assert launch.main([*argv, str(tmp_path / "small")]) == 0
     folder = tmp_path / "run" / "predictions"
     told = json.loads((folder / "predictions.json").read_text())["predictions"]
-    assert [one["text"] for one in told] == ["124×80 pixels", "36×68 pixels", "28×20 pixels"]
-    for one, size in zip(told, ((124, 80), (36, 68), (28, 20)), strict=True):
+    sizes = [(factor * width, factor * height) for width, height in ((31, 20), (9, 17), (7, 5))]
+    assert [one["text"] for one in told] == [f"{w}×{h} pixels" for w, h in sizes]
+    for one, size in zip(told, sizes, strict=True):
         with Image.open(one["picture"]) as picture:
             assert picture.size == size and picture.mode == "RGB"
     row = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])

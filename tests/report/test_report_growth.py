@@ -5,7 +5,7 @@ from PIL import Image
 
 from vision_jax.report.gallery_images import ImageGallery
 from vision_jax.report.growth import save_growth, strip
-from vision_jax.structs import Batch
+from vision_jax.structs import Batch, Targets
 
 
 def flat(value):
@@ -61,3 +61,18 @@ def test_the_gallery_keeps_the_first_images_beside_what_was_given():
     chosen = gallery.result()
     assert chosen["image"].shape == chosen["found"].shape and len(chosen["caption"]) == 6
     assert chosen["caption"][0] == "10×8" and chosen["found"].dtype == np.uint8
+
+
+def test_a_small_image_is_shown_as_large_as_the_one_that_it_should_become():
+    rng = np.random.default_rng(0)
+    given, target = (rng.integers(0, 256, (1, n, n, 3)).astype(np.uint8) for n in (6, 24))
+    gallery = ImageGallery()
+    batch = Batch(given, np.ones(1, bool), np.zeros(1, int), Targets(target_image=target))
+    gallery.add(target / 2, batch.replace(id=np.zeros(1, int)))
+    chosen = gallery.result()
+    assert list(chosen)[:4] == ["image", "bicubic", "truth", "found"]
+    assert len({chosen[name].shape for name in list(chosen)[:4]}) == 1
+    for name, pixels in (("image", given), ("truth", target)):
+        times = chosen[name].shape[1] // pixels.shape[1]
+        enlarged = pixels[0].repeat(times, 0).repeat(times, 1)
+        np.testing.assert_array_equal(chosen[name][0], enlarged)

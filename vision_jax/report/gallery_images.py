@@ -45,16 +45,15 @@ class ImageGallery(DrawnGallery):
         return self._first
 
     def _draw(self, made: np.ndarray, batch: Batch, row: int) -> tuple:
-        picture = as_pixels(made[row])
-        given = visualize.fit(np.asarray(batch.image[row]), SIDE)
+        picture, given = as_pixels(made[row]), np.asarray(batch.image[row])
         text = f"{picture.shape[1]}×{picture.shape[0]}"
         if batch.targets.target_image is None:
-            return given, visualize.fit(picture, SIDE), text
+            return visualize.fit(given, SIDE), visualize.fit(picture, SIDE), text
         target = np.asarray(batch.targets.target_image[row])
-        size = (target.shape[1], target.shape[0])
-        small = Image.fromarray(np.asarray(batch.image[row]))
-        bicubic = np.asarray(small.resize(size, Image.Resampling.BICUBIC))
-        return given, *(visualize.fit(x, SIDE) for x in (bicubic, target, picture)), text
+        size, ways = target.shape[1::-1], (Image.Resampling.NEAREST, Image.Resampling.BICUBIC)
+        # The small image as large as the others, so that all stand in one line.
+        enlarged = (np.asarray(Image.fromarray(given).resize(size, way)) for way in ways)
+        return *(visualize.fit(x, SIDE) for x in (*enlarged, target, picture)), text
 
 
 def as_pixels(image: np.ndarray) -> np.ndarray:
