@@ -6,7 +6,16 @@ import torch
 from torch import nn
 
 from benchmarks.work import Work, theirs
-from benchmarks.work.stylize import pictures
+from benchmarks.work.gatys import Noise
+from benchmarks.work.gatys_torch import VGG16, gram, hand_over, maps, pixels, vgg
+from benchmarks.work.stylize import (
+    BACKBONE,
+    CONTENT,
+    RATE,
+    STYLE,
+    STYLE_WEIGHT,
+    pictures,
+)
 
 
 class Padded(nn.Module):
@@ -62,18 +71,52 @@ class Network(nn.Module):
 
 
 def repaint(shared: pathlib.Path, batch_size: int, size: int, steps: int) -> Work:
-    theirs.prepare()
-    model = Network()
-    theirs.draw(model)
-    theirs.hand_over(model.state_dict(), shared)
-    model = model.eval().to(memory_format=torch.channels_last)
-    image = torch.from_numpy(pictures(batch_size, size)).permute(0, 3, 1, 2)
+    model, image = _network(shared), torch.from_numpy(pictures(batch_size, size))
 
     def run() -> torch.Tensor:
-        x = image.float().contiguous(memory_format=torch.channels_last)
-        return model(x).clamp(0, 255)
+        return model(_floats(image)).clamp(0, 255)
 
     def outputs(made: torch.Tensor) -> dict:
         return {"image": made.permute(0, 2, 3, 1).numpy()}
 
     return theirs.inference(run, batch_size, steps, outputs)
+
+
+def train(shared: pathlib.Path, batch_size: int, size: int, steps: int) -> Work:
+    model, image = _network(shared), torch.from_numpy(pictures(batch_size, size))
+    network = vgg(VGG16, nn.MaxPool2d)
+    (shared / BACKBONE).mkdir()
+    hand_over(network, shared / BACKBONE)
+    with torch.no_grad():
+        style = maps(network, pixels(Noise(1, size)), STYLE[-1])
+        grams = {name: gram(style[name]) for name in STYLE}
+
+    def differs(x: torch.Tensor, target: torch.Tensor) -> torch.Tensor:
+        """The squared difference over the target's squared size, mean over images."""
+        axes = tuple(range(1, x.ndim))
+        return (((x - target) ** 2).sum(axes) / (target**2).sum(axes)).mean()
+
+    def forward() -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        x = _floats(image)
+        with torch.no_grad():
+            given = maps(network, x, CONTENT)
+        made = maps(network, model(x), STYLE[-1])
+        content = differs(made[CONTENT], given[CONTENT])
+        style = sum(differs(gram(made[name]), grams[name]) for name in STYLE) * STYLE_WEIGHT
+        return content + style, {"content": content, "style": style}
+
+    return theirs.training(model, forward, batch_size, steps, RATE)
+
+
+def _network(shared: pathlib.Path) -> Network:
+    """Makes the network, and leaves its weights for our side."""
+    theirs.prepare()
+    model = Network()
+    theirs.draw(model)
+    theirs.hand_over(model.state_dict(), shared)
+    return model.to(memory_format=torch.channels_last)
+
+
+def _floats(image: torch.Tensor) -> torch.Tensor:
+    x = image.permute(0, 3, 1, 2).float()
+    return x.contiguous(memory_format=torch.channels_last)
