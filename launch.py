@@ -13,6 +13,7 @@ if __name__ == "__main__":  # before anything that takes time is imported
     signals.end_at_once("launch.py")
 
 import argparse
+import os
 import pathlib
 import sys
 
@@ -20,7 +21,7 @@ from ml_collections import ConfigDict
 
 from vision_jax import config as config_lib
 from vision_jax.config import CommandLine, UserError, keys, number, whole
-from vision_jax.system import disk
+from vision_jax.system import disk, job_array
 
 MODES = ("train", "evaluate", "predict", "inspect", "summary", "explain")
 
@@ -62,8 +63,16 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     parser.add_argument("--upright", action="store_true", help="predict: turn by the EXIF tag")
     parser.add_argument("--results", action="store_true", help="predict: COCO's results.json too")
     parser.add_argument("--sweep", action="store_true", help="all runs of the file's sweep(add)")
-    parser.add_argument("--sweep_index", type=whole(0), metavar="I", help="one run of the sweep")
+    parser.add_argument(
+        "--sweep_index",
+        type=sweep_index,
+        metavar="I",
+        help="one run of the sweep; 'array': the one with this job's number in its array",
+    )
     parser.add_argument("--sweep_list", action="store_true", help="print the sweep's runs")
+    parser.add_argument(
+        "--distributed", action="store_true", help="several processes, as the cluster started them"
+    )
     parser.add_argument("--coordinator", metavar="HOST:PORT", help="several processes: the first")
     parser.add_argument("--num_processes", type=whole(1), help="several processes: how many")
     parser.add_argument("--process_id", type=whole(0), help="several processes: which one this is")
@@ -72,6 +81,11 @@ def parse(argv: list[str]) -> tuple[argparse.Namespace, dict[str, str]]:
     if flags.mode not in MODES:
         raise UserError(f"--mode {flags.mode!r}{config_lib.suggest(flags.mode, MODES)}")
     return flags, overrides
+
+
+def sweep_index(text: str) -> int:
+    """Reads the number of a run of a sweep, or 'array', as the `type` of a flag."""
+    return job_array.index(os.environ) if text == "array" else whole(0)(text)
 
 
 def listing() -> list[str]:
@@ -118,7 +132,7 @@ def dispatch(flags: argparse.Namespace, config: ConfigDict, overrides: dict[str,
         return sweep.launch(flags, overrides, workdir, pathlib.Path(__file__))
     trains = flags.mode == "train"
     join = (flags.coordinator, flags.num_processes, flags.process_id)
-    multiprocess.initialize(*join, interruptible=trains)
+    multiprocess.initialize(*join, interruptible=trains, detect=flags.distributed)
     with disk.used(workdir):
         if trains:
             run.train(config, workdir)

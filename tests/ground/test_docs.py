@@ -156,6 +156,7 @@ def place(tmp_path_factory):
 def test_launch_commands_are_accepted(command, place, monkeypatch):
     """Flags, the experiment, its argument and every setting; the run itself does not start."""
     monkeypatch.chdir(place)
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "0")  # as in the job array of docs/sweeps-guide.md
     for placeholder, value in (
         ("HOST:PORT", "h:1"),
         (" N", " 2"),

@@ -177,21 +177,40 @@ def test_stages_run_in_sequence_each_from_the_one_before(tmp_path):
 SEVERAL = ("--config.steps_per_dispatch=2", "--config.train.device_cache=True")
 
 
-@pytest.mark.parametrize("changes", [(), pytest.param(SEVERAL, marks=pytest.mark.slow)])
-def test_two_processes_equal_one(tmp_path, changes):
+def told(i: int, port: int) -> tuple[list[str], dict[str, str]]:
+    """Returns flags and variables of process i of two that are told of each other."""
+    flags = ["--coordinator", f"127.0.0.1:{port}", "--num_processes", "2", "--process_id", str(i)]
+    return flags, {}
+
+
+def of_slurm(i: int, port: int) -> tuple[list[str], dict[str, str]]:
+    """Returns flags and variables of process i of two that Slurm starts on one node."""
+    return ["--distributed"], {
+        "SLURM_JOB_ID": "4711",
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "SLURM_PROCID": str(i),
+        "SLURM_LOCALID": str(i),
+        "JAX_COORDINATOR_PORT": str(port),
+    }
+
+
+@pytest.mark.parametrize(
+    ("start", "changes"), [(of_slurm, ()), pytest.param(told, SEVERAL, marks=pytest.mark.slow)]
+)
+def test_two_processes_equal_one(tmp_path, start, changes):
     with socket.socket() as s:
         s.bind(("127.0.0.1", 0))
         port = s.getsockname()[1]
     command = [sys.executable, "launch.py", "--config", "experiments/quickstart.py:smoke"]
-    command += ["--workdir", str(tmp_path / "two"), "--coordinator", f"127.0.0.1:{port}"]
-    command += ["--num_processes", "2", "--config.task.mixup=0.2"]
+    command += ["--workdir", str(tmp_path / "two"), "--config.task.mixup=0.2"]
     command += ["--config.optimizer.rule.eps=1.0"]  # Adam with a small one amplifies last bits
     command += changes
     environment = {**os.environ, "XLA_FLAGS": "--xla_force_host_platform_device_count=2"}
     processes = [
         subprocess.Popen(
-            [*command, "--process_id", str(i)],
-            env=environment,
+            [*command, *start(i, port)[0]],
+            env=environment | start(i, port)[1],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -207,6 +226,23 @@ def test_two_processes_equal_one(tmp_path, changes):
     for name in ("train/loss", "eval/loss"):
         one, two = rows(tmp_path / "one", name), rows(tmp_path / "two", name)
         np.testing.assert_allclose(two, one, rtol=2e-6)
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ((), "--distributed: JAX recognises no cluster here (Slurm, Open MPI, Kubernetes, a TPU"),
+        (("--num_processes", "2"), "--distributed finds out what --coordinator and its like say"),
+    ],
+)
+def test_where_no_processes_can_be_found_it_says_so(tmp_path, more, message):
+    command = [sys.executable, "launch.py", "--config", "experiments/quickstart.py:smoke"]
+    command += ["--workdir", str(tmp_path / "run"), "--distributed", *more]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120)
+    assert ended.returncode == 2, ended.stderr
+    (line,) = ended.stderr.strip().splitlines()
+    assert message in line
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_metric_that_is_not_measured_is_named(tmp_path):

@@ -69,14 +69,15 @@ def file(at_the_root, tmp_path, monkeypatch):
     return str(path)
 
 
-def test_a_sweep_runs_and_is_taken_up_again(file, tmp_path, capfd):
+def test_a_sweep_runs_and_is_taken_up_again(file, tmp_path, capfd, monkeypatch):
     work = tmp_path / "work"
     command = ["--config", f"{file}:broken", "--workdir", str(work)]
     assert launch.main([*command, "--sweep_list"]) == 0
     listed = capfd.readouterr().out.split()
     assert listed == ["0", "decay=0.0,seed=3", "1", "decay=0.1,seed=3", "2", "broken"]
 
-    assert launch.main([*command, "--sweep_index=1"]) == 0
+    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
+    assert launch.main([*command, "--sweep_index=array"]) == 0
     done = work / "decay=0.1,seed=3" / "DONE"
     written = done.stat().st_mtime_ns
     capfd.readouterr()
@@ -102,6 +103,8 @@ def test_a_sweep_runs_and_is_taken_up_again(file, tmp_path, capfd):
         ("stranger", (), "config key 'optimizer.rule' takes a part (Rule), not Ema"),
         ("", ("--config.seed=1",), "--config.seed is set by the sweep itself"),
         ("", ("--sweep_index=9",), "--sweep_index=9: the sweep has 2 runs"),
+        ("", ("--sweep_index=array",), "no job array is recognised: none of SLURM_ARRAY_TASK_ID"),
+        ("", ("--sweep_index=-1",), "'-1' must be a whole number of at least 0"),
     ],
 )
 def test_a_mistake_is_one_line(file, capsys, argument, more, message):

@@ -28,6 +28,10 @@ from vision_jax.training import failures, relay
 _HEARTBEAT_S = 30  # a process silent for so long is taken for dead
 _SHUTDOWN_S = 300  # how long one waits at the end for the others: the first writes the report
 _JOIN_S = 120  # how long one waits at the beginning
+_NO_CLUSTER = (
+    "--distributed: JAX recognises no cluster here (Slurm, Open MPI, Kubernetes, a TPU pod); give "
+    "--coordinator HOST:PORT --num_processes N --process_id I"
+)
 # What the transports of CPUs and GPUs, and the service that all report to, say of a lost process.
 _SIGNS_OF_LOSS = re.compile(
     r"gloo|nccl|connection (reset|closed|refused)|socket closed|heartbeat|unhealthy|barrier|"
@@ -42,11 +46,12 @@ def initialize(
     process_id: int | None = None,
     heartbeat_s: int = _HEARTBEAT_S,
     interruptible: bool = True,
+    detect: bool = False,
 ) -> None:
     """Joins the other processes, if there are any. Must come before JAX is first used.
 
-    Without arguments it joins only where a cluster is recognised: Slurm or Open MPI with more than
-    one task, or JAX_COORDINATOR_ADDRESS in the environment.
+    Without arguments it joins only where several processes have surely been started: by Slurm or
+    Open MPI with more than one task, or with JAX_COORDINATOR_ADDRESS in the environment.
 
     Args:
       coordinator: 'host:port' of process 0, the same in all processes.
@@ -54,12 +59,17 @@ def initialize(
       process_id: which of them this is.
       heartbeat_s: seconds of silence after which a process is taken for dead.
       interruptible: SIGTERM is kept for an `Interrupt`; False leaves it to end the process.
+      detect: join as JAX finds out by itself: on Slurm, Open MPI, Kubernetes, TPU pods.
 
     Raises:
-      UserError: arguments that do not belong together, or processes that cannot be reached.
+      UserError: arguments that do not belong together, processes that cannot be reached, or no
+        cluster that JAX knows.
     """
-    if coordinator is None and num_processes is None and process_id is None:
-        if not _in_cluster(os.environ):
+    given = [x for x in (coordinator, num_processes, process_id) if x is not None]
+    if detect and given:
+        raise UserError("--distributed finds out what --coordinator and its like say: leave them")
+    if not given:
+        if not detect and not _in_cluster(os.environ):
             return
     elif coordinator is None or num_processes is None or process_id is None:
         raise UserError(
@@ -80,6 +90,8 @@ def initialize(
             initialization_timeout=_JOIN_S,
         )
     except (ValueError, RuntimeError) as error:
+        if str(error).startswith("coordinator_address"):  # was not found
+            raise UserError(_NO_CLUSTER) from error
         reason = " ".join(str(error).split())[:200]
         raise UserError(f"processes cannot be joined: {reason}") from error
     if jax.process_count() > 1:
