@@ -5,6 +5,7 @@ import os
 import pathlib
 import runpy
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
@@ -74,6 +75,14 @@ def test_a_mistake_is_one_line(capsys, tmp_path, argv, message):
     assert not (tmp_path / "run" / "metrics.jsonl").exists()
 
 
+@pytest.fixture
+def compiled_quickly():
+    """Programs are optimised little: compiling is most of a smoke, and its steps are few."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
+
+
 def evaluations(folder: pathlib.Path) -> list[dict]:
     rows = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     return [row for row in rows if "eval/loss" in row]
@@ -86,6 +95,7 @@ def evaluations(folder: pathlib.Path) -> list[dict]:
         for file in EXPERIMENTS
     ],
 )
+@pytest.mark.usefixtures("compiled_quickly")
 def test_smoke(file, tmp_path, capsys):
     assert launch.main(["--config", f"{file}:smoke", "--workdir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
