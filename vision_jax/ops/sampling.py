@@ -78,21 +78,26 @@ def hard_negatives(
 def _choose(key: Array, member: Array, count: Array, slots: int) -> Array:
     """Draws `count` different random places of a mask, in the first of `slots`; the rest is junk.
 
-    Draws distinct ranks among the members (Floyd's algorithm: `slots` short steps), then finds
-    them by two levels of counting. So only `slots` random numbers are drawn, however long the mask.
+    Draws distinct ranks among the members by Floyd's algorithm, then finds them by two levels of
+    counting. So only `slots` random numbers are drawn, however long the mask.
     """
     if slots == 0 or member.shape[0] == 0:
         return jnp.zeros(slots, jnp.int32)
     number = jnp.arange(slots, dtype=jnp.int32)
-    # Step i draws from 0..top; a rank drawn before is replaced by top itself, which is new.
+    # Draw i is from 0..top; a rank drawn before is replaced by top itself, which is new.
     top = jnp.maximum(jnp.sum(member, dtype=jnp.int32) - count + number, 0)
     draw = jax.random.randint(key, (slots,), 0, top + 1)
+    is_before = number[None] < number[:, None]
 
-    def step(i: Array, ranks: Array) -> Array:
-        rank = jnp.where(jnp.any(ranks == draw[i]), top[i], draw[i])
-        return jnp.where(number == i, rank, ranks)
+    def again(state: tuple[Array, Array]) -> tuple[Array, Array]:
+        ranks, _ = state
+        taken = jnp.any(is_before & (draw[:, None] == ranks[None]), 1)
+        better = jnp.where(taken, top, draw)
+        return better, jnp.any(better != ranks)
 
-    ranks = lax.fori_loop(0, slots, step, jnp.full(slots, -1, jnp.int32))
+    # All draws at once, and again until none changes: after k rounds the first k are settled, and
+    # mostly all are after three, where one draw after the other would be `slots` tiny programs.
+    ranks, _ = lax.while_loop(lambda state: state[1], again, (draw, jnp.bool_(slots > 0)))
     return _place_of_rank(member, ranks)
 
 
