@@ -243,6 +243,15 @@ def test_commands_to_copy_stand_on_the_page(tmp_path):
     assert f"--mode predict --workdir {run}" in line
 
 
+def test_a_stage_without_an_evaluation_is_asked_nothing(tmp_path):
+    config(tmp_path, task={"target": "vision_jax.tasks.detection.Detection"}, eval=None)
+    (tmp_path / "DONE").write_text("{}")
+    commands = Text(report.write_report(tmp_path)).commands
+    for word in ("--mode predict", "--mode evaluate", "vision_jax.export"):
+        assert not any(word in command for command in commands)
+    assert last_lines(tmp_path, tmp_path, {}).splitlines()[-1] == f"report: {tmp_path}"
+
+
 def test_page_and_terminal_tell_one_time(tmp_path):
     config(tmp_path)
     rows = [

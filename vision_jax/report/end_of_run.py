@@ -188,4 +188,4 @@ def last_lines(folder: pathlib.Path, page: pathlib.Path, metrics: Mapping[str, f
     width = max((len(name) for name in metrics), default=0)
     lines += [f"  {name:{width}}  {value:.4f}" for name, value in sorted(metrics.items())]
     files = [f"run folder: {folder}", f"report: {page}"]
-    return "\n".join([*lines, *files, next_line(folder)])
+    return "\n".join([*lines, *files, next_line(folder)]).rstrip()

@@ -27,13 +27,18 @@ def predict_command(folder: pathlib.Path) -> str:
 
 
 def next_line(folder: pathlib.Path) -> str:
-    """Returns the line that a finished run ends with: its picture, or how to ask its network."""
+    """Returns the line that a finished run ends with: its picture, or how to ask its network.
+
+    It is '' for a stage without an evaluation, whose work later stages take up.
+    """
     try:
         config = json.loads((folder / "config.json").read_bytes())
     except (OSError, ValueError, RecursionError):  # the page says what is damaged
         config = None
     if isinstance(config, Mapping) and _task_of(config) == _ONE_PICTURE:
         return f"picture: {folder / NEWEST}"
+    if isinstance(config, Mapping) and not _has_answers(config):
+        return ""
     return f"next: {predict_command(folder)}"
 
 
@@ -52,18 +57,20 @@ def next_steps(
     if not finished and made_with.get("command") and config:
         command = str(made_with["command"])
         lines.append(("Go on with this run, from its newest checkpoint:", command))
-    if task != _ONE_PICTURE:
+    if task != _ONE_PICTURE and _has_answers(config):
         title = "Ask the network about a picture, or a folder of pictures:"
         lines.append((title, predict_command(folder)))
+    if _has_answers(config):
+        title = "Measure it again on the evaluation set:"
+        lines.append((title, f"{_LAUNCH} --mode evaluate --workdir {run}"))
     lines += [
-        ("Measure it again on the evaluation set:", f"{_LAUNCH} --mode evaluate --workdir {run}"),
         ("See what it is fed, augmented:", f"{_LAUNCH} --mode inspect --workdir {run}"),
         (
             "Watch curves and pictures (pip install tensorboard):",
             f"tensorboard --logdir {_quoted(folder / 'events')}",
         ),
     ]
-    if task in _OWN:
+    if task in _OWN and _has_answers(config):
         lines += [
             (
                 "See what the network has learnt, on a picture:",
@@ -80,6 +87,11 @@ def next_steps(
             ),
         ]
     return f"<h2>Next</h2>{commands(lines)}"
+
+
+def _has_answers(config: Mapping[str, Any]) -> bool:
+    """Returns False for a stage without an evaluation, such as one that writes features."""
+    return config.get("eval", "") is not None
 
 
 def _task_of(config: Mapping[str, Any]) -> str:
