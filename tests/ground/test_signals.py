@@ -29,6 +29,10 @@ STATES = {
         "import gc\ngc.callbacks.append(lambda *a: time.sleep(0.05)); print('up', flush=True)\n"
         "while True: gc.collect()"
     ),
+    "run": (  # which would save first, but for `at_once`
+        "pass\nwith signals.taken(lambda number: None), signals.at_once():\n"
+        "    print('up', flush=True); time.sleep(60)"
+    ),
     "import": (
         "sys.meta_path.insert(0, type('F', (), {'find_spec': lambda *a: time.sleep(60)})())\n"
         "print('up', flush=True)\nimport nothing_of_that_name"

@@ -98,7 +98,8 @@ def at_once() -> contextlib.AbstractContextManager[None]:
 
     It is for long work that loses nothing when it is killed, within a run that would wait for it.
     """
-    return taken(_watch.earliest)
+    earliest = _watch.earliest()
+    return contextlib.nullcontext() if earliest is None else taken(earliest)
 
 
 class _Watch:
@@ -128,9 +129,9 @@ class _Watch:
             if number != signal.SIGHUP or signal.getsignal(number) != signal.SIG_IGN:
                 self._previous[number] = signal.signal(number, self._handle)
 
-    def earliest(self, number: int) -> None:
-        """Acts as if no later action had been put first."""
-        self._actions[0](number)
+    def earliest(self) -> Action | None:
+        """Returns the action that was there before all others."""
+        return self._actions[0] if self._actions else None
 
     def end(self) -> None:
         """Takes the latest action away; after the last one signals are as they were."""
