@@ -2,6 +2,7 @@
 
 python -m benchmarks [filter]      measures the entries whose names contain the filter
 python -m benchmarks table         writes docs/benchmarks.md from what has been measured
+python -m benchmarks programs      writes docs/programs.md: what runs on a GPU, without one
 """
 
 import argparse
@@ -27,7 +28,7 @@ def main(argv: list[str]) -> int:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("filter", nargs="?", default="", help="part of the names to run; or table")
+    parser.add_argument("filter", nargs="?", default="", help="part of the names; or a page")
     parser.add_argument("--rounds", type=whole(0), default=0, help="turns per variant (each's own)")
     parser.add_argument("--quick", action="store_true", help="tiny, once, nothing is recorded")
     parser.add_argument("--list", action="store_true", help="names, and what needs a GPU")
@@ -38,6 +39,8 @@ def main(argv: list[str]) -> int:
         return error.code
     if flags.filter == "table":
         return _write_table()
+    if flags.filter == "programs":
+        return _write_programs()
     chosen = [entry for entry in ALL if flags.filter.lower() in entry.name.lower()]
     if not chosen:
         print(f"no benchmark is named like {flags.filter!r}; see --list", file=sys.stderr)
@@ -122,6 +125,14 @@ def _write_table() -> int:
         print(error, file=sys.stderr)
         return 2
     print(f"written: {table.PAGE}")
+    return 0
+
+
+def _write_programs() -> int:
+    from benchmarks import programs  # imports JAX, which nothing else here needs
+
+    programs.PAGE.write_text(programs.page())
+    print(f"written: {programs.PAGE}")
     return 0
 
 

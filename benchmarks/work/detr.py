@@ -11,7 +11,7 @@ import numpy as np
 from benchmarks.work import Work, ours
 from benchmarks.work.inputs import DETECTION_RATE, LABELS, normalisation, scene
 
-_TRAINED = ("(?!backbone/conv1/|backbone/conv2_|backbone/.*/norm/).*",)
+TRAINED = ("(?!backbone/conv1/|backbone/conv2_|backbone/.*/norm/).*",)
 
 
 def infer(shared: pathlib.Path, batch_size: int, height: int, width: int, steps: int) -> Work:
@@ -36,13 +36,19 @@ def infer(shared: pathlib.Path, batch_size: int, height: int, width: int, steps:
 
 def train(shared: pathlib.Path, batch_size: int, height: int, width: int, steps: int) -> Work:
     task, batch, variables = _setting(shared, batch_size, height, width)
-    return ours.training(task, variables, batch, steps, DETECTION_RATE, _TRAINED)
+    return ours.training(task, variables, batch, steps, DETECTION_RATE, TRAINED)
 
 
 def _setting(
     shared: pathlib.Path | None, batch_size: int, height: int, width: int
 ) -> tuple[Any, Any, Any]:
     """Makes task, batch and variables, which are the peer's if it left any in `shared`."""
+    task, batch = posed(batch_size, height, width)
+    return task, batch, ours.weights_of(shared, task.model, task, batch)
+
+
+def posed(batch_size: int, height: int, width: int) -> tuple[Any, Any]:
+    """Makes task and batch."""
     from vision_jax import models, tasks
     from vision_jax.structs import Batch, Targets
 
@@ -57,5 +63,4 @@ def _setting(
     targets = Targets(boxes=given["boxes"], labels=labels, valid=valid)
     index = np.arange(batch_size, dtype=np.int32)
     there = np.ones(batch_size, bool)
-    batch = Batch(image=given["image"], valid=there, index=index, targets=targets)
-    return task, batch, ours.weights_of(shared, model, task, batch)
+    return task, Batch(image=given["image"], valid=there, index=index, targets=targets)
