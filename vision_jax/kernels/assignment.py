@@ -6,12 +6,11 @@ step have not. It is called on the program's own buffers, without the way over `
 
 import ctypes
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import jax
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int
-from scipy.optimize import linear_sum_assignment
 
 from vision_jax.kernels import xla_call
 
@@ -39,7 +38,16 @@ def assign_on_cpu(cost: Float[Array, "n r c"], valid: Bool[Array, "n r"]) -> Int
 
 @functools.cache
 def _register() -> None:
+    _search()  # imported here rather than within a program
     xla_call.register(TARGET, _solve)
+
+
+@functools.cache
+def _search() -> Callable:
+    """Imports SciPy's search, a quarter of a second that most networks do without."""
+    from scipy.optimize import linear_sum_assignment
+
+    return linear_sum_assignment
 
 
 def _solve(attribute: bytes, operands: Sequence[int], results: Sequence[int]) -> None:
@@ -52,7 +60,7 @@ def _solve(attribute: bytes, operands: Sequence[int], results: Sequence[int]) ->
     for cost, there, column_of in zip(costs, valid, found, strict=True):
         taking_part = np.flatnonzero(there)
         if len(taking_part):
-            column_of[taking_part] = linear_sum_assignment(cost[taking_part])[1]
+            column_of[taking_part] = _search()(cost[taking_part])[1]
 
 
 def _array(address: int, kind: type, shape: tuple[int, ...]) -> np.ndarray:

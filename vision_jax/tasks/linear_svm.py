@@ -9,8 +9,6 @@ from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Bool, Float
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.svm import LinearSVC
 
 from vision_jax.config import within
 
@@ -46,6 +44,10 @@ class LinearSvm:
 
     def fit(self, x: Rows, positive: Bool[np.ndarray, "n"]) -> tuple[np.ndarray, float]:
         """Returns w (d,) and b, in float64; there are examples of both kinds."""
+        # Half a second that no other run should wait for.
+        from sklearn.exceptions import ConvergenceWarning
+        from sklearn.svm import LinearSVC
+
         machine = LinearSVC(
             loss="hinge",
             dual=True,

@@ -14,7 +14,6 @@ import jax
 import numpy as np
 from jax.experimental import multihost_utils
 from jaxtyping import Float
-from scipy import optimize
 
 from vision_jax.config import UserError, suggest
 from vision_jax.structs import Batch
@@ -201,6 +200,8 @@ def minimize(
         value = value / n + penalty / 2 * np.square(weights).sum()
         down = z.T @ slope / n + penalty * weights / scale[:, None]
         return value, np.concatenate([down, slope.sum(0, keepdims=True) / n]).ravel()
+
+    from scipy import optimize  # a quarter of a second that no other run should wait for
 
     options = {"maxiter": iterations, "maxfun": 2 * iterations, "ftol": 1e-12, "gtol": 1e-7}
     start = np.zeros((d + 1) * outputs)
