@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from vision_jax.config import UserError
-from vision_jax.data import BaseSource, HeldOut, ImageFolder
+from vision_jax.data import BaseSource, HeldOut, ImageFolder, Individuals
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,3 +88,13 @@ def test_mistakes(names, settings, message):
         HeldOut(Named(names), **settings)
     if "part" not in settings:  # whose type is checked here before
         assert isinstance(caught.value, UserError)
+
+
+def test_whom_images_show_is_known_of_each_part():
+    source = Individuals(identities=3, known=3, images=10)
+    for part, count in (("train", 8), ("val", 2)):
+        held = HeldOut(source, part)
+        labels = held.image_labels()
+        assert [held[i]["label"] for i in range(len(held))] == labels.tolist()
+        assert np.bincount(labels).tolist() == [count] * 3
+    assert HeldOut(Named(("a", "b"))).image_labels() is None

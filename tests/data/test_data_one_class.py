@@ -26,6 +26,21 @@ def test_the_others_are_left_out_with_all_that_they_have():
     assert 0 < found < sum(len(whole[i]["labels"]) for i in range(40))
 
 
+def test_images_without_the_class_may_be_left_out():
+    whole = data.TFDS("shapes/det64", "train[:40]", fields=("objects",))
+    name = whole.classes[3]
+    every, some = (data.OneClass(whole, name, filter_empty=flag) for flag in (False, True))
+    there = [i for i in range(40) if len(every[i]["labels"])]
+    assert 0 < len(there) < 40 and len(some) == len(there)
+    for k, i in enumerate(there):
+        assert some.image_id(k) == every.image_id(i) and some.position(k) == i
+        np.testing.assert_array_equal(some[k]["boxes"], every[i]["boxes"])
+    first = next(i for i in range(40) if i not in there)
+    none = data.TFDS("shapes/det64", f"train[{first}:{first + 1}]", fields=("objects",))
+    with pytest.raises(UserError, match=f"no image has a {name!r}"):
+        len(data.OneClass(none, name, filter_empty=True))
+
+
 def test_an_unknown_class_is_named():
     source = data.TFDS("shapes/det64", "train[:4]", fields=("objects",))
     with pytest.raises(UserError, match="no class 'persn'"):

@@ -83,6 +83,24 @@ def test_half_of_the_windows_have_an_object_and_the_others_are_far_from_any():
         assert -3 <= octave <= 2 and (middle >= 0).all() and (middle <= (120, 90)).all()
 
 
+def test_windows_beside_an_object_have_its_scale():
+    boxes = np.array([(40.0, 30.0, 80.0, 55.0)])
+    transform = MaskPatches(beside=1.0, far_shift=24.0)
+    rng, middle, octaves = (
+        np.random.default_rng(0),
+        (boxes[:, :2] + boxes[:, 2:]) / 2,
+        np.log2(92 / np.array([40.0])),
+    )
+    offs = []
+    for _ in range(100):
+        place, octave = transform._elsewhere((90, 120, 3), middle, octaves, rng)
+        assert abs(octave - octaves[0]) <= 0.25
+        offs.append(np.abs(place - middle[0]).max() * 2**octave)
+    assert 24 <= min(offs) < 30 and 60 < max(offs) <= 72.001
+    far = windows(MaskPatches(beside=1.0, probability=0.0), example(), 5)
+    assert all(len(found["boxes"]) == 0 for found in far)
+
+
 def test_only_the_drawn_objects_mask_is_kept():
     given = example((40, 30, 80, 55), (50, 35, 60, 45))
     for found in windows(MaskPatches(probability=1.0), given, 20):
@@ -119,6 +137,8 @@ def test_what_is_refused():
         MaskPatches(size=0)
     with pytest.raises(UserError, match="probability=2"):
         MaskPatches(probability=2)
+    with pytest.raises(UserError, match="beside=-1"):
+        MaskPatches(beside=-1)
     with pytest.raises(UserError, match="rising"):
         MaskPatches(scales=(2.0, -3.0))
     given = example((20, 30, 66, 50))

@@ -52,6 +52,10 @@ class HeldOut(Wrapped):
     def position(self, i: int) -> int:
         return int(self._positions[i])
 
+    def image_labels(self) -> np.ndarray | None:
+        labels = self.source.image_labels()
+        return None if labels is None else labels[self._positions]
+
     @functools.cached_property
     def _positions(self) -> np.ndarray:
         """The source's numbers of this part's images, increasing."""

@@ -42,18 +42,26 @@ class OneClass(Wrapped):
       source: a source with the field 'objects'.
       name: the class's name.
       renamed: what it is called here; '' leaves its name.
+      filter_empty: leaves out images without any, which are found by reading all examples once.
 
     Raises:
-      UserError: a class that the source does not have.
+      UserError: a class that the source does not have, or no image with one.
     """
 
     name: str = "person"
     renamed: str = ""
+    filter_empty: bool = False
 
     def __post_init__(self):
         if self.name not in self.source.classes:
             known = suggest(self.name, self.source.classes)
             raise UserError(f"OneClass: no class {self.name!r}{known}")
+
+    def __len__(self) -> int:
+        return len(self._positions) if self.filter_empty else len(self.source)
+
+    def position(self, i: int) -> int:
+        return int(self._positions[i]) if self.filter_empty else i
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -64,7 +72,7 @@ class OneClass(Wrapped):
         return self.source.category_ids[self._label :][:1]
 
     def __getitem__(self, i: int) -> Example:
-        example = self.source[i]
+        example = super().__getitem__(i)
         of_class = np.asarray(example["labels"]) == self._label
         if "rle" in example:  # not yet masks, which `geometry.keep` cuts
             rles = [rle for rle, keep in zip(example["rle"], of_class, strict=True) if keep]
@@ -75,3 +83,12 @@ class OneClass(Wrapped):
     @functools.cached_property
     def _label(self) -> int:
         return self.source.classes.index(self.name)
+
+    @functools.cached_property
+    def _positions(self) -> np.ndarray:
+        """The source's numbers of the images with an object of the class, increasing."""
+        there = [self._label in self.source[i]["labels"] for i in range(len(self.source))]
+        if not any(there):
+            first = self.source.describe(0) if there else "an empty source"
+            raise UserError(f"OneClass: no image has a {self.name!r} ({first} and on)")
+        return np.flatnonzero(there)

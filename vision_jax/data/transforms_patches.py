@@ -32,6 +32,9 @@ class MaskPatches(Transform):
       shift: largest distance of the middles in x and y, pixels of the result.
       octaves: largest difference of scale, in powers of two.
       far_shift, far_octaves: a window is another than the object's beyond either.
+      beside: of the windows without an object, the share that lies beside one, at its scale, up to
+        three times `far_shift` off (not in the paper, whose windows lie anywhere): what a score has
+        to tell from an object are parts of it.
       scales: lowest and highest scale of windows without an object, pixels of the result per pixel
         of the image, in powers of two.
       fill: the colour outside of the image.
@@ -51,6 +54,7 @@ class MaskPatches(Transform):
     octaves: float = 0.25
     far_shift: float = 32.0
     far_octaves: float = 1.0
+    beside: float = 0.0
     scales: tuple[float, float] = (-3.0, 2.0)
     fill: tuple[int, ...] = MEAN
     antialias: bool = True
@@ -58,7 +62,7 @@ class MaskPatches(Transform):
     def __post_init__(self):
         within(self, "[1, inf)", "size")
         within(self, "[0, inf)", "context", "shift", "octaves", "far_shift", "far_octaves")
-        within(self, "[0, 1]", "probability")
+        within(self, "[0, 1]", "probability", "beside")
         if len(self.scales) != 2 or self.scales[0] > self.scales[1]:
             raise UserError(f"MaskPatches: scales={self.scales} must be two numbers, rising")
 
@@ -98,6 +102,11 @@ class MaskPatches(Transform):
         """Draws middle and scale of a window that is no object's."""
         drawn = rng.uniform(*self.scales, _TRIALS)
         places = rng.random((_TRIALS, 2)) * (shape[1], shape[0])
+        if self.beside and len(middles) and rng.random() < self.beside:
+            number = rng.integers(len(middles), size=_TRIALS)
+            drawn = octaves[number] + rng.uniform(-self.octaves, self.octaves, _TRIALS)
+            off = rng.uniform(-3, 3, (_TRIALS, 2)) * self.far_shift / 2 ** drawn[:, None]
+            places = np.clip(middles[number] + off, 0, (shape[1], shape[0]))
         apart = np.abs(places[:, None] - middles[None]).max(2) * 2 ** drawn[:, None]
         near = (apart < self.far_shift) & (
             np.abs(drawn[:, None] - octaves[None]) < self.far_octaves
