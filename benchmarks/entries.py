@@ -142,7 +142,8 @@ ENTRIES = (
         {"images": 5000, "truth": 7, "found": 50},
         {"images": 60, "truth": 3, "found": 10},
         rounds=3,
-        tolerance=1e-6,
+        tolerance=0.0,
+        bar=2.0,
     ),
     Entry(
         "weak scaling to 8 devices, ResNet-20, 32 images each",

@@ -1,8 +1,9 @@
 import numpy as np
 import pytest
 
+from tests.evaluation import pycoco
 from vision_jax.config import UserError
-from vision_jax.evaluation import coco
+from vision_jax.evaluation import coco, coco_matching
 from vision_jax.evaluation.records import Objects, Record, records
 from vision_jax.ops import rle
 from vision_jax.structs import Batch, Detections, Targets
@@ -31,8 +32,8 @@ def scene(number, shake=0.0, crowd=False):
     return Record(number, 100, 110, truth, found)
 
 
-def box_mask(box):
-    mask = np.zeros((100, 110), bool)
+def box_mask(box, size=(100, 110)):
+    mask = np.zeros(size, bool)
     x0, y0, x1, y1 = np.round(box).astype(int)
     mask[y0:y1, x0:x1] = True
     return mask
@@ -40,12 +41,66 @@ def box_mask(box):
 
 @pytest.mark.parametrize("kind", coco.IOU_TYPES)
 def test_perfect_detections_score_one_and_shaken_ones_less(kind):
-    dataset, detections = coco.to_coco([scene(0), scene(1)], 3)
-    assert coco.evaluate(dataset, detections, kind).stats[0] == pytest.approx(1.0)
+    images = [scene(0), scene(1)]
+    assert coco.evaluate(images, 3, kind).stats[0] == pytest.approx(1.0)
     shake = 1.0 if kind == "keypoints" else 4.0
-    dataset, detections = coco.to_coco([scene(0, shake), scene(1, shake)], 3)
-    shaken = coco.evaluate(dataset, detections, kind).stats
+    shaken = coco.evaluate([scene(0, shake), scene(1, shake)], 3, kind).stats
     assert 0 < shaken[0] < 0.9
+
+
+def crowded_scene(rng, number, points, coarse):
+    """Some objects of four classes and what was found of them; `coarse` makes overlaps tie."""
+    size, step = (200, 240), 10 if coarse else 1e-3
+    n, d = rng.integers(1, 9), rng.integers(0, 30)
+    start = rng.uniform(0, 100, (n, 2))
+    boxes = np.concatenate([start, start + rng.uniform(5, 110, (n, 2))], 1)
+    labels, owner = rng.integers(0, 4, n), rng.integers(0, n, d)
+    moved = np.maximum(boxes[owner] + rng.normal(0, 8, (d, 4)), 0)
+    boxes, moved = np.round(boxes / step) * step, np.round(moved / step) * step
+    for some in (boxes, moved):
+        some[:, 2:] = np.maximum(some[:, 2:], some[:, :2] + 1)
+    keypoints = np.concatenate(
+        [start[:, None] + rng.uniform(0, 60, (n, points, 2)), rng.integers(0, 3, (n, points, 1))], 2
+    )
+    keypoints[0, :, 2] = 0  # none of this one's points is annotated
+    shaken = keypoints[owner] + rng.normal(0, 3, (d, points, 3))
+    truth, found = (
+        Objects(some, masks=[rle.encode(box_mask(box, size)) for box in some], labels=its_labels)
+        for some, its_labels in (
+            (boxes, labels),
+            (moved, np.where(rng.random(d) < 0.8, labels[owner], rng.integers(0, 4, d))),
+        )
+    )
+    truth.keypoints, found.keypoints = keypoints, shaken
+    truth.crowd, found.scores = rng.random(n) < 0.15, rng.integers(0, 9 if coarse else 1e9, d) / 9
+    truth.area = np.prod(boxes[:, 2:] - boxes[:, :2], 1) * rng.uniform(0.5, 1, n)
+    return Record(number, *size, truth, found)
+
+
+@pytest.mark.parametrize("kind", coco.IOU_TYPES)
+@pytest.mark.parametrize("coarse", [False, True])
+@pytest.mark.parametrize("points", [17, 5])
+def test_all_numbers_are_those_of_pycocotools_to_the_last_digit(kind, coarse, points):
+    if kind != "keypoints" and points == 5:
+        return  # the same again
+    rng = np.random.default_rng(points)
+    images = [crowded_scene(rng, i, points, coarse) for i in range(40)]
+    limits = [None, (4,)] if kind == "keypoints" else [None, (1, 3, 7)]
+    for limit in limits:
+        got = coco.evaluate(images, 5, kind, limit)  # no object is of the fifth class
+        expected = pycoco.run(images, 5, kind, limit)
+        for mine, theirs in zip((got.precision, got.recall, got.scores), expected, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+        assert 0.1 < got.stats[0] < 0.9
+
+
+def test_boxes_are_compared_in_parts(monkeypatch):
+    rng = np.random.default_rng(0)
+    images = [crowded_scene(rng, i, 5, False) for i in range(10)]
+    at_once = coco.evaluate(images, 4)
+    monkeypatch.setattr(coco_matching, "_PAIRS", 3)
+    for mine, theirs in zip(coco.evaluate(images, 4), at_once, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
 
 
 def test_metric_names_its_numbers_and_leaves_out_what_is_not_there():
@@ -195,3 +250,12 @@ def test_the_names_are_those_of_the_results():
     reported = {k for k, v in metric.result([scene(0)]).items() if np.ndim(v) == 0}
     assert reported < {*metric.names()} and "ar300" in reported
     assert len(metric.names()) == len({*metric.names()}) == 12 + 12 + 10
+
+
+@pytest.mark.parametrize(("kind", "what"), [("segm", "masks"), ("keypoints", "keypoints")])
+def test_what_is_not_there_cannot_be_compared(kind, what):
+    record = scene(3)
+    setattr(record.truth, what, None)
+    metric = coco.COCO(num_classes=2, iou_types=(kind,))
+    with pytest.raises(UserError, match=f"{kind}'.*annotations of image 3 have no {what}"):
+        metric.result([record])

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from vision_jax.evaluation import explain_text
-from vision_jax.evaluation.coco import evaluate, to_coco
+from vision_jax.evaluation.coco import evaluate
 from vision_jax.evaluation.explain import COCO_AP, SWITCHES, VOC07, VOC12, explain, score
 from vision_jax.evaluation.records import Objects, Record
 from vision_jax.evaluation.voc import VOC
@@ -106,8 +106,7 @@ def test_the_ends_are_vocs_metric_and_pycocotools(seed):
         wanted = VOC(classes + 1, eleven).result(images)
         np.testing.assert_allclose(got.ap, wanted["per_class_ap"], rtol=1e-12)
         assert score(images, classes + 1, rules).mean == pytest.approx(wanted["ap50"])
-    truth, found = to_coco(images, classes + 1)
-    wanted = evaluate(truth, found)
+    wanted = evaluate(images, classes + 1)
     per_class = np.where(wanted.precision < 0, np.nan, wanted.precision)[:, :, :, 0, -1].mean(1)
     np.testing.assert_allclose(steps[-1].before.ap, per_class[0], rtol=1e-12)
     np.testing.assert_allclose(steps[-1].after.ap, per_class.mean(0), rtol=1e-12)
@@ -120,9 +119,8 @@ def test_the_ends_are_vocs_metric_and_pycocotools(seed):
 
 def test_the_limit_is_per_class_and_image_as_in_pycocotools():
     record = image([A, C], [*FALSE, (A, 0.1), (C, 0.95)])
-    truth, found = to_coco([record], 1)
     got = score([record], 1, COCO_AP)
-    assert got.mean == pytest.approx(evaluate(truth, found).stats[0], rel=1e-12)
+    assert got.mean == pytest.approx(evaluate([record], 1).stats[0], rel=1e-12)
     assert got.counts == (2, 1, 99, 0, 2)
 
 

@@ -31,11 +31,39 @@ def files(word):
 def test_coco(path):
     file = golden(path)
     for kind in file.meta["iou_types"]:
-        got = coco.evaluate(file.meta["dataset"], file.meta["detections"], kind)
+        got = coco.evaluate(coco_records(file.meta), len(file.meta["dataset"]["categories"]), kind)
         np.testing.assert_array_equal(got.stats, file[f"{kind}/stats"])
         np.testing.assert_array_equal(got.precision, file[f"{kind}/precision"])
         np.testing.assert_array_equal(got.recall, file[f"{kind}/recall"])
         np.testing.assert_array_equal(got.scores.astype(np.float32), file[f"{kind}/scores"])
+
+
+def coco_records(meta):
+    """A COCO file's images, in the metric's own form, in the order of their numbers."""
+    dataset = meta["dataset"]
+    classes = sorted(category["id"] for category in dataset["categories"])
+
+    def objects(entries):
+        keypoints = [np.reshape(one["keypoints"], (-1, 3)) for one in entries if "keypoints" in one]
+        masks = [one["segmentation"]["counts"] for one in entries if "segmentation" in one]
+        boxes = np.array([one["bbox"] for one in entries], float).reshape(-1, 4)
+        return Objects(
+            np.concatenate([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]], 1),
+            np.array([classes.index(one["category_id"]) for one in entries], int),
+            masks=[counts.encode() for counts in masks] if masks else None,
+            keypoints=np.array(keypoints, float) if keypoints else None,
+        )
+
+    images = []
+    for image in sorted(dataset["images"], key=lambda image: image["id"]):
+        given = [one for one in dataset["annotations"] if one["image_id"] == image["id"]]
+        found = [one for one in meta["detections"] if one["image_id"] == image["id"]]
+        truth, answer = objects(given), objects(found)
+        truth.area = np.array([one["area"] for one in given], float)
+        truth.crowd = np.array([one["iscrowd"] for one in given], bool)
+        answer.scores = np.array([one["score"] for one in found], float)
+        images.append(Record(image["id"], image["height"], image["width"], truth, answer))
+    return images
 
 
 def to_records(meta):

@@ -1,20 +1,20 @@
-"""COCO's average precision and recall of boxes, masks and keypoints, computed by pycocotools."""
+"""COCO's average precision and recall of boxes, masks and keypoints, as pycocotools computes them.
 
-import contextlib
-import copy
-import io
-from collections.abc import Iterator, Sequence
+Numbers equal its own to the last digit.
+"""
+
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from vision_jax.config import SettingError, UserError, within
+from vision_jax.evaluation import coco_matching
 from vision_jax.evaluation.metric import Results
 from vision_jax.evaluation.records import (
     Annotated,
     DetectionMetric,
-    Objects,
     Record,
     annotated,
     records,
@@ -32,12 +32,14 @@ KEYPOINT_STATS = (
     *("ar", "ar50", "ar75", "ar_medium", "ar_large"),
 )
 LIMITS, KEYPOINT_LIMIT = (1, 10, 100), 20  # detections per image, COCO's
+RECALLS = np.linspace(0, 1, 101)  # at which precision is measured
+_SMALL, _MEDIUM, _ALL = 32**2, 96**2, 1e5**2  # areas in square pixels
+AREAS = np.array([[0, _ALL], [0, _SMALL], [_SMALL, _MEDIUM], [_MEDIUM, _ALL]])  # least, greatest
 _PREFIX = {"bbox": "", "segm": "mask_", "keypoints": "keypoint_"}
-_FIELD = {"bbox": "bbox", "segm": "segmentation", "keypoints": "keypoints"}
 
 
 class Scores(NamedTuple):
-    """COCOeval's results; -1 where there is nothing to measure."""
+    """Results in COCOeval's form; -1 where there is nothing to measure."""
 
     stats: np.ndarray  # (12,), or (10,) for keypoints
     precision: np.ndarray  # (IoU 0.5:0.95:0.05, recall 0:1:0.01, category, area, max detections)
@@ -97,9 +99,8 @@ class COCO(DetectionMetric):
         if not state:
             return {}
         results: Results = {}
-        dataset, detections = to_coco(state, self.num_classes)
         for iou_type in self.iou_types:
-            scores = evaluate(dataset, detections, iou_type, self._limits(iou_type))
+            scores = evaluate(state, self.num_classes, iou_type, self._limits(iou_type))
             measured = zip(self._stats(iou_type), scores.stats, strict=True)
             results |= {name: float(value) for name, value in measured if value > -1}
             results |= {_PREFIX[iou_type] + name: table for name, table in tables(scores).items()}
@@ -122,46 +123,71 @@ class COCO(DetectionMetric):
 
 
 def evaluate(
-    dataset: dict[str, Any],
-    detections: Sequence[dict[str, Any]],
+    images: Sequence[Record],
+    num_classes: int,
     iou_type: str = "bbox",
     limits: tuple[int, ...] | None = None,
 ) -> Scores:
-    """Runs COCOeval on a data set and detections in COCO's own format (boxes x, y, w, h).
+    """Measures the detections of a whole evaluation set.
 
-    It treats detections as a file of results: only the type's own field counts, so areas are those
-    of boxes, masks or keypoints.
+    Areas of detections are those of boxes, masks or keypoints, as the type compares them.
 
     Args:
-      dataset, detections: in COCO's format.
-      iou_type: some of `IOU_TYPES`.
+      images: annotated and detected objects of all images.
+      num_classes: C; objects of other labels are left out.
+      iou_type: one of `IOU_TYPES`.
       limits: detections per image and class, three rising numbers, or one for keypoints; None is
         COCO's own.
-    """
-    from pycocotools.coco import COCO as DataSet
-    from pycocotools.cocoeval import COCOeval
 
-    keys = ("image_id", "category_id", "score", _FIELD[iou_type])
-    rows = [copy.deepcopy({key: one[key] for key in keys}) for one in detections]
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints its progress
-        truth = DataSet()
-        truth.dataset = copy.deepcopy(dataset)
-        truth.createIndex()
-        if rows:
-            results = truth.loadRes(rows)
-        else:  # loadRes needs at least one
-            results = DataSet()
-            results.dataset = {**copy.deepcopy(dataset), "annotations": []}
-            results.createIndex()
-        run = COCOeval(truth, results, iou_type)
-        if iou_type == "keypoints" and rows:
-            run.params.kpt_oks_sigmas = _sigmas(len(rows[0]["keypoints"]) // 3)
-        if limits is not None:
-            run.params.maxDets = list(limits)
-        run.evaluate()
-        run.accumulate()
-    precision, recall = run.eval["precision"], run.eval["recall"]
-    return Scores(_stats(precision, recall), precision, recall, run.eval["scores"])
+    Raises:
+      UserError: objects without the masks or keypoints that are to be compared.
+    """
+    is_keypoints = iou_type == "keypoints"
+    limits = limits or ((KEYPOINT_LIMIT,) if is_keypoints else LIMITS)
+    areas = AREAS[[0, 2, 3]] if is_keypoints else AREAS
+    truth = coco_matching.annotated(images, num_classes, iou_type)
+    found = coco_matching.detected(images, num_classes, iou_type, limits[-1])
+    pairs = coco_matching.overlapping(truth, found, iou_type)
+    matches = coco_matching.match(truth, found, pairs, areas)
+    shape = (len(coco_matching.IOUS), len(RECALLS), num_classes, len(areas), len(limits))
+    precision, scores = np.full(shape, -1.0), np.full(shape, -1.0)
+    recall = np.full((shape[0], *shape[2:]), -1.0)
+    for label in range(num_classes):
+        objects = matches.counts[:, truth.group % num_classes == label].sum(1)
+        own = np.flatnonzero(found.group % num_classes == label)
+        own = own[np.argsort(-found.score[own], kind="stable")]
+        measured = objects > 0
+        for k, limit in enumerate(limits):
+            best = own[found.rank[own] < limit]
+            right, ignored = matches.is_right[measured], matches.is_ignored[measured]
+            several = right[..., best], ignored[..., best]
+            curve = _curve(*several, objects[measured], found.score[best])
+            for table, values in zip((precision, scores), curve[:2], strict=True):
+                table[:, :, label, measured, k] = np.moveaxis(values, 0, -1)
+            recall[:, label, measured, k] = curve[2].T
+    return Scores(_stats(precision, recall), precision, recall, scores)
+
+
+def _curve(
+    is_right: np.ndarray, is_ignored: np.ndarray, objects: np.ndarray, score: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Measures a class's detections (a, IoU, n), the best-scored first.
+
+    Returns:
+      Precision and score at each of `RECALLS` (a, IoU, 101), and the greatest recall (a, IoU).
+    """
+    right = np.cumsum(is_right & ~is_ignored, -1, dtype=np.float64)
+    wrong = np.cumsum(~is_right & ~is_ignored, -1, dtype=np.float64)
+    recall = right / objects[:, None, None]
+    # From each recall on, the best precision; the least number is COCO's guard against 0 / 0.
+    precision = right / (wrong + right + np.spacing(1))
+    precision = np.maximum.accumulate(precision[..., ::-1], -1)[..., ::-1]
+    precision = np.concatenate([precision, np.zeros((*precision.shape[:2], 1))], -1)
+    score = np.append(score, 0)
+    at = np.array([[np.searchsorted(row, RECALLS) for row in rows] for rows in recall], int)
+    at = at.reshape(*recall.shape[:2], len(RECALLS))
+    greatest = recall[..., -1] if recall.shape[-1] else np.zeros(recall.shape[:2])
+    return np.take_along_axis(precision, at, -1), score[at], greatest
 
 
 def _stats(precision: np.ndarray, recall: np.ndarray) -> np.ndarray:
@@ -189,57 +215,3 @@ def tables(scores: Scores) -> dict[str, np.ndarray]:
         "per_size_ap": per_size,
         "precision_at_recall": precision[0, :, :, 0].T,
     }
-
-
-def to_coco(
-    images: Sequence[Record], num_classes: int
-) -> tuple[dict[str, Any], list[dict[str, Any]]]:
-    """Returns (data set, detections) in COCO's format; class c is category c + 1.
-
-    Images keep their order, and get numbers of their own from 1: `Record.id` may repeat.
-    """
-    infos = []
-    annotations: list[dict[str, Any]] = []
-    detections: list[dict[str, Any]] = []
-    for number, image in enumerate(images, 1):
-        infos.append({"id": number, "height": image.height, "width": image.width})
-        truth = image.truth
-        for i, one in enumerate(_entries(number, image, truth)):
-            one["id"] = len(annotations) + 1
-            one["iscrowd"] = int(truth.crowd is not None and bool(truth.crowd[i]))
-            one["area"] = float(truth.area[i]) if truth.area is not None else _area(truth.boxes[i])
-            if truth.keypoints is not None:
-                one["num_keypoints"] = int((truth.keypoints[i][:, 2] > 0).sum())
-            annotations.append(one)
-        for i, one in enumerate(_entries(number, image, image.detections)):
-            one["score"] = float(image.detections.scores[i])
-            detections.append(one)
-    categories = [{"id": c + 1, "name": str(c)} for c in range(num_classes)]
-    dataset = {"info": {}, "images": infos, "annotations": annotations, "categories": categories}
-    return dataset, detections
-
-
-def _entries(number: int, image: Record, objects: Objects) -> Iterator[dict[str, Any]]:
-    """Yields the entry of each annotated or detected object, in the fields that both have."""
-    for i, (box, label) in enumerate(zip(objects.boxes, objects.labels.tolist(), strict=True)):
-        x0, y0, x1, y1 = (float(v) for v in box)
-        bbox = [x0, y0, x1 - x0, y1 - y0]
-        entry: dict[str, Any] = {"image_id": number, "category_id": label + 1, "bbox": bbox}
-        if objects.masks is not None:
-            counts = objects.masks[i].decode()
-            entry["segmentation"] = {"size": [image.height, image.width], "counts": counts}
-        if objects.keypoints is not None:
-            entry["keypoints"] = objects.keypoints[i].reshape(-1).tolist()
-        yield entry
-
-
-def _area(box: np.ndarray) -> float:
-    """Returns the area of an xyxy box."""
-    return float((box[2] - box[0]) * (box[3] - box[1]))
-
-
-def _sigmas(count: int) -> np.ndarray:
-    """Returns COCO's spreads for its 17 body points; for other sets of points their mean."""
-    body = (26, 25, 25, 35, 35, 79, 79, 72, 72, 62, 62, 107, 107, 87, 87, 89, 89)
-    sigmas = np.array(body) / 1000
-    return sigmas if count == len(body) else np.full(count, sigmas.mean())
