@@ -50,6 +50,21 @@ def test_causes_count_and_what_was_only_handled_does_not(tmp_path):
             raise RuntimeError("a fault of ours")  # noqa: B904 - this is what is tried
 
 
+def test_a_file_with_the_name_of_a_folder_is_named(tmp_path):
+    disk.make_folder(tmp_path / "a" / "b")
+    disk.make_folder(tmp_path / "a" / "b")
+    assert (tmp_path / "a" / "b").is_dir()
+    (tmp_path / "file").write_text("mine")
+    said = "cannot be written: .*; a file has the name of a folder; move it away"
+    for folder in ("file", "file/within"):
+        with pytest.raises(disk.DiskError, match=rf"'{tmp_path}/{folder}' {said}"):
+            disk.make_folder(tmp_path / folder)
+    half = disk.whole_file(tmp_path / "file" / "page.html")
+    with pytest.raises(disk.DiskError, match=said), half:
+        pass
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.parametrize("error", [ValueError("a fault"), KeyError("x"), UserError("said already")])
 def test_other_errors_pass(tmp_path, error):
     for context in (disk.writing, disk.used):

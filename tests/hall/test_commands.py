@@ -69,6 +69,18 @@ def test_the_benchmarks_do_likewise(capsys):
     assert "did you mean --quick?" in _message(capsys, benchmarks_main, "--quik")
 
 
+@pytest.mark.parametrize(("command", "text"), [
+    ("vision_jax.report", "figures --out FILE"),
+    ("vision_jax.weights", "table --out FILE/zoo.md"),
+])  # fmt: skip
+def test_a_file_where_a_folder_should_be_is_named(capsys, tmp_path, command, text):
+    (tmp_path / "taken").write_text("mine")
+    main = importlib.import_module(f"{command}.__main__").main
+    said = _message(capsys, main, text.replace("FILE", str(tmp_path / "taken")))
+    assert "a file has the name of a folder; move it away" in said
+    assert (tmp_path / "taken").read_text() == "mine"
+
+
 def test_no_command_is_left_out():
     """All modules that are run are tried, but for the copier of lines, which has no flags."""
     root = pathlib.Path(vision_jax.__file__).parent

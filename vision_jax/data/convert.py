@@ -49,7 +49,7 @@ def convert(source: str | os.PathLike, out: str | os.PathLike) -> int:
     shards = _list_shards(source, info)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} exists already; remove it or name another folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(out.parent)
     partial = Path(tempfile.mkdtemp(prefix="incomplete.", suffix=f"_{out.name}", dir=out.parent))
     try:
         total, said = 0, time.monotonic()

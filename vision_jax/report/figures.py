@@ -15,6 +15,7 @@ from PIL import Image
 
 from vision_jax.ops import conv, pool, upsample
 from vision_jax.report import figures_detection, figures_networks
+from vision_jax.system import disk
 from vision_jax.visualize.grids import below, beside, grid
 
 SMALL = np.array([[1, 2], [3, 4]], np.float32)
@@ -33,7 +34,7 @@ def write_figures(folder: pathlib.Path) -> list[pathlib.Path]:
     Returns:
       The files.
     """
-    folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder)
     paths = []
     for name, draw in PICTURES.items():
         paths.append(folder / f"{name}.png")

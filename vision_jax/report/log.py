@@ -161,8 +161,7 @@ class Log:
 
     def _open(self, folder: pathlib.Path, resumed: int | None, evaluated: bool) -> None:
         """Opens the files, cut back to the rows that the restored checkpoint knows of."""
-        with disk.writing(folder):
-            folder.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(folder)
 
         def survives(row: dict[str, Any]) -> bool:
             if resumed is None or row["step"] > resumed:

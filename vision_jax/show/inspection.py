@@ -14,6 +14,7 @@ from vision_jax.report.rendering import skeleton
 from vision_jax.show.asked import NOTHING, Asked
 from vision_jax.show.trained import last_stage, tell
 from vision_jax.structs import Batch, Detector
+from vision_jax.system import disk
 from vision_jax.tasks import Detection, Task
 from vision_jax.training import agree, spread
 from vision_jax.visualize.captions import class_caption
@@ -34,7 +35,7 @@ def inspect(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -
     _, experiment, lines = agree(spread(config))
     tell(lines)
     target = asked.output or workdir / "inspect"
-    target.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(target)
     key = jax.random.fold_in(jax.random.key(experiment.seed), 0)
     with contextlib.closing(experiment.train.batches(0, experiment.data_seed)) as batches:
         batch = next(batches)

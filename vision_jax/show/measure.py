@@ -19,6 +19,7 @@ from vision_jax.inspect import summarize
 from vision_jax.show.asked import NOTHING, Asked
 from vision_jax.show.trained import last_stage, run_of, tell
 from vision_jax.structs import Batch
+from vision_jax.system import disk
 from vision_jax.training import (
     Evaluator,
     Experiment,
@@ -65,7 +66,7 @@ def evaluate(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) 
     results = evaluator(parallel.put_state(variables), watch=watcher) or {}
     numbers = scalars(results)
     if jax.process_index() == 0:
-        target.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(target)
         report.save_evaluation(target, results, watcher)
         record = {"weights": origin, "metrics": numbers, "images": experiment.eval.num_examples}
         folder.write_json(target / "evaluation.json", {**record, "told": run.lines})
@@ -132,7 +133,7 @@ def explain(config: ConfigDict, workdir: pathlib.Path, asked: Asked = NOTHING) -
     results = read_results(asked.input or str(target / RESULTS), ids, category_ids(source))
     images = [Record(i, 0, 0, annotated(source, i), results[i]) for i in numbers]
     text = tables(compare(images, len(source.classes)), source.classes)
-    target.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(target)
     (target / "explain.md").write_text(text)
     print(f"{text}\nwritten: {target / 'explain.md'}")
     return text

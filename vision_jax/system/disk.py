@@ -13,6 +13,7 @@ from vision_jax.config import UserError
 _FREE = "free some space there; what was saved before is whole, and the same command goes on"
 _ALLOW = "make it writable, or choose another folder"
 _RETURN = "bring the disk back; what was saved before is whole, and the same command goes on"
+_FILE = "a file has the name of a folder; move it away, or choose another folder"
 # What each number asks for. All of them can only be the disk's, whoever met them.
 _ADVICE = {
     errno.ENOSPC: _FREE,
@@ -30,7 +31,8 @@ _ADVICE = {
 # These as well, where it is known that something was to be written.
 _WRITING_ADVICE = _ADVICE | {
     errno.ENOENT: _RETURN,
-    errno.ENOTDIR: "a file has the name of a folder; move it away, or choose another folder",
+    errno.ENOTDIR: _FILE,
+    errno.EEXIST: _FILE,
     errno.EISDIR: "a folder has the name of a file; move it away, or choose another folder",
     errno.ENAMETOOLONG: "choose a shorter name",
 }
@@ -87,6 +89,16 @@ def used(place: str | os.PathLike) -> Iterator[None]:
         where = error.filename if isinstance(error, OSError) and error.filename else place
         line = f"{_shown(where)} cannot be used: {os.strerror(found)}; {_ADVICE[found]}"
         raise DiskError(line) from error
+
+
+def make_folder(folder: pathlib.Path) -> None:
+    """Makes a folder and those around it, where they are not there yet.
+
+    Raises:
+      DiskError: a file has one of their names, or the disk takes no more.
+    """
+    with writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
 
 
 @contextlib.contextmanager

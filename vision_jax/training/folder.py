@@ -72,8 +72,7 @@ def open_folder(
       UserError: another experiment lives there (the first settings that differ are named), its
         config.json is damaged, the folder cannot be written, or see `resume.check`.
     """
-    with disk.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    disk.make_folder(folder)
     for half in folder.glob(".*.half"):  # of a process that was killed while it wrote
         with contextlib.suppress(OSError):
             half.unlink()

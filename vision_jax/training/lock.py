@@ -43,8 +43,8 @@ def held(folder: pathlib.Path, say: Callable[[str], None] = print) -> Iterator[N
     Raises:
       UserError: another process, which is named, trains there, or the folder cannot be written.
     """
+    disk.make_folder(folder)
     with disk.writing(folder):
-        folder.mkdir(parents=True, exist_ok=True)
         lock = _take(folder, say)
     try:
         yield

@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_jax.config import CommandLine, UserError
+from vision_jax.system import disk
 from vision_jax.weights import by_name, zoo
 from vision_jax.weights.zoo.page import page
 
@@ -35,7 +36,8 @@ def main(argv: Sequence[str]) -> int:
             case "verify":
                 return _verify(flags.names)
             case "table":
-                flags.out.write_text(page(), encoding="utf-8")
+                with disk.writing(flags.out):
+                    flags.out.write_text(page(), encoding="utf-8")
                 print(flags.out)
     except UserError as error:
         print(f"python -m vision_jax.weights: {error}", file=sys.stderr)
