@@ -5,7 +5,7 @@ paper    Johnson et al. (2016), with instance norms. The loss network is a VGG-1
          the width, untrained: its maps tell colours and textures, and no things; `network=hed`
          takes one that was trained to find edges, where its package is installed (style_gatys.py)
 expect   no number is cited. So short, and without trained weights, it finds the style's colours and
-         patches of them, and keeps large shapes alone. With network=hed, a weight of 5 and 400
+         patches of them, and keeps large shapes alone. With network=hed, a weight of 5 and 1200
          steps of 64×64 it finds strokes too: docs/style.md has what was measured
 cost     200 steps of 4 images of 96×96
 run      python launch.py --config experiments/quickstart_style.py

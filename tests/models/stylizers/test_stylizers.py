@@ -104,6 +104,19 @@ def test_the_last_tanh_bounds_the_image():
     np.testing.assert_allclose(images[150.0], 150 * np.tanh(images[None]), rtol=1e-5)
 
 
+def test_a_last_layer_of_zeros_begins_with_the_mean_colour():
+    """The image is 0, in units around the mean colour; the map that it is made of is not.
+
+    So the last kernel has a slope, and learns.
+    """
+    model = models.JohnsonStyle(2, 0, zero_last=True, layers=INSTANCE)
+    x = jax.random.uniform(jax.random.key(1), (1, 4, 5, 3))
+    outputs, variables = jax.jit(model.init_with_output)(jax.random.key(0), x)
+    params = variables["params"]
+    assert outputs["up2"].any() and not outputs["image"].any()
+    assert params["up2"]["conv"]["kernel"].any() and not params["conv4"]["conv"]["kernel"].any()
+
+
 def test_instance_norm_sees_one_picture_alone():
     model = SMALL["style-instance"]()
     variables = drawn(model, (8, 8))
