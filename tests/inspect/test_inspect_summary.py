@@ -3,6 +3,7 @@ import jax.numpy as jnp
 import pytest
 from flax import linen as nn
 
+from tests.models.detectors import tiny_detectors
 from vision_jax import models
 from vision_jax.inspect import summarize
 from vision_jax.models.layers import Conv, Dense
@@ -69,3 +70,46 @@ def test_groups_keep_the_totals_and_the_table_prints_them():
     lines = str(grouped).splitlines()
     assert lines[2].split()[:2] == ["backbone/conv1", "1x32x32x16"]
     assert f"{summary.parameters:,}" in lines[-1]
+
+
+class Writer(nn.Module):
+    """A part that a scan calls by methods, step by step, and whose last carry nobody reads."""
+
+    def setup(self):
+        self.first, self.part = Dense(4), Part()
+
+    def __call__(self, x):
+        return self.write(self.first(x))
+
+    def write(self, x):
+        scan = nn.scan(Writer._one, variable_broadcast="params", split_rngs={"params": False})
+        return scan(self, x, jnp.arange(5))[1]
+
+    def _one(self, x, index):
+        x = self.part.step(x)
+        return x, x * index.astype(x.dtype)
+
+
+class Part(nn.Module):
+    def setup(self):
+        self.inner = Dense(4)
+
+    def step(self, x):
+        return self.read(x)
+
+    def read(self, x):
+        return self.inner(x)
+
+
+def test_methods_that_a_scan_calls_are_counted_where_their_modules_are():
+    layers = {x.path: x for x in summarize(Writer(), jnp.zeros((1, 4))).layers}
+    assert {path: layer.multiply_adds for path, layer in layers.items() if path != "."} == {
+        "first": 16,
+        "part/inner": 5 * 16,
+    }
+    model = tiny_detectors.pix2seq()
+    summary = summarize(model, jnp.zeros((1, 64, 64, 3)), jnp.full((1, 2), 64.0))
+    counts = {layer.path: layer.multiply_adds for layer in summary.layers}
+    assert counts["decoder/layer_1/fc1"] == 20 * 32 * 64  # tokens, one after the other
+    assert counts["decoder/layer_0/self_attention/query"] == 20 * 32 * 32
+    assert not {*counts} & {"fc1", "query"}

@@ -131,6 +131,8 @@ def _add_equations(program, prefix, times, scopes):
         repeats = times * equation.params.get("length", 1)  # of a scan
         for sub in inner:
             _add_equations(sub, path, repeats, scopes)
+        if not equation.outvars:  # what nobody reads was dropped from a part of the program
+            continue
         scope = scopes.setdefault(path or OUTSIDE, _Scope())
         if not inner:
             scope.multiply_adds += times * _multiply_adds(equation)
@@ -143,10 +145,14 @@ def _add_equations(program, prefix, times, scopes):
 def _path(prefix, stack):
     """Returns the modules in a name stack: no class of the network, methods, transformations."""
     names = stack.split("/") if stack else []
-    if not prefix:
-        names = names[1:]
-    names = [name for name in names if "." not in name and "(" not in name]
-    return "/".join([prefix, *names] if prefix else names)
+    network = names[0].partition(".")[0] if names and not prefix else None
+    path = prefix.split("/") if prefix else []
+    for name in names if prefix else names[1:]:
+        module, _, method = name.partition(".")
+        again = method and module in (network, *path[-1:])
+        if module and "(" not in name and not again:  # none in "...qd,...kd->...qk"
+            path.append(module)
+    return "/".join(path)
 
 
 def _multiply_adds(equation):
