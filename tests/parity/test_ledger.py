@@ -30,6 +30,8 @@ def test_the_measurements_are_within_the_golden_tests_tolerance(rows):
         assert 0 < row["float32"] <= 10 * row["reference_float32"], name
         # Where the reference's answer is stored in float32, all that is left is its last bit.
         rounding = 2**-24 if row.get("stored") == "float32" else 1e-9
+        if row.get("computed") == "float32":  # as its own test has it
+            rounding = 1e-5
         assert 0 < row["float64"] <= rounding * row["largest"], name
 
 
