@@ -7,6 +7,7 @@ from vision_jax.training import Expect, optimizer, schedule
 
 IMAGES = 118_287  # of COCO's train2017
 DEMO_ENDPOINT = "conv3_x"
+START, FRESH = "runs/quickstart_detr/backbone", "(?!backbone/).*"  # of twins: a trained demo's
 BATCH = 64  # of 16 devices, four images on each
 SHORT = tuple(range(480, 801, 32))
 # The backbone's first two stages and all its norms stay as they are; the transformer's do not.
@@ -110,16 +111,17 @@ def demo_network(**changes):
     return network(**shape | parts | changes)
 
 
-def twin(config, steps, **changes):
-    """Turns a training into a sweep's twin on the embedded shapes; see `quickstart_detr.py`.
+def twin(config, model, steps):
+    """Turns a training into a sweep's twin on the embedded shapes, on the demo's backbone.
 
     Args:
       config: changed in place.
+      model: a network on `demo_backbone`.
       steps: of 16 images.
-      **changes: see `network`.
     """
-    rcnn.twin(config, demo_network(**changes), steps, images=4000)
+    rcnn.twin(config, model, steps, images=4000)
     config.optimizer = rule()
+    config.init.weights, config.init.reinitialize = START, FRESH
     return config
 
 

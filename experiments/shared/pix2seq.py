@@ -47,14 +47,14 @@ def demo_network(**changes):
 
 
 def twin(config, steps, **changes):
-    """Turns a training into a sweep's twin on the embedded shapes; see `quickstart_pix2seq.py`.
+    """Turns a training into a sweep's twin on the embedded shapes; see `detr.twin`.
 
     Args:
       config: changed in place.
       steps: of 16 images.
       **changes: see `network`.
     """
-    rcnn.twin(config, demo_network(**changes), steps, images=4000)
+    detr.twin(config, demo_network(**changes), steps)
     config.optimizer = rule()
     return config
 

@@ -3,38 +3,47 @@
 lecture  HKUST COMP 5214: DETR
 paper    Carion et al., "End-to-End Object Detection with Transformers", 2020, figure 4: one layer
          cannot tell its queries' answers apart, and predicts duplicates; later ones see each other
-cost     full: 4 × 3 runs of 300 epochs; twin: 4 × 3 runs of 3000 steps
-regime   4,000 images of 64×64 pixels, 3,000 steps of 16, from scratch
+cost     each run only evaluates
+regime   the networks of `detr_layers.py`'s twin with one layer of the encoder, 400 images of 64×64
+         pixels
+needs    trained runs of `detr_layers.py`; twin: those of its twin, in
+         experiments/sweeps/results/detr_layers-twin
 run      python launch.py --config experiments/sweeps/detr_suppression.py --sweep
 twin     python launch.py --config experiments/sweeps/detr_suppression.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/detr_suppression.py:smoke
 
-Runs of one seed train alike, to the bit: they differ in what is detected alone, by the first layer
-or by the last, with suppression at an IoU of 0.7 or without.
+A run takes a trained network, makes one step at a rate of 0, and is evaluated. Those of one seed
+differ in what is detected alone: by the first layer or by the last, with suppression at an IoU of
+0.7 or without.
 """
 
-from experiments import detr_r50_coco
-from experiments.shared import detr
+from experiments.sweeps import captioning_beams, detr_layers
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
 LAYER, NMS = "task.model.answering_layer", "task.model.nms_threshold"
 IOU = 0.7
+FULL, TWIN = "runs/detr_layers", "experiments/sweeps/results/detr_layers-twin"
 
 
 def get_config(arg=""):
     given = arguments(arg, smoke=False, twin=False)
-    config = detr_r50_coco.get_config("smoke" if given.smoke else "epochs=300")
-    config.expect = None
-    return detr.twin(config, steps=3000) if given.twin else config
+    if given.smoke:
+        return detr_layers.get_config("smoke")
+    config = detr_layers.get_config("twin" if given.twin else "")
+    return captioning_beams.only_evaluated(config)
 
 
 def sweep(add, argument=""):
+    folder = TWIN if "twin" in argument else FULL
+    depth = detr_layers.usual(argument)
     for seed in range(3):
+        weights = f"{folder}/{depth}-layers-seed{seed}"
         for layer in (0, -1):
             for threshold in (None, IOU):
                 name = f"layer{layer}-{'nms' if threshold else 'plain'}-seed{seed}"
-                add(name, **{LAYER: layer, NMS: threshold, "seed": seed})
+                changes = {LAYER: layer, NMS: threshold, "init.weights": weights, "seed": seed}
+                add(name, **changes)
 
 
 def claims(argument=""):

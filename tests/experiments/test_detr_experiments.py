@@ -73,3 +73,30 @@ def test_the_demo_starts_from_its_own_classifier(tmp_path):
     backbones = [build(run.task).model.backbone for run in (first, second)]
     assert backbones[0] == backbones[1] and second.init.weights == str(tmp_path / "backbone")
     assert paths.matches([second.init.reinitialize], "decoder/norm/scale")
+
+
+@pytest.mark.parametrize("name", ["detr_layers", "pix2seq_bins", "pix2seq_sequences"])
+def test_twins_begin_with_the_backbone_of_the_demo(name):
+    twin = config_of(f"sweeps.{name}", "twin")
+    demo = config_of("quickstart_detr")
+    assert twin.task.model.backbone == demo.task.model.backbone
+    assert twin.init.weights == "runs/quickstart_detr/backbone"
+    changes = dict(demo.stages[1].changes)
+    assert twin.init.reinitialize == changes["init.reinitialize"]
+
+
+@pytest.mark.parametrize("argument", ["", "twin"])
+def test_what_suppression_evaluates_is_what_layers_trains(argument):
+    layers, suppression = (
+        importlib.import_module(f"experiments.sweeps.{name}")
+        for name in ("detr_layers", "detr_suppression")
+    )
+    trained, asked = set(), []
+    layers.sweep(lambda name, **changes: trained.add(name), argument)
+    suppression.sweep(lambda name, **changes: asked.append(changes), argument)
+    folders = {changes["init.weights"] for changes in asked}
+    assert {folder.rsplit("/", 1)[1] for folder in folders} <= trained and len(folders) == 3
+    config = suppression.get_config(argument)
+    assert config.steps == 1 and config.optimizer.schedule.value == 0
+    assert config.init.reinitialize is None
+    assert len({(c["seed"], c[suppression.LAYER], c[suppression.NMS]) for c in asked}) == 12
