@@ -6,8 +6,8 @@ paper    Carion et al., "End-to-End Object Detection with Transformers", 2020
 expect   AP50 of at least 0.55 on held-out images (measured: 0.609); boxes come first and classes
          late, 0.324 after a third of the steps, and DETR is slow to learn both: the paper's trains
          for 500 epochs
-cost     500 steps of the backbone and 4500 of the detector, of 16 images: 6:52 on two CPU cores that
-         were shared with much other work, data, compilation and reports included
+cost     500 steps of the backbone and 4500 of the detector, of 16 images: 6:52 on two CPU cores
+         that were shared with much other work, data, compilation and reports included
 run      python launch.py --config experiments/quickstart_detr.py
          python launch.py --config experiments/quickstart_detr.py:epochs=64
 smoke    python launch.py --config experiments/quickstart_detr.py:smoke
@@ -40,31 +40,29 @@ def get_config(arg=""):
     return two_stages(config, node(Expect, metric="eval/ap50", value=0.55, source=OWN))
 
 
-def two_stages(config, expect, backbone=None, name="detector"):
-    """Lets a backbone learn to classify, and an experiment start with it.
+def two_stages(config, expect):
+    """Lets the backbone of `detr.demo_backbone` learn to classify, and the detector start with it.
 
     Args:
-      config: of the experiment, changed in place.
-      expect: of the experiment.
-      backbone: that of its network; None: `detr.demo_backbone`.
-      name: of its stage.
+      config: of the detector's training, changed in place.
+      expect: of the detector.
     """
-    config.expect = None  # of the whole: the second stage has it
+    config.expect = None  # of the whole: the detector's stage has it
     start = (("init.weights", "stage:backbone"), ("init.reinitialize", detr.FRESH))
     config.stages = (
-        node(Stage, name="backbone", changes=classification(backbone or detr.demo_backbone())),
-        node(Stage, name=name, changes=(*start, ("expect", expect))),
+        node(Stage, name="backbone", changes=classification()),
+        node(Stage, name="detector", changes=(*start, ("expect", expect))),
     )
     return config
 
 
-def classification(backbone):
-    """Returns the changes that make an experiment the training of a classifier."""
+def classification():
+    """Returns the changes that make the experiment the training of a classifier."""
     like = quickstart.get_config()
     head = node(models.PoolHead, num_classes=embedded.CLASSES)
     task = node(
         tasks.Classification,
-        model=node(models.Classifier, backbone=backbone, head=head),
+        model=node(models.Classifier, backbone=detr.demo_backbone(), head=head),
         mean=like.task.mean,
         std=like.task.std,
     )

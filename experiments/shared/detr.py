@@ -120,7 +120,7 @@ def twin(config, model, steps):
       steps: of 16 images.
     """
     rcnn.twin(config, model, steps, images=4000)
-    config.optimizer = rule()
+    config.optimizer, config.epochs = rule(), 0.0
     config.init.weights, config.init.reinitialize = START, FRESH
     return config
 
