@@ -79,8 +79,14 @@ def sharpened(refinement, weights):
     )
 
 
-def writing(config, refinement):
-    """Makes two stages more, which write the proposals of both sets' images to files."""
+def writing(config, refinement, further=()):
+    """Makes two stages more, which write the proposals of both sets' images to files.
+
+    Args:
+      config: the experiment, whose data are proposed on.
+      refinement: a node of `models.Refinement`.
+      further: settings of these stages beside those of the training.
+    """
     found = []
     for name, pipeline in (("train", config.train), ("validation", config.eval)):
         whole = {"transforms": config.eval.transforms, "batch_size": config.eval.batch_size}
@@ -90,6 +96,7 @@ def writing(config, refinement):
             ("task.model.refinement", refinement),
             ("init.weights", "stage:sharpmask"),
             ("init.reinitialize", None),
+            *further,
         )
         found.append(node(Stage, name=name, changes=changes))
     return tuple(found)

@@ -3,8 +3,8 @@
 lecture  Tsinghua 80240743, topic 5: DeepMask and SharpMask
 paper    Pinheiro et al., "Learning to Refine Object Segments", 2016: refined masks are better
 cost     full: 2 × 3 runs of 1,200,000 steps, twice as long if refined; twin: 2 × 3 runs of 800
-         steps, and 600 more if refined
-regime   64×64 shapes on clutter, 800 steps of 64 windows, and 600 more that refine
+         steps, and 500 more if refined
+regime   64×64 shapes on clutter, 800 steps of 64 windows, and 500 more that refine
 run      python launch.py --config experiments/sweeps/coarse_vs_refined_masks.py --sweep
 twin     python launch.py --config experiments/sweeps/coarse_vs_refined_masks.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/coarse_vs_refined_masks.py:smoke
