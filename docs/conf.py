@@ -16,7 +16,8 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
 from reference import reference  # noqa: E402 - beside this file, which is no module of a package
 
-INDEX, LECTURES, REFERENCE = "docs/index", "docs/lectures/index", "docs/api"
+INDEX, REFERENCE = "docs/index", "docs/api"
+FOLDERS = ("docs/lectures/index", "docs/papers/index")
 LINK = re.compile(r"\]\(([^)#\s:]+\.md)\)")
 
 project = html_title = "vision_jax"
@@ -31,7 +32,7 @@ myst_enable_extensions = ["dollarmath"]
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
     """Appends what the side bar shows: the pages that an index links to, each once."""
-    if name not in (INDEX, LECTURES):
+    if name not in (INDEX, *FOLDERS):
         return
     folder = (ROOT / name).parent
     files = [(folder / link).resolve() for link in dict.fromkeys(LINK.findall(source[0]))]
