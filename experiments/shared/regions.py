@@ -244,7 +244,7 @@ def pretraining(model, steps=600, images=6000):
             node(
                 data.Eval,
                 source=node(data.TFDS, split="validation[:1000]", **source),
-                batch_size=250,
+                batch_size=200,
             ),
         ),
         ("metrics", {"top": node(TopK, ks=(1,))}),
