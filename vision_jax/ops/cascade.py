@@ -93,9 +93,10 @@ def area_resize(
     counts = size if result is None else (result[0], result[1])
     bins = [_bins(*end, count, n) for end, count, n in zip(ends, counts, size, strict=True)]
     (top, bottom), (left, right) = bins
-    rows = areas[bottom] - areas[top]
-    sums = rows[:, right] - rows[:, left]
-    number = (bottom - top)[:, None] * (right - left)[None]
+    top, bottom, left, right = top[:, None], bottom[:, None], left[None], right[None]
+    # Four corners are read of each bin: whole rows would be read in vain where a crop is small.
+    sums = areas[bottom, right] - areas[top, right] - areas[bottom, left] + areas[top, left]
+    number = (bottom - top) * (right - left)
     empty = (number <= 0)[..., None]
     mean = sums.astype(jnp.float32) / jnp.maximum(number, 1).astype(jnp.float32)[..., None]
     return jnp.where(empty, 0, mean)
