@@ -14,6 +14,7 @@ import pytest
 import launch
 from tests.ground import tiny_pictures
 from vision_jax import config
+from vision_jax.config.lab_record import read_lab_record
 from vision_jax.report.figures import PICTURES
 from vision_jax.report.figures_networks import TABLES
 
@@ -22,6 +23,7 @@ WRITTEN = [
     *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md")),
     *sorted((ROOT / "docs").glob("*.md")),
     *sorted((ROOT / "docs" / "lectures").glob("*.md")),
+    *sorted((ROOT / "docs" / "papers").glob("*.md")),
     ROOT / "benchmarks" / "README.md",
 ]
 TOPS = ("vision_jax", "experiments", "tests", "benchmarks", "docs", ".ci")
@@ -228,9 +230,39 @@ def test_every_guide_is_in_the_index():
     linked = set(LINK.findall(index))
     missing = {page.name for page in (ROOT / "docs").glob("*.md")} - linked - {"index.md"}
     assert not missing
-    lectures = ROOT / "docs" / "lectures"
-    pages = {page.name for page in lectures.glob("*.md")} - {"index.md"}
-    assert pages == {*LINK.findall((lectures / "index.md").read_text())} - {"../claims.md"}
+    for folder in (ROOT / "docs" / "lectures", ROOT / "docs" / "papers"):
+        linked = set(LINK.findall((folder / "index.md").read_text()))
+        written = {page.name for page in folder.glob("*.md")} - {"index.md"}
+        assert written == {link for link in linked if not link.startswith("../")}
+
+
+def test_every_papers_experiment_is_on_a_page():
+    """A student comes from a paper's page to its experiments; guides count, too."""
+    pages = [*(ROOT / "docs").glob("*.md"), *(ROOT / "docs" / "papers").glob("*.md")]
+    text = "\n".join(page.read_text() for page in pages)
+    records = {file.name: read_lab_record(file) for file in (ROOT / "experiments").glob("*.py")}
+    of_papers = {name for name, record in records.items() if "paper" in record.fields}
+    assert len(of_papers) > 50
+    assert not {name for name in of_papers if not re.search(rf"\b{re.escape(name)}", text)}
+
+
+def test_a_papers_page_leads_to_code_and_claims():
+    made = {f"{name}.png" for name in PICTURES} | {f"{name}.md" for name in TABLES}
+    headings = ("What it brought", "The picture", "Equations", "In the code", "Experiments")
+    for page in (ROOT / "docs" / "papers").glob("*.md"):
+        if page.name == "index.md":
+            continue
+        text = page.read_text()
+        for heading in (*headings, "Claims"):
+            assert f"\n## {heading}\n" in text, f"{page.name}: {heading}"
+        assert re.search(r"\]\(\.\./\.\./vision_jax/[\w/]+\.py\)", text), page.name
+        assert set(re.findall(r"`figures/([\w.]+)`", text)) <= made, page.name
+        files = [link for link in LINK.findall(text) if link.endswith(".py")]
+        code = "".join((page.parent / file).read_text() for file in files)
+        prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)
+        for names in re.findall(r"`([A-Za-z_][\w.]*)(?:=[^`]*)?`", prose):
+            for name in names.split("."):
+                assert re.search(rf"\b{name}\b", code), f"{page.name}: {name} is in no file linked"
 
 
 def test_the_lectures_figures_are_made_by_their_command():

@@ -16,4 +16,7 @@ def test_the_site_is_built_strictly(tmp_path):
         assert f"<h3>{name}<" in names, name
     page = (tmp_path / "docs" / "lectures" / "kth.html").read_text()
     assert "vision_jax.report" in page and "Architectures" in page
-    assert 'href="lectures/kth.html"' in (tmp_path / "docs" / "index.html").read_text()
+    page = (tmp_path / "docs" / "papers" / "yolo_v2.html").read_text()
+    assert 'class="math' in page and "boxes.py" in page
+    index = (tmp_path / "docs" / "index.html").read_text()
+    assert 'href="lectures/kth.html"' in index and 'href="papers/yolo_v2.html"' in index
