@@ -16,6 +16,7 @@ from vision_jax.data import by_text
 from vision_jax.training import agree, spread
 
 pytestmark = pytest.mark.usefixtures("at_the_root")
+FACES = "experiments/own_faces.py"
 CLASSIFY, DETECT, SEGMENT = (
     f"experiments/own_{task}.py" for task in ("classification", "detection", "segmentation")
 )
@@ -299,3 +300,43 @@ def test_flags_still_reach_every_setting(folder):
     override(config, "train.max_boxes", "3")
     override(config, "task.model.rpn.anchor_ratios", "(1.0,)")
     assert build(spread(config).train).max_boxes == 3
+
+
+@pytest.fixture
+def people(tmp_path):
+    """Three people with six images each of 40×30, and a fourth with one."""
+    rng = np.random.default_rng(0)
+    for who, count in (("ann", 6), ("bob", 6), ("cid", 6), ("dan", 1)):
+        (tmp_path / "people" / who).mkdir(parents=True)
+        for k in range(count):
+            pixels = rng.integers(0, 256, (40, 30, 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(tmp_path / "people" / who / f"{k}.png")
+    return tmp_path / "people"
+
+
+def test_faces_of_ones_own(people, capsys):
+    config = load(f"{FACES}:train=folder:{people},val=folder:{people},images=3")
+    assert config.train.batch_size == 12 and config.train.per_class == 3
+    assert "input: 32×32 pixels, 3 images per identity" in capsys.readouterr().out
+    assert {transform.size for transform in config.eval.transforms} == {32}
+    facenet = load(f"{FACES}:train=folder:{people},val=folder:{people},model=facenet")
+    assert facenet.task.model.target.endswith("InceptionResNetV1")
+    assert facenet.eval.transforms[0].size == 160
+    few = people.parent / "few"
+    few.mkdir()
+    (people / "dan").rename(few / "dan")
+    (people / "cid").rename(few / "cid")
+    for arg, message in (
+        (f"train=folder:{few / 'cid'}", "no class folders"),
+        (f"train=folder:{few},val=folder:{people / 'ann'}", "no class folders"),
+        ("train=coco:a.json,b", "has no identity for each image"),
+        ("", "name your data"),
+        (f"train=folder:{few},model=resnet50", "model='resnet50': use small or facenet"),
+    ):
+        with pytest.raises(UserError, match=message):
+            load(f"{FACES}:{arg}")
+    for who in ("dan", "cid"):
+        for file in sorted((few / who).iterdir())[1:]:
+            file.unlink()
+    with pytest.raises(UserError, match="one of them with two images"):
+        load(f"{FACES}:train=folder:{few},val=folder:{people}")

@@ -11,10 +11,15 @@ POLYGON = [[4.0, 5.0], [24.0, 5.0], [24.0, 20.0], [4.0, 20.0]]
 
 
 def write(folder: pathlib.Path) -> None:
-    """Writes `photos` with a folder a class and labelme's files, COCO's files, images and masks."""
+    """Writes `photos` with a folder a class and labelme's files, COCO's files, images and masks.
+
+    `people` and `others` are such folders, too, of identities.
+    """
     names = []
     for place in (*(f"photos/{name}" for name in NAMES), "images", "masks"):
         (folder / place).mkdir(parents=True)
+    for place in ("people", "others"):
+        (folder / place).symlink_to(folder / "photos")
     for name in ("a.jpg", "b.jpg", "painting.jpg", "photo.jpg"):
         Image.new("RGB", (SIDE, SIDE), (40, 90, 200)).save(folder / name)
     for k in range(4):

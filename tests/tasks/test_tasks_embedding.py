@@ -1,5 +1,7 @@
 """The task of embedding: its losses by loops, on one device and on several."""
 
+import contextlib
+
 import flax.linen as nn
 import jax
 import jax.numpy as jnp
@@ -7,11 +9,13 @@ import numpy as np
 import pytest
 from jax.sharding import Mesh, PartitionSpec
 
+from vision_jax import data, models
 from vision_jax.config import UserError
 from vision_jax.ops import losses
 from vision_jax.ops.normalize import l2_normalize
 from vision_jax.structs import Batch, Targets
 from vision_jax.tasks import Embedding
+from vision_jax.training import AdamW, Cosine, Optimizer, create, make_train_step
 
 
 class Linear(nn.Module):
@@ -34,6 +38,7 @@ def batch(count=16, seed=0):
     )
 
 
+JOINT = {"triplet_weight": 0.0, "class_weight": 1.0, "verification_weight": 0.05}  # DeepID2's
 ALL = Embedding(Linear(), class_weight=0.5, verification_weight=0.05)
 TASKS = {
     "semi_hard": ALL,
@@ -120,3 +125,26 @@ def test_answers_and_settings():
         Embedding(Linear(), mining="semihard")
     with pytest.raises(UserError, match="margin"):
         Embedding(Linear(), margin=-1.0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("settings", [{}, {"mining": "hardest"}, JOINT], ids=str)
+def test_six_individuals_are_learned_by_heart(settings):
+    """The gate: in the end every image is nearer to all of its individual than to any other."""
+    source = data.Individuals(identities=6, known=6, images=4)
+    pipeline = data.Train(source, batch_size=24, per_class=4)
+    with contextlib.closing(pipeline.batches(0, 0)) as batches:
+        given = jax.tree.map(jnp.asarray, next(batches))
+    head = models.EmbeddingHead(features=16, num_classes=6 if settings is JOINT else 0)
+    model = models.Embedder(models.ResNetCifar(blocks=1, width=8), head)
+    task = Embedding(model, mean=(0.5,) * 3, std=(0.25,) * 3, **settings)
+    variables = task.init(jax.random.key(0), given)
+    update = Optimizer(AdamW(), Cosine(3e-3), decay=0.0).build(variables["params"], 150, 150)
+    state, step = create(variables, update), jax.jit(make_train_step(task, update))
+    for _ in range(150):
+        state, _ = step(state, given, 0)
+    rows = np.asarray(task.predict(state.variables, given)["embedding"])
+    labels = np.asarray(given.targets.label)
+    distance = np.square(rows[:, None] - rows[None]).sum(-1)
+    same = labels[:, None] == labels[None]
+    assert np.where(same, distance, 0).max() < np.where(same, np.inf, distance).min()
