@@ -140,9 +140,16 @@ def test_unknown_settings_are_refused():
         export.export(run, platforms=("gpu",))
 
 
-def test_a_network_that_needs_proposals_has_no_program():
-    with pytest.raises(UserError, match="proposals that were made beforehand"):
-        export.export(fresh("experiments/fast_rcnn_vgg16_voc07.py:smoke"))
+@pytest.mark.parametrize(
+    ("experiment", "message"),
+    [
+        ("fast_rcnn_vgg16_voc07", "proposals that were made beforehand"),
+        ("lsda_shapes", "proposals that data.Propose makes on the host"),
+    ],
+)
+def test_a_network_that_needs_proposals_has_no_program(experiment, message):
+    with pytest.raises(UserError, match=message):
+        export.export(fresh(f"experiments/{experiment}.py:smoke"))
 
 
 @pytest.mark.parametrize("content", [b"", b"not a program" * 50])

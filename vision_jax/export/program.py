@@ -88,6 +88,11 @@ def whole_answer(
             "form; it takes single images of uint8"
         )
     run.check_pictures()
+    if run.signature.proposals:
+        raise UserError(
+            "this network reads proposals that data.Propose makes on the host, and no program has "
+            "them; export a network that makes its own, such as Faster R-CNN"
+        )
     task, variables, origin = run.predictor()
     height, width = size or run.signature.image[:2]
     shape = (height, width, run.signature.image[2])
