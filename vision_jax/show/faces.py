@@ -6,7 +6,8 @@
 `align` finds the faces of all images in a folder and writes each image's largest one to the same
 place below OUT; `compare` tells of every two images how far their largest faces are from each
 other. Both find faces with MTCNN's published weights. Networks that embed faces are not shipped:
-`--weights` takes a file in facenet-pytorch's names.
+`--weights` takes a file in facenet-pytorch's names, or the folder of a run that trained one, such
+as of `experiments/own_faces.py`.
 """
 
 import argparse
@@ -14,6 +15,7 @@ import functools
 import itertools
 import pathlib
 import sys
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
@@ -22,13 +24,16 @@ import numpy as np
 from PIL import Image
 
 from vision_jax import models, weights
-from vision_jax.config import CommandLine, UserError, number
+from vision_jax.config import CommandLine, UserError, build, number
 from vision_jax.data import Canvas
 from vision_jax.data.decode import decode_image
 from vision_jax.data.folders import folder_at, images_below
 from vision_jax.data.loading import fed
 from vision_jax.ops.alignment import align_face
-from vision_jax.tasks import Detection
+from vision_jax.show.trained import run_of
+from vision_jax.system import disk
+from vision_jax.tasks import Detection, Embedding
+from vision_jax.training import signature
 
 DETECTOR = pathlib.Path(__file__).parents[2] / "experiments" / "weights" / "mtcnn.safetensors"
 # facenet's crops: 182 pixels with a margin of 44 around the box, whatever its proportions.
@@ -128,7 +133,7 @@ def align(photos: str, out: str, how: str, detector: pathlib.Path, size: int = S
             print(f"{file}: no face")
             continue
         place = target / file.relative_to(root).with_suffix(".png")
-        place.parent.mkdir(parents=True, exist_ok=True)
+        disk.make_folder(place.parent)
         Image.fromarray(aligned(image, faces[0], how, size)).save(place)
         more = f", the largest of {len(faces)}" if len(faces) > 1 else ""
         print(f"{file}: {place}{more}")
@@ -142,17 +147,23 @@ def compare(
 ) -> np.ndarray:
     """Tells of every two images how far their largest faces are from each other.
 
+    Args:
+      files: images.
+      embedder: file of Inception-ResNet v1's weights, or a run's folder.
+      threshold: of the squared distance, below which two faces are one person's.
+      how: see `aligned`.
+      detector: file of MTCNN's weights.
+
     Returns:
       Squared distances (n, n) of the embeddings, in [0, 4].
 
     Raises:
-      UserError: fewer than two images, one that cannot be decoded or shows no face, or weights that
-        do not fit.
+      UserError: fewer than two images, one that cannot be decoded or shows no face, weights that do
+        not fit, or a run of something else.
     """
     if len(files) < 2:
         raise UserError(f"compare needs at least two images, not {len(files)}")
-    model = models.InceptionResNetV1()
-    variables = weights.load(embedder, model)
+    embed = _embedder(embedder)
     find, crops = Finder(detector), []
     for file in files:
         image = _read(pathlib.Path(file))
@@ -160,8 +171,7 @@ def compare(
         if not faces:
             raise UserError(f"{file!r}: no face was found")
         crops.append(aligned(image, faces[0], how))
-    pixels = (jnp.asarray(np.stack(crops), jnp.float32) - 127.5) / 128
-    rows = np.asarray(jax.jit(model.apply)(variables, pixels)["embedding"])
+    rows = np.stack([embed(crop) for crop in crops])
     squared = np.square(rows[:, None] - rows[None]).sum(-1)
     for i, j in itertools.combinations(range(len(files)), 2):
         verdict = "the same person" if squared[i, j] < threshold else "two people"
@@ -180,7 +190,7 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("out", help="folder that is written")
     two = commands.add_parser("compare", help="tell how far faces are from each other")
     two.add_argument("images", nargs="+")
-    two.add_argument("--weights", required=True, help="of Inception-ResNet v1")
+    two.add_argument("--weights", required=True, help="of Inception-ResNet v1, or a run's folder")
     two.add_argument("--threshold", type=number, default=THRESHOLD, help="squared distance")
     for command in (one, two):
         command.add_argument("--by", choices=("box", "landmarks"), default="box")
@@ -202,6 +212,22 @@ def _read(file: pathlib.Path) -> np.ndarray:
         return decode_image(file.read_bytes(), 3)
     except (ValueError, OSError) as error:
         raise UserError(f"{str(file)!r}: {error}") from error
+
+
+def _embedder(place: str) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what embeds a crop (h, w, 3) uint8: Inception-ResNet v1, or a run's network."""
+    if not pathlib.Path(place).is_dir():
+        model = models.InceptionResNetV1()
+        variables, transforms = weights.load(place, model), ()
+        task = Embedding(model, mean=(127.5 / 255,) * 3, std=(128 / 255,) * 3)
+    else:
+        run = run_of(signature.read_config(pathlib.Path(place)), pathlib.Path(place))
+        task, variables, _ = run.predictor()
+        if not isinstance(task, Embedding):
+            raise UserError(f"{place!r} is no run of a tasks.Embedding")
+        transforms = build(run.transforms)
+    predict = jax.jit(task.predict)
+    return lambda crop: np.asarray(predict(variables, fed(crop, transforms))["embedding"][0])
 
 
 @functools.cache
