@@ -16,7 +16,7 @@ from vision_jax.evaluation import SummedMetric
 from vision_jax.ops.roi_crop import warp_crops
 from vision_jax.structs import Targets
 
-KINDS = ("rcnn", "fast", "faster")
+KINDS = ("rcnn", "spp", "fast", "faster")
 CLASSES = 20
 
 
@@ -28,8 +28,9 @@ class Cost(SummedMetric):
 
     Attributes:
       kind: 'rcnn', every region warped and sent through backbone and head by itself (Girshick
-        2014); 'fast', the backbone once and regions pooled from its map (2015); 'faster', the same
-        with proposals of the network's own. For the others, finding proposals is not counted.
+        2014); 'spp', the backbone once and regions pooled from its map by a pyramid (He 2014);
+        'fast', the same by one level of bins (2015); 'faster', with proposals of the network's own.
+        For the others, finding proposals is not counted.
       size: side of the image, pixels.
       window: side of R-CNN's warped regions.
       regions: per image.
@@ -84,6 +85,10 @@ def network(cost: Cost) -> nn.Module:
         return PerRegion(
             models.Classifier(backbone, models.FcHead(CLASSES + 1, hidden)), cost.window
         )
+    if cost.kind == "spp":
+        machines = models.RegionClassifier(hidden)
+        sides = {"short_side": cost.size, "scales": (cost.size,)}
+        return Shared(models.SPPNet(backbone, CLASSES, machines, **sides))
     if cost.kind == "fast":
         return Shared(models.FastRCNN(backbone, CLASSES, models.OneMap("conv5_3"), head))
     rpn = models.RPN(
