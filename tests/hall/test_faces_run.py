@@ -1,24 +1,59 @@
-"""Runs on faces: one device and eight, and photographs that a run compares."""
+"""Runs on faces: kills, one device and eight, and photographs that a run compares."""
 
 import json
 import pathlib
 
+import jax
 import numpy as np
 import pytest
 from PIL import Image
 
 import launch
-from tests.hall.test_style_run import SETTINGS
+from tests.hall.test_resume import wait_for_step
+from tests.hall.test_style_run import SETTINGS, STEPS, start
+from vision_jax.config import build, load, override
 from vision_jax.show import faces
+from vision_jax.training import initial, restore_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("at_the_root")]
 EMBEDDER, OWN = "experiments/quickstart_faces.py:smoke", "experiments/own_faces.py:smoke"
 FLAGS = tuple(f"--config.{key}={value}" for key, value in SETTINGS.items())
 
 
+def ended(folder: pathlib.Path, config: str) -> None:
+    """Runs to the end in a process of its own."""
+    process = start(folder, config, FLAGS)
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 0, out
+
+
+def variables(config: str, folder: pathlib.Path) -> list[np.ndarray]:
+    """Reads every array that a run ended with."""
+    settings = load(config)
+    override(settings, "init.weights", None)
+    fresh = initial.variables(build(settings))[0]
+    return jax.tree.leaves(restore_params(folder / "checkpoints", fresh).variables)
+
+
 def losses(folder: pathlib.Path) -> list[float]:
     rows = map(json.loads, (folder / "metrics.jsonl").read_text().splitlines())
     return [row["train/loss"] for row in rows if "train/loss" in row]
+
+
+@pytest.mark.parametrize("config", [EMBEDDER])
+def test_killed_and_resumed_with_the_same_bits(config, tmp_path):
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ended(whole, config)
+    process = start(killed, config, FLAGS)
+    wait_for_step(killed, 7, process)
+    process.kill()
+    process.communicate()
+    assert f'"step": {STEPS},' not in (killed / "metrics.jsonl").read_text()
+    ended(killed, config)
+    rows = [(folder / "metrics.jsonl").read_bytes() for folder in (whole, killed)]
+    assert rows[0] == rows[1] and rows[0].count(b'"train/loss":') == STEPS
+    for one, two in zip(variables(config, whole), variables(config, killed), strict=True):
+        np.testing.assert_array_equal(one, two)
 
 
 @pytest.mark.parametrize("config", [EMBEDDER, OWN])
