@@ -6,6 +6,7 @@ import pathlib
 import shutil
 import time
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 import jax
 import numpy as np
@@ -132,7 +133,7 @@ def _in_originals(
         yield int(ids[row]), image_boxes, scores[row][there]
 
 
-def _save(path: pathlib.Path, images: dict[int, _BoxesAndScores], **more: np.ndarray) -> None:
+def _save(path: pathlib.Path, images: dict[int, _BoxesAndScores], **more: Any) -> None:
     """Writes the images' proposals, in their order."""
     boxes, scores = (
         [np.asarray(row[k], np.float32).reshape(-1, *shape) for row in images.values()]
