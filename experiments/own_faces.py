@@ -10,11 +10,12 @@ run      python launch.py --config experiments/own_faces.py:train=folder:people
          python launch.py --config experiments/own_faces.py:train=folder:a,val=folder:b
 smoke    python launch.py --config experiments/own_faces.py:smoke
 
-Semi-hard triplets in batches of `images` per identity. The model is `small`, for a laptop, or
-`facenet`, Inception-ResNet v1 with weights=FILE of facenet-pytorch. Options: `size` of the square
-input, `batch`, `epochs`, `lr`, `holdout`, the share of images that are held out; `flip=False`,
-where left and right matter; `augment=False`. `eval/verification` is the accuracy on pairs, half of
-them of one identity, beside `eval/pixels_verification` by distances of the pictures themselves.
+Semi-hard triplets in batches with `per_identity` images of each. The model is `small`, for a
+laptop, or `facenet`, Inception-ResNet v1 with weights=FILE of facenet-pytorch. Options: `size` of
+the square input, `batch`, `epochs`, `lr`, `holdout`, the share of images that are held out;
+`flip=False`, where left and right matter; `augment=False`. `eval/verification` is the accuracy on
+pairs, half of them of one identity, beside `eval/pixels_verification` by distances of the pictures
+themselves.
 """
 
 import numpy as np
@@ -26,23 +27,23 @@ from vision_jax.config import UserError, build, node
 from vision_jax.evaluation import Clustering, Prefixed, Retrieval, Verification
 
 FACENET = "facenet"
-FEW = "identities=12,known=8,images=4"  # drawn individuals, who stand in for people in the smoke
-SMOKE = f"smoke,size=32,train=individuals:train,{FEW},val=individuals:validation,{FEW}"
+DRAWN = "drawn"  # individuals who stand in for people in the smoke
+FEW = {"identities": 12, "known": 8, "images": 4}
 
 
 def get_config(arg=""):
-    given = own_data.read(SMOKE if arg == "smoke" else arg, "", 0, images=4)
+    smoke = f"smoke,size=32,train={DRAWN}"
+    given = own_data.read(smoke if arg == "smoke" else arg, "", 0, per_identity=4)
     own_data.choose("model", given.model, (own_data.LAPTOP, FACENET))
-    hint = "a {kind} source has no identity for each image; take folder:FOLDER, with a folder each"
-    sources = own_data.source_nodes(given, ("folder", "individuals"), (), hint)
+    sources = source_nodes(given)
     looked = own_data.look(*sources)
     check(given, *sources)
     small = given.model == own_data.LAPTOP
     given.size = given.size or (side(looked, 96) if small else 160)
-    given.batch = given.batch or given.images * min(8, len(looked.classes))
-    print(f"input: {given.size}×{given.size} pixels, {given.images} images per identity")
+    given.batch = given.batch or given.per_identity * min(8, len(looked.classes))
+    print(f"input: {given.size}×{given.size} pixels, {given.per_identity} images per identity")
     pipelines = own_data.pipelines(given, sources, transforms(given))
-    pipelines[0].per_class = given.images
+    pipelines[0].per_class = given.per_identity
     return own_data.assemble(
         given,
         looked,
@@ -66,6 +67,14 @@ def get_config(arg=""):
         rate=1e-3,
         seen=40_000,
     )
+
+
+def source_nodes(given):
+    """Makes the nodes of the training and of the evaluation source."""
+    if given.train == DRAWN:
+        return tuple(node(data.Individuals, split=s, **FEW) for s in ("train", "validation"))
+    hint = "a {kind} source has no identity for each image; take folder:FOLDER, with a folder each"
+    return own_data.source_nodes(given, ("folder",), (), hint)
 
 
 def check(given, train, evaluation):

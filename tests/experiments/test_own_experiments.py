@@ -315,7 +315,7 @@ def people(tmp_path):
 
 
 def test_faces_of_ones_own(people, capsys):
-    config = load(f"{FACES}:train=folder:{people},val=folder:{people},images=3")
+    config = load(f"{FACES}:train=folder:{people},val=folder:{people},per_identity=3")
     assert config.train.batch_size == 12 and config.train.per_class == 3
     assert "input: 32×32 pixels, 3 images per identity" in capsys.readouterr().out
     assert {transform.size for transform in config.eval.transforms} == {32}

@@ -9,7 +9,6 @@
     yolo:DATA.yaml[,SPLIT]                      what YOLO's tools read
     labelme:FOLDER                              labelme's JSON files
     pictures:FOLDER                             images alone
-    individuals:SPLIT                           drawn faces, whose labels are who they are
 
 Items come in a source's order or as key=value, for each of its settings; those that are lists are
 joined by semicolons (`names=cat;dog`, `columns=path;what;l;t;r;b`, `colors=#000000;#ff0000`). A
@@ -25,7 +24,6 @@ from typing import Any
 from vision_jax.config import UserError, suggest
 from vision_jax.data.coco_folder import CocoFolder
 from vision_jax.data.image_folder import ImageFolder
-from vision_jax.data.individuals import Individuals
 from vision_jax.data.labelme import Labelme
 from vision_jax.data.mask_folder import Colors, MaskFolder
 from vision_jax.data.photographs import PictureFolder
@@ -45,7 +43,6 @@ KINDS: dict[str, type[Any]] = {
     "yolo": Yolo,
     "labelme": Labelme,
     "pictures": PictureFolder,
-    "individuals": Individuals,
 }
 _IN_ORDER = (str, str | None, bool)  # settings that need no key, as those without a default
 _SETTING = re.compile(r"([A-Za-z_]\w*)=(.*)", re.DOTALL)
