@@ -87,9 +87,18 @@ def test_workers_write_the_same(folder):
         (("selective_serach_fast", "folder:photos"), "did you mean"),
         (("uniform", "folder:nothing"), "nothing"),
         (("uniform", "photos"), "KIND"),
-        (("uniform", "folder:photos", "--workers", -1), "--workers -1 must be 0 or more"),
-        (("uniform", "folder:photos", "--most", 0), "--most 0 must be 1 or more"),
-        (("uniform", "folder:photos", "--seed", -1), "--seed -1 must be 0 or more"),
+        (
+            ("uniform", "folder:photos", "--workers", -1),
+            "--workers: '-1' must be a whole number of at least 0",
+        ),
+        (
+            ("uniform", "folder:photos", "--most", 0),
+            "--most: '0' must be a whole number of at least 1",
+        ),
+        (
+            ("uniform", "folder:photos", "--seed", -1),
+            "--seed: '-1' must be a whole number of at least 0",
+        ),
         (("uniform", "folder:photos", "--out", "p.npy"), "must end with .npz"),
         (("uniform", "folder:photos", "--out", "text.npz"), "is no npz file"),
         (("uniform", "folder:photos", "--out", "other.npz"), "method unknown"),
