@@ -97,7 +97,7 @@ def _choose(key: Array, member: Array, count: Array, slots: int) -> Array:
 
     # All draws at once, and again until none changes: after k rounds the first k are settled, and
     # mostly all are after three, where one draw after the other would be `slots` tiny programs.
-    ranks, _ = lax.while_loop(lambda state: state[1], again, (draw, jnp.bool_(slots > 0)))
+    ranks, _ = lax.while_loop(lambda state: state[1], again, (draw, jnp.bool_(True)))
     return _place_of_rank(member, ranks)
 
 
