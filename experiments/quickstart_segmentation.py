@@ -1,11 +1,11 @@
-"""Two minutes on a laptop: a small fully convolutional network on the embedded shapes.
+"""Four minutes on a laptop: a small fully convolutional network on the embedded shapes.
 
 data     one to three shapes on clutter, 64×64, with their outlines void; made from a seed on first
          use
 paper    an FCN (Long et al., 2015): a ResNet's maps of strides 8, 4 and 2 are scored,
          upsampled and added up; predictions are averaged with those of the mirror image
 expect   mean IoU of at least 0.70 over 9 classes on held-out images
-cost     under 120 s on two CPU cores, data included
+cost     three and a half minutes on two CPU cores (measured), data included
 run      python launch.py --config experiments/quickstart_segmentation.py
 smoke    python launch.py --config experiments/quickstart_segmentation.py:smoke
 """
