@@ -3,11 +3,12 @@
 data     one to three shapes on clutter, 64×64, and single shapes, 32×32, for the backbone; made
          from a seed on first use
 paper    Carion et al., "End-to-End Object Detection with Transformers", 2020
-expect   AP50 of at least 0.55 on held-out images (measured: 0.609); boxes come first and classes
-         late, 0.324 after a third of the steps, and DETR is slow to learn both: the paper's trains
-         for 500 epochs
-cost     500 steps of the backbone and 4500 of the detector, of 16 images: 6:52 on two CPU cores
-         that were shared with much other work, data, compilation and reports included
+expect   AP50 of at least 0.6 on held-out images (measured: 0.609, twice); boxes come first and
+         classes late, 0.324 after a third of the steps, and DETR is slow to learn both: the paper's
+         trains for 500 epochs
+cost     500 steps of the backbone and 4500 of the detector, of 16 images: 3:44 on two CPU cores,
+         data and reports included, programs from the compilation cache; 6:52 on cores that were
+         shared with much other work
 run      python launch.py --config experiments/quickstart_detr.py
          python launch.py --config experiments/quickstart_detr.py:epochs=64
 smoke    python launch.py --config experiments/quickstart_detr.py:smoke
@@ -37,7 +38,7 @@ def get_config(arg=""):
     config.optimizer = detr.rule()
     config.train.batch_size, config.epochs, config.eval_every = 16, float(given.epochs), 1500
     config.log_every = 50
-    return two_stages(config, node(Expect, metric="eval/ap50", value=0.55, source=OWN))
+    return two_stages(config, node(Expect, metric="eval/ap50", value=0.6, source=OWN))
 
 
 def two_stages(config, expect):

@@ -2,8 +2,8 @@
 
 paper    Xu et al., "Show, Attend and Tell", 2015; Vinyals et al., "Show and Tell: Lessons learned",
          2016: training the backbone too helps, once the decoder is trained
-cost     full: 4 × 3 runs of 20 epochs of COCO; twin: 4 × 3 runs of 94 steps of 64 images
-regime   images of 32×32 pixels, 94 steps from a backbone that has learnt to classify the shapes
+cost     full: 4 × 3 runs of 20 epochs of COCO; twin: 4 × 3 runs of 500 steps of 64 images
+regime   images of 32×32 pixels, 500 steps from a backbone that has learnt to classify the shapes
          in the same images for about a minute
 needs    full: ResNet-50 of ImageNet and COCO; twin: a trained quickstart,
          python launch.py --config experiments/quickstart.py --workdir runs/quickstart
@@ -20,7 +20,7 @@ from experiments.shared import captioning
 from vision_jax.config import arguments
 from vision_jax.report import Claim
 
-STEPS = 94  # the twin's
+STEPS = 500  # the twin's
 START = "runs/quickstart"  # whose network's backbone the twin begins with
 
 

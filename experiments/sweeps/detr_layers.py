@@ -4,9 +4,9 @@ lecture  HKUST COMP 5214: DETR
 paper    Carion et al., "End-to-End Object Detection with Transformers", 2020, table 2: 36.7, 39.4,
          40.6 and 41.6 AP with 0, 3, 6 and 12 layers of the encoder, after 300 epochs; section 3.2:
          auxiliary losses help
-cost     full: 5 × 3 runs of 300 epochs; twin: 3 × 3 runs of 300 steps
-regime   4,000 images of 64×64 pixels, 300 steps of 16 from a backbone that has learnt to
-         classify the shapes
+cost     full: 5 × 3 runs of 300 epochs; twin: 3 × 3 runs of 2,500 steps
+regime   4,000 images of 64×64 pixels, 2,500 steps of 16 from a backbone that has learnt to
+         classify the shapes; four layers of the decoder, so that losses of three have work to do
 needs    full: ResNet-50 of ImageNet and COCO; twin: a trained backbone of the demo,
          python launch.py --config experiments/quickstart_detr.py --workdir runs/quickstart_detr
 run      python launch.py --config experiments/sweeps/detr_layers.py --sweep
@@ -30,7 +30,7 @@ def get_config(arg=""):
     given = arguments(arg, smoke=False, twin=False)
     config = detr_r50_coco.get_config("smoke" if given.smoke else "epochs=300")
     config.expect = None
-    return detr.twin(config, detr.demo_network(), 300) if given.twin else config
+    return detr.twin(config, detr.demo_network(decoder=4), 2500) if given.twin else config
 
 
 def sweep(add, argument=""):

@@ -4,8 +4,8 @@ lecture  HKUST COMP 5214: Pix2Seq
 paper    Chen et al., "Pix2seq: A Language Modeling Framework for Object Detection", 2021, section
          4.3: without made-up objects sequences end early, and recall suffers; a random order is the
          best of those that were tried
-cost     full: 3 × 3 runs of 300 epochs; twin: 3 × 3 runs of 300 steps
-regime   4,000 images of 64×64 pixels, 300 steps of 16 from a backbone that has learnt to
+cost     full: 3 × 3 runs of 300 epochs; twin: 3 × 3 runs of 1,500 steps
+regime   4,000 images of 64×64 pixels, 1,500 steps of 16 from a backbone that has learnt to
          classify the shapes
 needs    full: ResNet-50 of ImageNet and COCO; twin: a trained backbone of the demo,
          python launch.py --config experiments/quickstart_detr.py --workdir runs/quickstart_detr
@@ -27,7 +27,7 @@ def get_config(arg=""):
     given = arguments(arg, smoke=False, twin=False)
     config = pix2seq_r50_coco.get_config("smoke" if given.smoke else "")
     config.expect = None
-    return pix2seq.twin(config, steps=300) if given.twin else config
+    return pix2seq.twin(config, steps=1500) if given.twin else config
 
 
 def sweep(add, argument=""):

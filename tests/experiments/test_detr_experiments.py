@@ -81,7 +81,7 @@ def test_twins_begin_with_the_backbone_of_the_demo(name):
     demo = config_of("quickstart_detr")
     assert twin.task.model.backbone == demo.task.model.backbone
     assert twin.init.weights == "runs/quickstart_detr/backbone"
-    assert (twin.steps, twin.epochs) == (300, 0)
+    assert (twin.steps, twin.epochs) == ({"detr_layers": 2500}.get(name, 1500), 0)
     changes = dict(demo.stages[1].changes)
     assert twin.init.reinitialize == changes["init.reinitialize"]
 

@@ -238,9 +238,8 @@ def overlaps(boxes, truth):
     return box_ops.iou(jnp.asarray(boxes)[:, :, None], jnp.asarray(truth)[:, None])
 
 
-@pytest.mark.slow
 @pytest.mark.usefixtures("embedded_data")
-@pytest.mark.parametrize("name", ["rcnn", "spp_net"])
+@pytest.mark.parametrize("name", [pytest.param("rcnn", marks=pytest.mark.slow), "spp_net"])
 def test_four_images_are_learned_by_heart_stage_by_stage(name, tmp_path):
     """The softmax by gradients, then SVMs and regressors on stored features."""
     batch = with_proposals(tiny_detectors.images())
