@@ -24,8 +24,10 @@ from tests.parity.golden_rcnn import (
 )
 from vision_jax import weights
 
-# The first versions stand for the second, which `-m "golden and slow"` compares.
-STOOD_FOR = {"fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2"}
+# Compared by `-m "golden and slow"`. The first versions stand for the second; Keypoint R-CNN takes
+# minutes, and what Mask R-CNN lacks of it has goldens of its own, in test_golden_losses.py and
+# test_golden_postprocess.py.
+STOOD_FOR = {"fasterrcnn_resnet50_fpn_v2", "maskrcnn_resnet50_fpn_v2", "keypointrcnn_resnet50_fpn"}
 FILES = [
     pytest.param(path, marks=pytest.mark.slow if path.stem in STOOD_FOR else (), id=path.stem)
     for path in sorted(FOLDER.rglob("*rcnn_resnet*_fpn*.npz"))
