@@ -17,6 +17,9 @@ from vision_jax.structs import Targets
 from vision_jax.training import Stage
 
 KINDS = ("rcnn", "spp", "fast", "faster", "rfcn")
+# Steps of the twin's trainings: of R-CNN's and SPP-net's softmax, and of the others, which train all
+# layers at once and learn for longer.
+SOFTMAX_STEPS, STEPS = 300, 1800
 FOUND = {"nms_threshold": 0.3, "max_detections": 20}  # the same of all second stages
 
 
@@ -73,10 +76,12 @@ class Cost(SummedMetric):
         return jnp.asarray(np.concatenate([low, low + sides], -1), jnp.float32)
 
 
-def twin(kind, steps=300, images=4000):
+def twin(kind, steps=1000, images=6000):
     """Makes the training of one of `KINDS` on the embedded shapes, whatever its stages are.
 
-    All have the same three convolutions, pre-trained on single shapes.
+    Args:
+      kind: the detector. All have the same three convolutions.
+      steps, images: of their pre-training on single shapes.
     """
     makers = {
         "rcnn": regions.small,
@@ -85,10 +90,11 @@ def twin(kind, steps=300, images=4000):
         "faster": faster,
         "rfcn": rfcn,
     }
-    config = regions.shapes(makers[kind](), train="train[:200]", steps=150)
-    if kind in ("rcnn", "spp"):
+    regional = kind in ("rcnn", "spp")
+    length = SOFTMAX_STEPS if regional else STEPS
+    config = regions.shapes(makers[kind](), train="train[:200]", steps=length)
+    if regional:
         return regions.chain(config, steps, images)
-    config.steps = config.eval_every = config.checkpoint_every = 2 * config.steps
     config.optimizer.trainable = (".*",)
     model = spp() if kind == "fast" else regions.small()
     first = regions.pretraining(model, steps, images)
