@@ -158,6 +158,28 @@ NETWORKS = (
     ),
 )
 
+# Drawn weights: two computations in bfloat16 are as far apart as one is from float32, 0.16 of
+# ResNet-50's largest logit, PyTorch's own.
+HALF = tuple(
+    Entry(
+        f"{title} inference in bfloat16, {batch}×224",
+        "images",
+        {
+            "ours": Variant(f"{WORK}.classify:infer", (), {"dtype": "bfloat16"}, large_pages=True),
+            "torch": Variant(f"{WORK}.classify_torch:infer", _TORCHVISION, {"half": True}),
+            "ours, float32": Variant(f"{WORK}.classify:infer", large_pages=True),
+        },
+        {"network": network, "batch_size": batch, "size": 224, "steps": steps},
+        {"batch_size": 4, "size": 96, "steps": 1},
+        bar=1.0,
+        tolerance=0.25,
+    )
+    for title, network, batch, steps in (
+        ("ResNet-50", "resnet50", 8, 10),
+        ("VGG-16", "vgg16", 8, 3),
+    )
+)
+
 _FACES = ("facenet_pytorch", "torch")
 FACES = (
     Entry(
@@ -181,6 +203,21 @@ FACES = (
         },
         {"batch_size": 8, "steps": 5},
         {"batch_size": 2, "steps": 1},
+        bar=1.0,
+        tolerance=1e-4,
+    ),
+)
+
+MASKS = (
+    Entry(
+        "SharpMask R50 inference, windows of 8×192",
+        "windows",
+        {
+            "ours": Variant(f"{WORK}.masks:infer", large_pages=True),
+            "torch": Variant(f"{WORK}.masks_torch:infer", _TORCHVISION),
+        },
+        {"batch_size": 8, "steps": 3},
+        {"batch_size": 1, "steps": 1},
         bar=1.0,
         tolerance=1e-4,
     ),
@@ -225,4 +262,10 @@ STYLE = (
     ),
 )
 
-ENTRIES = (*(entry for network in NETWORKS for entry in network.entries()), *FACES, *STYLE)
+ENTRIES = (
+    *(entry for network in NETWORKS for entry in network.entries()),
+    *HALF,
+    *FACES,
+    *MASKS,
+    *STYLE,
+)

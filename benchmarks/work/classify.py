@@ -1,4 +1,4 @@
-"""Classifiers and segmenters (float32): inference with norms folded, and the full training step.
+"""Classifiers and segmenters: inference with norms folded, and the full training step.
 
 Dropout is off, so that losses can be compared: of these networks only the fully connected layers
 of VGG and FCN, and Inception's last layer have any, and it costs next to nothing.
@@ -16,15 +16,25 @@ from benchmarks.work.inputs import AUX_WEIGHT, RATE, SEGMENTERS, images, normali
 WITH_DROPOUT = ("vgg16", "inception_v3", "fcn8s")  # in their heads
 
 
-def infer(shared: pathlib.Path, network: str, batch_size: int, size: int, steps: int) -> Work:
+def infer(
+    shared: pathlib.Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    steps: int,
+    dtype: str = "float32",
+) -> Work:
     import jax
 
     from vision_jax.export import fold_norms
 
-    task, batch, variables = setting(shared, network, batch_size, size)
+    task, batch, variables = setting(shared, network, batch_size, size, dtype)
     variables = fold_norms(task.model, variables, task.normalize(jax.numpy.asarray(batch.image)))
+    # Convolutions' kernels are rounded once, not for each batch.
+    variables = jax.tree.map(lambda v: v.astype(dtype) if v.ndim == 4 else v, variables)
     return ours.inference(
-        lambda v, b: {"logits": task.predict(v, b)["logits"]}, variables, batch, steps
+        lambda v, b: {"logits": task.predict(v, b)["logits"].astype("float32")},
+        *(variables, batch, steps),
     )
 
 

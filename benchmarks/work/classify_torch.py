@@ -39,10 +39,18 @@ def make(network: str) -> nn.Module:
 
 
 def infer(
-    shared: Path, network: str, batch_size: int, size: int, steps: int, compiled: bool = False
+    shared: Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    steps: int,
+    compiled: bool = False,
+    half: bool = False,
 ) -> Work:
-    model, forward, _ = _setting(shared, network, batch_size, size, compiled, "cpu")
-    model.eval()
+    """Inference; with `half`, all weights and numbers between layers are bfloat16."""
+    dtype = torch.bfloat16 if half else torch.float32
+    model, forward, _ = _setting(shared, network, batch_size, size, compiled, "cpu", dtype)
+    model.to(dtype).eval()
     return theirs.inference(forward, batch_size, steps, lambda logits: {"logits": _last(logits)})
 
 
@@ -79,7 +87,13 @@ def train(
 
 
 def _setting(
-    shared: Path, network: str, batch_size: int, size: int, compiled: bool | str, device: str
+    shared: Path,
+    network: str,
+    batch_size: int,
+    size: int,
+    compiled: bool | str,
+    device: str,
+    dtype: torch.dtype = torch.float32,
 ):
     """The model in training mode, a function from nothing to logits, and the labels."""
     theirs.prepare(device)
@@ -91,10 +105,10 @@ def _setting(
         torch.tensor(values, device=device).view(1, -1, 1, 1) for values in normalisation(network)
     )
 
-    def from_pixels(image: torch.Tensor):
-        return model((image / 255 - mean) / std)
+    def from_pixels(image: torch.Tensor, dtype: torch.dtype = dtype):
+        return model(((image / 255 - mean) / std).to(dtype))
 
-    theirs.measure_statistics(model, lambda: from_pixels(image))
+    theirs.measure_statistics(model, lambda: from_pixels(image, torch.float32))
     theirs.hand_over(model.state_dict(), shared)
     run = theirs.compiled(from_pixels, compiled)
     return model, lambda: run(image), label
@@ -102,4 +116,4 @@ def _setting(
 
 def _last(logits: torch.Tensor):
     """Channels last, as ours are."""
-    return logits.movedim(1, -1).numpy()
+    return logits.float().movedim(1, -1).numpy()

@@ -73,6 +73,6 @@ def test_loading_leaves_the_environment_as_it_was(given, monkeypatch):
 
 def test_sizes_survive_as_numbers():
     pairs = ((5, 6), (3, 2), (1, 2), ((0, 1), (2, 0)), (2, 1))
-    sizes = onednn.Sizes(2, 4, 8, 6, 10, Geometry(*pairs, 2))
+    sizes = onednn.Sizes(2, 4, 8, 6, 10, Geometry(*pairs, 2), 3)
     assert onednn.Sizes.unpack(np.array(sizes.pack(), np.int64).tobytes()) == sizes
     assert sizes.shapes == ((8, 5, 6, 6), (3, 2, 3, 10), (8, 2, 4, 10))

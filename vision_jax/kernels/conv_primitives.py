@@ -21,7 +21,7 @@ from jax.extend.core import Primitive
 from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array
 
-from vision_jax.kernels import conv_cpu, conv_lax, onednn
+from vision_jax.kernels import conv_cpu, conv_lax, dnnl, onednn
 from vision_jax.kernels.conv_lax import Geometry
 
 _FORWARD, _IMAGE, _KERNEL = (
@@ -128,10 +128,11 @@ def _cpu_lowering(operation: _Operation) -> Callable[..., Any]:
     def lower(ctx: mlir.LoweringRuleContext, a: Any, b: Any, geometry: Geometry) -> Any:
         first, second = ctx.avals_in
         exported = ctx.module_context.lowering_parameters.for_export  # for machines without oneDNN
-        if first.dtype != jnp.float32 or not first.size or not second.size or exported:
+        dtype = first.dtype.name
+        if dtype not in dnnl.TYPES or not first.size or not second.size or exported:
             return special(ctx, a, b, geometry=geometry)
         shapes = [aval.shape for aval in (first, second, *ctx.avals_out)]
-        sizes = onednn.Sizes.of(operation.kind, shapes, geometry)
+        sizes = onednn.Sizes.of(operation.kind, shapes, geometry, dtype)
         if not onednn.takes(sizes):
             return special(ctx, a, b, geometry=geometry)
         return call(ctx, a, b, sizes=np.array(sizes.pack()))

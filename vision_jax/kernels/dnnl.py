@@ -9,7 +9,9 @@ PACKAGE, FILE = "onednn-cpu-gomp", "libdnnl.so.3"
 DIRECT, TRAINING = 1, 64  # the algorithm and the kind of a convolution's primitive
 WEIGHTS, DIFF_WEIGHTS, SCRATCHPAD = 131, 132, 136  # whose layout a primitive may be asked for
 FROM, TO, SCRATCH = 1, 17, 80  # arguments of primitives
-_CPU, _IN_ORDER, _F32, _ANY_LAYOUT, _USERS = 1, 1, 3, 1, 1
+TYPES = {"bfloat16": 2, "float32": 3}  # the library's numbers of them
+_CPU, _IN_ORDER, _ANY_LAYOUT, _USERS = 1, 1, 1, 1
+_BFLOAT16 = 0x80  # among the bits of a processor's instructions: products of such numbers
 # Threads that wait long for the next convolution would take the cores from other operations in
 # between; a moment spares waking them within one. GCC's library reads this when it is loaded.
 _WAITING = {"OMP_WAIT_POLICY": "passive", "GOMP_SPINCOUNT": "1000"}
@@ -72,9 +74,22 @@ class Library:
         self.call(function, ctypes.byref(made), *arguments)
         return made
 
-    def layout(self, shape: Sequence[int], strides: Sequence[int] | None) -> Handle:
-        """Describes an array in memory; without strides, the library chooses its layout."""
-        sizes = (len(shape), numbers(shape), _F32)
+    def multiplies(self, number: int) -> bool:
+        """Returns True if the processor multiplies numbers of a type, one of `TYPES`, itself.
+
+        The library can compute with bfloat16 anywhere; without instructions for it this is slow.
+        """
+        instructions = self._library.dnnl_get_effective_cpu_isa()
+        return number != TYPES["bfloat16"] or bool(instructions & _BFLOAT16)
+
+    def layout(self, shape: Sequence[int], strides: Sequence[int] | None, number: int) -> Handle:
+        """Describes an array in memory; without strides, the library chooses its layout.
+
+        Args:
+          shape, strides: in numbers.
+          number: their type, one of `TYPES`.
+        """
+        sizes = (len(shape), numbers(shape), number)
         if strides is None:
             return self.make("memory_desc_create_with_tag", *sizes, _ANY_LAYOUT)
         return self.make("memory_desc_create_with_strides", *sizes, numbers(strides))

@@ -39,6 +39,7 @@ class Sizes(NamedTuple):
       runs: number of convolutions, whose arrays lie one after the other.
       images, channels, features: b, c and o of a run.
       geometry: the rest.
+      number: type of all numbers, one of `dnnl.TYPES`; sums are float32.
     """
 
     kind: int
@@ -47,6 +48,7 @@ class Sizes(NamedTuple):
     channels: int
     features: int
     geometry: Geometry
+    number: int
 
     @property
     def shapes(self) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]]:
@@ -59,14 +61,17 @@ class Sizes(NamedTuple):
         )
 
     @classmethod
-    def of(cls, kind: int, shapes: Sequence[Sequence[int]], geometry: Geometry) -> "Sizes":
-        """Reads the sizes off the shapes of both operands and the result.
+    def of(
+        cls, kind: int, shapes: Sequence[Sequence[int]], geometry: Geometry, dtype: str
+    ) -> "Sizes":
+        """Reads the sizes off the shapes of both operands and the result, whose type is `dtype`.
 
         The shapes may have an axis of runs in front.
         """
         image, _, output = (shapes[i] for i in _ORDER[kind])
         runs = image[0] if len(image) == 5 else 1
-        return cls(kind, runs, image[-4], image[-1], output[-1], geometry)
+        number = dnnl.TYPES[dtype]
+        return cls(kind, runs, image[-4], image[-1], output[-1], geometry, number)
 
     def pack(self) -> list[int]:
         """Returns the sizes as plain numbers."""
@@ -80,7 +85,8 @@ class Sizes(NamedTuple):
 
 _PAIR = (0, 0)
 _NO_GEOMETRY = Geometry(_PAIR, _PAIR, _PAIR, (_PAIR, _PAIR), _PAIR, 0)
-_STRUCTURE = jax.tree.structure(Sizes(0, 0, 0, 0, 0, _NO_GEOMETRY))
+_STRUCTURE = jax.tree.structure(Sizes(0, 0, 0, 0, 0, _NO_GEOMETRY, 0))
+_BYTES = {dnnl.TYPES["bfloat16"]: 2, dnnl.TYPES["float32"]: 4}  # of a number
 _NUMBERS = _STRUCTURE.num_leaves
 
 
@@ -157,12 +163,15 @@ class _Caller:
         """Returns the convolution of packed `Sizes`, prepared once.
 
         Raises:
-          RuntimeError: the library has no way to compute it.
+          RuntimeError: the library has no way to compute it, or none that is quick.
         """
         plan = self._plans.get(data)
         if plan is None:
+            sizes = Sizes.unpack(data)
+            if not self._library.multiplies(sizes.number):
+                raise RuntimeError("the processor does not multiply numbers of this type")
             with self._lock:
-                plan = self._plans.get(data) or _Plan(self._library, Sizes.unpack(data))
+                plan = self._plans.get(data) or _Plan(self._library, sizes)
                 self._plans[data] = plan
         return plan
 
@@ -179,7 +188,8 @@ class _Plan:
 
     def __init__(self, library: dnnl.Library, sizes: Sizes):
         self._kind, self._runs = sizes.kind, sizes.runs
-        self._steps = [4 * math.prod(shape) for shape in sizes.shapes]  # bytes from run to run
+        each = _BYTES[sizes.number]
+        self._steps = [each * math.prod(shape) for shape in sizes.shapes]  # bytes from run to run
         description, kernel = _describe(library, sizes)
         is_result = sizes.kind == KERNEL_GRADIENT
         inner = library.layout_of(description, dnnl.DIFF_WEIGHTS if is_result else dnnl.WEIGHTS)
@@ -249,7 +259,8 @@ def _image_layouts(library, sizes):
     """Describes image and output, which are logically (b, c, h, w), and NHWC in memory."""
     image, _, output = sizes.shapes
     return [
-        library.layout((b, c, h, w), (h * w * c, 1, w * c, c)) for b, h, w, c in (image, output)
+        library.layout((b, c, h, w), (h * w * c, 1, w * c, c), sizes.number)
+        for b, h, w, c in (image, output)
     ]
 
 
@@ -262,7 +273,7 @@ def _describe(library, sizes):
         each = o // geometry.groups
         shape, strides = (geometry.groups, each, *shape[1:]), (each, *strides)
     image, output = _image_layouts(library, sizes)
-    kernel = library.layout(shape, None)
+    kernel = library.layout(shape, None, sizes.number)
     dilation = [n - 1 for n in geometry.dilation]
     before, after = zip(*geometry.padding, strict=True)
     window = [dnnl.numbers(v) for v in (geometry.stride, dilation, before, after)]
@@ -278,4 +289,4 @@ def _describe(library, sizes):
         description = create("backward_data", dnnl.DIRECT, image, kernel, output)
     elif sizes.kind == KERNEL_GRADIENT:
         description = create("backward_weights", dnnl.DIRECT, image, kernel, None, output)
-    return description, library.layout(shape, strides)
+    return description, library.layout(shape, strides, sizes.number)

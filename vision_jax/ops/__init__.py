@@ -53,7 +53,7 @@ from vision_jax.ops.assign import (
 )
 from vision_jax.ops.attention import attention, multi_head_attention
 from vision_jax.ops.boxes import ciou, diou, giou, iou
-from vision_jax.ops.conv import conv2d, conv_transpose2d, pixel_shuffle
+from vision_jax.ops.conv import conv2d, conv_transpose2d, dense, pixel_shuffle
 from vision_jax.ops.crop import center_crop, five_crop, resized_crop, ten_crop
 from vision_jax.ops.image import cutmix, mixup, random_erasing
 from vision_jax.ops.lbfgs import LBFGSState, lbfgs, lbfgs_move, lbfgs_state, lbfgs_step
@@ -133,6 +133,7 @@ __all__ = [
     "cross_entropy",
     "cutmix",
     "decode_heatmaps",
+    "dense",
     "dice",
     "diou",
     "diou_loss",

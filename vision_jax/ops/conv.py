@@ -3,6 +3,7 @@
 import itertools
 from collections.abc import Callable, Mapping, Sequence
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float
@@ -76,6 +77,17 @@ def conv2d(
     _check(x.shape, w.shape, padding, dilation, groups)
     geometry = Geometry(x.shape[1:3], w.shape[:2], stride, padding, dilation, groups)
     return conv_primitives.forward(x, w, geometry)
+
+
+def dense(x: Float[Array, "*b c"], w: Float[Array, "c o"]) -> Float[Array, "*b o"]:
+    """Computes `x @ w` in the dtype of `x`, whatever that of `w` is.
+
+    Of bfloat16 on CPU the product is that of float32, with one rounding at its end: XLA:CPU has no
+    other, and to round the weights before takes longer than to multiply by them.
+    """
+    if x.dtype != jnp.bfloat16 or jax.default_backend() != "cpu":
+        return x @ w.astype(x.dtype)
+    return (x.astype(jnp.float32) @ w.astype(jnp.float32)).astype(x.dtype)
 
 
 def conv_transpose2d(

@@ -11,7 +11,16 @@ from vision_jax.models.layers.arrays import channelwise, check_parameter, comput
 from vision_jax.models.layers.norm import norm
 from vision_jax.models.layers.settings import Layers
 from vision_jax.ops import initializers
-from vision_jax.ops.conv import Padding, Size, conv2d, conv_transpose2d, pads, pair, same_pads
+from vision_jax.ops.conv import (
+    Padding,
+    Size,
+    conv2d,
+    conv_transpose2d,
+    dense,
+    pads,
+    pair,
+    same_pads,
+)
 from vision_jax.ops.initializers import Initializer, he_fan_out, torch_linear
 
 # What lies beyond a map's border: zeros, or its mirror image without or with the edge itself.
@@ -108,7 +117,7 @@ class Dense(nn.Module):
         check_parameter(self, "kernel", shape, x.shape[-1])
         kernel = self.param("kernel", self.kernel_init, shape)
         dtype = compute_dtype(self.layers.dtype, kernel)
-        x = x.astype(dtype) @ kernel.astype(dtype)
+        x = dense(x.astype(dtype), kernel)
         if self.use_bias:
             bias = self.param("bias", self.bias_init, (self.features,))
             x = x + jnp.expand_dims(bias.astype(dtype), range(x.ndim - 1))
