@@ -12,7 +12,9 @@ twin     python launch.py --config experiments/sweeps/captioning_attention.py:tw
 smoke    python launch.py --config experiments/sweeps/captioning_attention.py:smoke
 
 Without attention the decoder sees the mean of the map's places once, as its first input. A frozen
-backbone keeps the features that it began with.
+backbone keeps the features that it began with. Tuned from the first step on, one that is seen once
+unlearns what it knew: Vinyals et al. met this too, and trained the decoder before the backbone; where
+attention says which places matter, gradients spoil less.
 """
 
 from experiments import captioning_resnet50_attention_coco
