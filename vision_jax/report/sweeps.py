@@ -176,7 +176,7 @@ def _plot(
     if not names:
         return
     buffer = io.BytesIO()
-    title = f"{metric}: mean ± standard deviation over seeds"
+    title = f"{metric}: mean ± std over seeds"
     Image.fromarray(visualize.bars(names, means, spreads, title)).save(buffer, "PNG")
     write_atomically(path, buffer.getvalue())
 
