@@ -1,5 +1,8 @@
 """Changes that make an experiment run in seconds on embedded data: its smoke and twin forms."""
 
+from collections.abc import Callable
+from typing import Any
+
 from ml_collections import ConfigDict
 
 from vision_jax import data
@@ -34,17 +37,20 @@ def smoke(config: ConfigDict, size: int, channels: int = 3) -> ConfigDict:
     return config
 
 
-def twin(config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3) -> ConfigDict:
+def twin(
+    config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3, batch: int = 64
+) -> ConfigDict:
     """Turns a classification experiment into a sweep's twin: 32×32 shapes, AdamW, one evaluation.
 
     Args:
       config: changed in place; its network is the experiment's to make small.
-      steps: training steps of 64 images each.
+      steps: training steps.
       images: number of training images.
       rate: the highest learning rate, of a cosine after a tenth of warm-up.
+      batch: images of a step.
     """
     shapes = node(data.TFDS, name="shapes/cls32", split=f"train[:{images}]")
-    config.train = node(data.Train, source=shapes, batch_size=64)
+    config.train = node(data.Train, source=shapes, batch_size=batch)
     held_out = node(data.TFDS, name="shapes/cls32", split="validation")
     config.eval = node(data.Eval, source=held_out, batch_size=250)
     config.task.mean, config.task.std = (0.5,) * 3, (0.25,) * 3
@@ -64,6 +70,23 @@ def twin(config: ConfigDict, steps: int, images: int = 6000, rate: float = 4e-3)
     config.log_every = max(1, steps // 10)
     config.ema = config.expect = None
     return config
+
+
+def of_seeds(add: Callable[..., None], name: str, twin: bool, count: int, **changes: Any) -> None:
+    """Adds a sweep's runs that differ in their seed alone.
+
+    Args:
+      add: of the sweep.
+      name: of the runs, without a seed.
+      twin: whether to add one program that trains `count` seeds at once, or else three runs.
+      count: seeds of a twin.
+      **changes: as `add` takes them.
+    """
+    if twin:
+        add(name, seeds=count, **changes)
+        return
+    for seed in range(3):
+        add(f"{name}-seed{seed}", seed=seed, **changes)
 
 
 def smoke_detection(config: ConfigDict, size: int = 64, fields: tuple = ("objects",)) -> ConfigDict:
