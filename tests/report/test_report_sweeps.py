@@ -62,6 +62,20 @@ def test_seeds_are_taken_together(tmp_path):
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
+def test_weights_of_a_runs_own_seed_are_no_other_setting(tmp_path):
+    found = []
+    for seed in (1, 10):
+        for beams in (1, 3):
+            changes = {"task.beams": beams, "init.weights": f"runs/a-seed{seed}", "seed": seed}
+            found.append(SweepRow(f"{beams}-{seed}", changes, {"eval/cider_d": beams + seed}))
+    write_sweep(tmp_path, found, [])
+    lines = (tmp_path / "table.md").read_text().splitlines()
+    assert lines[2:4] == [
+        "| 1 | runs/a-seed* | 2 | 6.5 ± 6.4 |",
+        "| 3 | runs/a-seed* | 2 | 8.5 ± 6.4 |",
+    ]
+
+
 def test_csv_holds_every_run_exactly(tmp_path):
     write_sweep(tmp_path, rows())
     with open(tmp_path / "results.csv", newline="") as file:

@@ -5,6 +5,7 @@ import io
 import math
 import os
 import pathlib
+import re
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -104,9 +105,19 @@ def _group(rows: Sequence[SweepRow]) -> dict[tuple, list[SweepRow]]:
     """Groups rows by their overrides without seeds, in order of appearance."""
     groups: dict[tuple, list[SweepRow]] = {}
     for row in rows:
-        key = tuple((k, brief(v)) for k, v in row.overrides.items() if k not in SEEDS)
+        seeds = [f"seed{brief(value)}" for key, value in row.overrides.items() if key in SEEDS]
+        key = tuple(
+            (k, _any_seed(brief(v), seeds)) for k, v in row.overrides.items() if k not in SEEDS
+        )
         groups.setdefault(key, []).append(row)
     return groups
+
+
+def _any_seed(text: str, seeds: Sequence[str]) -> str:
+    """Leaves a run's own seed out of a value, as of weights that an earlier run of it made."""
+    for seed in seeds:
+        text = re.sub(rf"{re.escape(seed)}(?!\d)", "seed*", text)
+    return text
 
 
 def _table(
@@ -167,10 +178,11 @@ def _plot(
     path: pathlib.Path, groups: Mapping[tuple, Sequence[SweepRow]], metric: str | None
 ) -> None:
     names, means, spreads = [], [], []
+    same = set.intersection(*map(set, groups)) if len(groups) > 1 else set()
     for group, rows in groups.items():
         values = values_of(rows, metric) if metric else []
         if values:
-            names.append(_label(group))
+            names.append(_label(tuple(pair for pair in group if pair not in same)))
             means.append(float(np.mean(values)))
             spreads.append(float(np.std(values, ddof=1)) if len(values) > 1 else math.nan)
     if not names:
