@@ -15,8 +15,7 @@ import launch
 from tests.ground import tiny_pictures
 from vision_jax import config
 from vision_jax.config.lab_record import read_lab_record
-from vision_jax.report.figures import PICTURES
-from vision_jax.report.figures_networks import TABLES
+from vision_jax.report.figures import PICTURES, TABLES
 
 ROOT = pathlib.Path(__file__).parents[2]
 WRITTEN = [
@@ -249,6 +248,7 @@ def test_every_papers_experiment_is_on_a_page():
 def test_a_papers_page_leads_to_code_and_claims():
     made = {f"{name}.png" for name in PICTURES} | {f"{name}.md" for name in TABLES}
     headings = ("What it brought", "The picture", "Equations", "In the code", "Experiments")
+    claims = (ROOT / "docs" / "claims.md").read_text()
     for page in (ROOT / "docs" / "papers").glob("*.md"):
         if page.name == "index.md":
             continue
@@ -257,6 +257,9 @@ def test_a_papers_page_leads_to_code_and_claims():
             assert f"\n## {heading}\n" in text, f"{page.name}: {heading}"
         assert re.search(r"\]\(\.\./\.\./vision_jax/[\w/]+\.py\)", text), page.name
         assert set(re.findall(r"`figures/([\w.]+)`", text)) <= made, page.name
+        for sweep in re.findall(r"experiments/sweeps/(\w+)\.py", text):
+            missing = f"## {sweep}-twin" in claims and f"claims.md#{sweep}-twin" not in text
+            assert not missing, f"{page.name}: no link to the claims of {sweep}"
         files = [link for link in LINK.findall(text) if link.endswith(".py")]
         code = "".join((page.parent / file).read_text() for file in files)
         prose = re.sub(r"```.*?```", "", text, flags=re.DOTALL)

@@ -1,10 +1,18 @@
 """The lectures' figures are made by one command, and their numbers are right."""
 
+import itertools
+
 import numpy as np
 import pytest
 from PIL import Image
 
-from vision_jax.report import figures, figures_detection, figures_networks
+from vision_jax.report import (
+    figures,
+    figures_boxes,
+    figures_detection,
+    figures_networks,
+    figures_training,
+)
 from vision_jax.report.__main__ import main
 from vision_jax.report.figures_networks import Table
 
@@ -23,7 +31,7 @@ A note.
 def test_one_command_writes_pictures_and_tables(tmp_path, capsys, monkeypatch):
     few = {name: figures.PICTURES[name] for name in ("iou", "roi_pooling")}
     monkeypatch.setattr(figures, "PICTURES", few)
-    monkeypatch.setattr(figures_networks, "TABLES", {"counted": lambda: TABLE})
+    monkeypatch.setattr(figures, "TABLES", {"counted": lambda: TABLE})
     assert main(["figures", "--out", str(tmp_path / "made")]) == 0
     written = sorted(path.name for path in (tmp_path / "made").iterdir())
     assert written == ["counted.md", "iou.png", "roi_pooling.png"]
@@ -38,7 +46,7 @@ def test_every_figure_is_drawn_the_same_again(tmp_path):
         assert main(["figures", "--out", str(folder)]) == 0
     written = sorted(path.name for path in first.iterdir())
     pictures = {f"{name}.png" for name in figures.PICTURES}
-    assert set(written) == pictures | {f"{name}.md" for name in figures_networks.TABLES}
+    assert set(written) == pictures | {f"{name}.md" for name in figures.TABLES}
     for name in written:
         assert (first / name).read_bytes() == (second / name).read_bytes()
         if name in pictures:
@@ -81,6 +89,33 @@ def test_both_ways_of_a_transposed_convolution_agree(monkeypatch, f, s, p, side)
     np.testing.assert_array_equal(found["the same"][0], found[f"{large}×{large}"][0])
 
 
+@pytest.mark.parametrize("stride", figures.STRIDES)
+def test_a_response_is_the_sum_over_what_it_reads(monkeypatch, stride):
+    found = _drawn(monkeypatch, figures.convolution, stride)
+    responses, taps = found["S"][0], found["F"][0]
+    assert responses.shape == (4 // stride, 4 // stride)
+    for column, title in enumerate(("S₁₁ reads these", "S₁₂ reads these")):
+        pixels, groups = found[title]
+        read = pixels[groups == column].reshape(3, 3)
+        assert (read * taps).sum() == responses[0, column]
+
+
+def test_a_convolution_answers_for_each_window(monkeypatch):
+    found = _drawn(monkeypatch, figures.windows_as_convolution)
+    (image, inside), taps = found["a larger map"], found["weights"][0]
+    every = found["an answer for each window"][0]
+    slow = [[(image[y : y + 3, x : x + 3] * taps).sum() for x in range(2)] for y in range(2)]
+    np.testing.assert_array_equal(every, slow)
+    assert found["its answer"][0].item() == (image[inside == 0].reshape(3, 3) * taps).sum()
+
+
+def test_a_transposed_line_adds_copies_of_the_filter(monkeypatch):
+    found = _drawn(monkeypatch, figures.transposed_line)
+    (a, b), (x, y, z) = figures.LINE[0], figures.LINE_FILTER[0]
+    total = found["copies overlap, and add up"][0]
+    np.testing.assert_array_equal(total[0], [a * x, a * y, a * z + b * x, b * y, b * z])
+
+
 def test_iou_is_counted_in_cells(monkeypatch):
     found = _drawn(monkeypatch, figures_detection.intersection_over_union, room=figures_detection)
     assert list(found) == ["A: 16 cells", "B: 16 cells", "A and B: 6", "A or B: 26"]
@@ -115,6 +150,85 @@ def test_suppression_keeps_what_hardly_overlaps(monkeypatch):
         "keep 0.85, remove 0.6",
         "keep 0.4, remove none",
     ]
+
+
+def _captions(monkeypatch, figure, room):
+    """The captions of the panel that a figure ends with."""
+    found = []
+    monkeypatch.setattr(room, "panel", lambda images, texts, **_: found.extend(texts))
+    figure()
+    return found
+
+
+def test_proposals_are_off_by_the_lectures_numbers(monkeypatch):
+    captions = _captions(monkeypatch, figures_boxes.box_offsets, figures_boxes)
+    numbers = [caption.rpartition("= ")[2] for caption in captions]
+    assert numbers == ["(0, 0, 0, 0)", "(0.25, 0, 0, 0)", "(0, 0, -0.125, 0)"]
+
+
+def test_the_cell_with_the_middle_answers(monkeypatch):
+    drawn = {}
+
+    def noted(canvas, cells, matches, truth, **_):
+        drawn.update(cells=cells, matches=matches, truth=truth)
+        return canvas
+
+    monkeypatch.setattr(figures_boxes, "draw_matches", noted)
+    (caption,) = _captions(monkeypatch, figures_boxes.yolo_cells, figures_boxes)
+    assert caption.endswith("= 1470 numbers")  # the paper's 7 · 7 · 30
+    for number, (x1, y1, x2, y2) in enumerate(drawn["truth"]):
+        (own,) = np.unique(drawn["cells"][drawn["matches"] == number], axis=0)
+        assert own[0] <= (x1 + x2) / 2 < own[2] and own[1] <= (y1 + y2) / 2 < own[3]
+
+
+def test_the_cheapest_assignment_is_cheaper_than_any_other(monkeypatch):
+    found = _drawn(monkeypatch, figures_boxes.bipartite_matching, room=figures_boxes)
+    (cost, alone), (_, chosen) = found.values()
+    own = [np.flatnonzero(row >= 0).item() for row in chosen]
+    every = itertools.permutations(range(cost.shape[1]), len(cost))
+    least = min(every, key=lambda columns: cost[range(len(cost)), columns].sum())
+    assert own == list(least)
+    assert len({*(np.flatnonzero(row >= 0).item() for row in alone)}) < len(cost)  # a contest
+
+
+def test_objects_become_the_lectures_tokens():
+    rows = {row[0]: row[1:] for row in figures_boxes.pix2seq_sequences().rows}
+    objects = {"327 370 653 444 1001", "544 135 987 338 1004", "508 518 805 892 1004"}
+    assert all({*row[:-1]} == objects and row[-1] == "0" for row in rows.values())
+    assert len({row for name, row in rows.items() if name.startswith("random")}) > 1
+    by_area = rows["by falling area of the boxes"]
+    assert by_area[0] == "508 518 805 892 1004" and by_area[2] == "327 370 653 444 1001"
+
+
+def test_mixed_labels_are_shares(monkeypatch):
+    captions = _captions(monkeypatch, figures_training.mixup, figures_training)
+    for caption in captions[2:]:
+        own, other = (float(part.split()[1]) for part in caption.split(", "))
+        assert own + other == pytest.approx(1) and 0.1 < own < 0.9
+
+
+def test_labels_are_smoothed_in_both_forms():
+    rows = {row[0]: [float(x) for x in row[1:]] for row in figures_training.label_smoothing().rows}
+    assert rows["ε/n to every class"] == [0.02, 0.02, 0.92, 0.02, 0.02]
+    assert rows["ε/(n - 1) to every other class"] == [0.025, 0.025, 0.9, 0.025, 0.025]
+
+
+@pytest.mark.slow
+def test_every_augmentation_changes_the_image(monkeypatch):
+    shown = []
+    monkeypatch.setattr(figures_training, "panel", lambda images, *_, **__: shown.extend(images))
+    figures_training.augmentations()
+    image, draws = shown[0], shown[2 * figures_training.DRAWS :]
+    assert len(draws) == figures_training.DRAWS * len(figures_training.AUGMENTATIONS)
+    changed = [np.abs(draw.astype(int) - image).mean() for draw in draws]
+    per_kind = np.reshape(changed, (-1, figures_training.DRAWS))
+    assert (per_kind.max(1) > 3).all()
+
+
+def test_the_resolution_costs_more_than_the_way_up():
+    rows = {row[0]: row[1:] for row in figures_networks.resolutions(64).rows}
+    full, pooled, both = (float(row[-1].split()[0].replace(",", "")) for row in rows.values())
+    assert full > 10 * both and 1.9 < both / pooled < 2.1
 
 
 def test_stacked_filters_see_what_one_larger_filter_does(monkeypatch):

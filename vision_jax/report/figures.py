@@ -2,7 +2,7 @@
 
 python -m vision_jax.report figures --out figures
 
-Those of upsampling are here.
+Those of convolutions and upsampling are here.
 """
 
 import functools
@@ -14,13 +14,21 @@ import numpy as np
 from PIL import Image
 
 from vision_jax.ops import conv, pool, upsample
-from vision_jax.report import figures_detection, figures_networks
+from vision_jax.report import (
+    figures_boxes,
+    figures_detection,
+    figures_networks,
+    figures_training,
+)
 from vision_jax.system import disk
 from vision_jax.visualize.grids import below, beside, grid
 
 SMALL = np.array([[1, 2], [3, 4]], np.float32)
 IMAGE = np.array([[1, 2, 6, 3], [3, 5, 2, 1], [1, 2, 2, 1], [7, 3, 4, 8]], np.float32)
 FILTER = np.array([[1, 2, 1], [0, 3, 0], [2, 1, 1]], np.float32)
+LINE = np.array([[2, 3]], np.float32)  # and its filter, of one dimension
+LINE_FILTER = np.array([[1, 2, 1]], np.float32)
+STRIDES = (1, 2)  # of the convolutions that are drawn, with a padding of 1
 # Filter's side, stride, padding, and the responses' side: three convolutions to transpose.
 GEOMETRIES = ((3, 1, 0, 2), (2, 2, 0, 2), (3, 2, 1, 3))
 
@@ -39,10 +47,62 @@ def write_figures(folder: pathlib.Path) -> list[pathlib.Path]:
     for name, draw in PICTURES.items():
         paths.append(folder / f"{name}.png")
         Image.fromarray(draw()).save(paths[-1])
-    for name, count in figures_networks.TABLES.items():
+    for name, count in TABLES.items():
         paths.append(folder / f"{name}.md")
         paths[-1].write_text(count().markdown())
     return paths
+
+
+def convolution(stride: int) -> np.ndarray:
+    """Draws a convolution of 4×4 pixels with 3×3 taps and padding 1: what two responses read."""
+    response = _plain(conv.conv2d(_map(IMAGE), _kernel(FILTER), stride, 1))
+    padded = np.pad(IMAGE, 1)
+    seen = []
+    for column in (0, 1):
+        groups = np.full(padded.shape, -1)
+        groups[:3, column * stride : column * stride + 3] = column
+        seen.append(grid(padded, groups, f"{_entry(0, column)} reads these"))
+    groups = np.full(response.shape, -1)
+    groups[0, :2] = (0, 1)
+    shown = [*seen, grid(FILTER, title="F"), grid(response, groups, "S")]
+    title = f"convolution 3×3, padding 1: {stride} to the right here is 1 to the right in S"
+    return beside(shown, ["and", "∗", "="], title)
+
+
+def windows_as_convolution() -> np.ndarray:
+    """Draws a layer that reads a 3×3 map, and the same weights as a convolution of a larger one."""
+    inside = np.full(IMAGE.shape, -1)
+    inside[:3, :3] = 0
+    one = _plain(conv.conv2d(_map(IMAGE[:3, :3]), _kernel(FILTER)))
+    every = _plain(conv.conv2d(_map(IMAGE), _kernel(FILTER)))
+    first = np.array([[0, -1], [-1, -1]])
+    small = [grid(IMAGE[:3, :3], title="a map"), grid(FILTER, title="weights")]
+    small.append(grid(one, title="its answer"))
+    large = [grid(IMAGE, inside, "a larger map"), grid(FILTER, title="the same weights")]
+    large.append(grid(every, first, "an answer for each window"))
+    return below(
+        [
+            beside(small, ["·", "="], "fully connected: the map has the size of the weights"),
+            beside(large, ["∗", "="], "as a convolution: the map may have any size"),
+        ]
+    )
+
+
+def transposed_line() -> np.ndarray:
+    """Draws a transposed convolution of two numbers with three taps, stride 2."""
+    kernel = jnp.asarray(LINE_FILTER)[:, :, None, None]
+    stamps = []
+    for place in (0, 1):
+        one = jnp.asarray(np.where(np.arange(2) == place, LINE, 0))[None, :, :, None]
+        touched = _plain(conv.conv_transpose2d(one, jnp.ones_like(kernel), 2, 0)) > 0
+        stamp = _plain(conv.conv_transpose2d(one, kernel, 2, 0))
+        stamps.append(grid(stamp, np.where(touched, place, -1), f"{'ab'[place]} · filter"))
+    total = _plain(conv.conv_transpose2d(_map(LINE), kernel, 2, 0))
+    groups = np.array([[0, 0, 7, 1, 1]])
+    shown = [grid(LINE, _numbered(LINE), "a, b"), grid(LINE_FILTER, title="filter"), *stamps]
+    shown.append(grid(total, groups, "copies overlap, and add up"))
+    title = "transposed convolution, 1-D, stride 2: copies of the filter, weighted by the input"
+    return beside(shown, ["by", "→", "+", "="], title)
 
 
 def upsampling() -> np.ndarray:
@@ -172,6 +232,9 @@ def _plain(x: jnp.ndarray) -> np.ndarray:
 
 
 PICTURES: dict[str, Callable[[], np.ndarray]] = {  # by the name of the file
+    **{f"convolution_s{s}": functools.partial(convolution, s) for s in STRIDES},
+    "windows_as_convolution": windows_as_convolution,
+    "transposed_line": transposed_line,
     "upsampling": upsampling,
     "max_unpooling": max_unpooling,
     "convolution_matrix": convolution_matrix,
@@ -181,4 +244,9 @@ PICTURES: dict[str, Callable[[], np.ndarray]] = {  # by the name of the file
     },
     "stacked_filters": figures_networks.stacked_filters,
     **figures_detection.PICTURES,
+    **figures_boxes.PICTURES,
+    **figures_training.PICTURES,
 }
+TABLES: dict[str, Callable[[], figures_networks.Table]] = (
+    figures_networks.TABLES | figures_boxes.TABLES | figures_training.TABLES
+)

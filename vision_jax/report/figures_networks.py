@@ -137,6 +137,27 @@ def small_filters(side: int = 56, depth: int = 64) -> Table:
     return Table("Small filters", head, tuple(rows), note)
 
 
+def resolutions(side: int = 224) -> Table:
+    """Counts VGG-16's convolutions at the image's resolution throughout, and with its pooling."""
+    image = jax.ShapeDtypeStruct((1, side, side, 3), jnp.float32)
+    kernels = [kernel for stage in models.VGG().kernels for kernel in stage]
+    widths = [min(64 << stage, 512) for stage, own in enumerate(models.VGG().kernels) for _ in own]
+    kinds = {
+        "VGG-16's convolutions, all at the image's size": _Convolutions(
+            tuple(kernels), tuple(widths)
+        ),
+        "VGG-16's convolutions, with pooling": models.VGG(),
+        "SegNet: the same, and as many on the way up": models.SegNet(num_classes=21),
+    }
+    rows = []
+    for name, model in kinds.items():
+        cost = summarize(model, image)
+        rows.append((name, f"{cost.parameters:,}", f"{cost.multiply_adds / _MILLION:,.0f} M"))
+    head = ("network", "parameters", f"multiply-adds, {side}×{side}")
+    note = "All three can answer for each pixel; the second at a stride of 32 alone."
+    return Table("What the resolution costs", head, tuple(rows), note)
+
+
 def receptive_fields() -> Table:
     """Computes what a pixel of each of VGG-16's and AlexNet's maps sees, and their strides."""
     rows = []
@@ -206,6 +227,7 @@ def _channels(model: nn.Module, image: jax.ShapeDtypeStruct) -> int:
 TABLES: dict[str, Callable[[], Table]] = {  # by the name of the file
     "vgg16_memory": vgg_memory,
     "small_filters": small_filters,
+    "resolutions": resolutions,
     "receptive_fields": receptive_fields,
     "inception_savings": inception_savings,
     "classifiers": costs,
