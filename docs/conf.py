@@ -14,7 +14,9 @@ from sphinx.application import Sphinx
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "docs"))
-from reference import reference  # noqa: E402 - beside this file, which is no module of a package
+import mathml  # noqa: E402 - beside this file, which is no module of a package
+from reference import reference  # noqa: E402
+from sources import link_sources, write_sources  # noqa: E402
 
 INDEX, REFERENCE = "docs/index", "docs/api"
 FOLDERS = ("docs/lectures/index", "docs/papers/index")
@@ -28,6 +30,7 @@ exclude_patterns = ["docs/notebooks", ".*", "build", "data", "experiments", "run
 html_theme = "furo"
 myst_heading_anchors = 4  # as GitHub makes them
 myst_enable_extensions = ["dollarmath"]
+html_math_renderer = mathml.NAME
 
 
 def add_contents(app: Sphinx, name: str, source: list[str]) -> None:
@@ -54,3 +57,7 @@ def setup(app: Sphinx) -> None:
     """Connects what is added to pages; called by Sphinx."""
     app.connect("source-read", add_contents)
     app.connect("source-read", add_reference)
+    # Before Sphinx collects linked files as downloads, by listeners of the usual priority, 500.
+    app.connect("doctree-read", link_sources, priority=400)
+    app.connect("build-finished", write_sources)
+    app.add_html_math_renderer(mathml.NAME, (mathml.inline, None), (mathml.block, None))
