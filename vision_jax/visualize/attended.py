@@ -38,4 +38,7 @@ def draw_attended_words(
 ) -> np.ndarray:
     """Draws `attended_words` as one picture, uint8 (h, w, 3)."""
     pictures, texts = attended_words(image, words, maps, side)
-    return panels.panel(pictures, texts, columns=min(COLUMNS, len(words) + 1), side=side)
+    columns = min(COLUMNS, len(words) + 1)
+    if columns < COLUMNS:  # one row, which needs no filling
+        pictures, texts = pictures[:columns], texts[:columns]
+    return panels.panel(pictures, texts, columns=columns, side=side)
