@@ -1,7 +1,7 @@
 """Pix2Seq's shared parts: the networks of smokes, twins and the demo."""
 
 from experiments.shared import detr, embedded, rcnn
-from vision_jax import models
+from vision_jax import data, models
 from vision_jax.config import node
 from vision_jax.models.detectors.pix2seq import SETTINGS
 
@@ -47,7 +47,10 @@ def demo_network(**changes):
 
 
 def twin(config, steps, **changes):
-    """Turns a training into a sweep's twin on the embedded shapes; see `detr.twin`.
+    """Turns a training into a sweep's twin on the embedded shapes, of one class; see `detr.twin`.
+
+    Boxes and their number are learnt early, classes late: with one class some minutes are enough
+    for what a sweep asks of sequences.
 
     Args:
       config: changed in place.
@@ -56,6 +59,11 @@ def twin(config, steps, **changes):
     """
     detr.twin(config, demo_network(**changes), steps)
     config.optimizer = rule()
+    config.task.model.num_classes = 1
+    for metric in (config.metrics.voc.metric, config.metrics.coco):
+        metric.num_classes = 1
+    for pipeline in (config.train, config.eval):
+        pipeline.source = node(data.AnyClass, source=pipeline.source)
     return config
 
 

@@ -4,8 +4,8 @@ lecture  HKUST COMP 5214: Pix2Seq
 paper    Chen et al., "Pix2seq: A Language Modeling Framework for Object Detection", 2021, figure 6:
          500 bins, more than one for two pixels, are as good as 2,000 with images of 640 pixels
 cost     full: 4 × 3 runs of 300 epochs; twin: 4 × 3 runs of 1,500 steps
-regime   4,000 images of 64×64 pixels, 1,500 steps of 16 from a backbone that has learnt to
-         classify the shapes
+regime   4,000 images of 64×64 pixels, all objects of one class, 1,500 steps of 16 from a
+         backbone that has learnt to classify the shapes
 needs    full: ResNet-50 of ImageNet and COCO; twin: a trained backbone of the demo,
          python launch.py --config experiments/quickstart_detr.py --workdir runs/quickstart_detr
 run      python launch.py --config experiments/sweeps/pix2seq_bins.py --sweep

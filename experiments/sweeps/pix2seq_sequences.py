@@ -5,8 +5,8 @@ paper    Chen et al., "Pix2seq: A Language Modeling Framework for Object Detecti
          4.3: without made-up objects sequences end early, and recall suffers; a random order is the
          best of those that were tried
 cost     full: 3 × 3 runs of 300 epochs; twin: 3 × 3 runs of 1,500 steps
-regime   4,000 images of 64×64 pixels, 1,500 steps of 16 from a backbone that has learnt to
-         classify the shapes
+regime   4,000 images of 64×64 pixels, all objects of one class, 1,500 steps of 16 from a
+         backbone that has learnt to classify the shapes
 needs    full: ResNet-50 of ImageNet and COCO; twin: a trained backbone of the demo,
          python launch.py --config experiments/quickstart_detr.py --workdir runs/quickstart_detr
 run      python launch.py --config experiments/sweeps/pix2seq_sequences.py --sweep
