@@ -5,7 +5,8 @@ paper    Dai et al., "R-FCN", 2016, table 3: online hard example mining costs R-
          since a region does, and raises its AP; Shrivastava et al., 2016
 cost     full: 2 × 3 runs of 110,000 steps; twin: 2 × 3 runs of 200 steps
 regime   2,000 images of 64×64 pixels with one to three objects, 200 steps of 16, from scratch; 16
-         of up to 52 regions an image
+         of up to 52 regions an image. At an AP50 below 0.05 nearly every region is hard, and the
+         hardest are those that look least like an object: mining wants a detector that has learnt
 run      python launch.py --config experiments/sweeps/hard_examples.py --sweep
 twin     python launch.py --config experiments/sweeps/hard_examples.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/hard_examples.py:smoke
