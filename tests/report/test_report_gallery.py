@@ -61,6 +61,20 @@ def test_the_worst_images_come_first_whatever_the_batch(batch_size):
     assert not (result["found"][1, :, :200] == dog).all(-1).any()
 
 
+def test_a_crowd_of_proposals_is_told_and_not_drawn():
+    batch, boxes = make_batch(2), np.tile(BOX, (2, 30, 1))
+    boxes[:, 10:] += 12
+    scores = np.linspace(1, 0.3, 30, dtype=np.float32)[None].repeat(2, 0)  # 21 are sure
+    crowd = Detections(boxes, scores, np.ones((2, 30), int), np.ones((2, 30), bool))
+    gallery = ObjectGallery(("cat", "dog"), count=2)
+    gallery.add(crowd, batch)
+    result = gallery.result()
+    assert result["caption"].tolist() == ["F1 0.09, 10 of 21"] * 2  # one of them is right
+    dog = (result["found"][0] == np.array(colors.of_class(1))).all(-1)
+    rows = np.flatnonzero(dog.any(1))
+    assert rows.max() == 7 * 30 - 1  # the others end lower down
+
+
 def test_f1_counts_classes_scores_and_places():
     batch = make_batch()
     scores = [f1(record) for record in records(batch, found(batch.id))]

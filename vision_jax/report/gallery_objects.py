@@ -12,6 +12,7 @@ from vision_jax.visualize.detection import COCO_SKELETON
 
 SIDE = 288  # pixels of a picture
 THRESHOLD = 0.5  # score from which a detection is shown and judged
+SHOWN = 10  # detections that are drawn at least, before a crowd hides the picture
 
 
 class ObjectGallery(DrawnGallery):
@@ -41,10 +42,24 @@ class ObjectGallery(DrawnGallery):
         human = points is not None and points.shape[2] == 17
         skeleton = COCO_SKELETON if human else ()
         truth = visualize.draw_targets(picture, batch.targets, row, scale, self._names, skeleton)
+        shown, caption = _best(detections, batch, row), f"F1 {quality:.2f}"
         drawn = visualize.draw_detections(
-            picture, detections, row, scale, self._names, skeleton, THRESHOLD
+            picture, shown, row, scale, self._names, skeleton, THRESHOLD
         )
-        return truth, drawn, f"F1 {quality:.2f}"
+        few, all_of_them = _count(shown, row), _count(detections, row)
+        return truth, drawn, caption + (f", {few} of {all_of_them}" if few < all_of_them else "")
+
+
+def _best(detections: Detections, batch: Batch, row: int) -> Detections:
+    """Leaves out what comes after the best few, or twice as many as are annotated."""
+    most = max(SHOWN, 2 * int(batch.targets.valid[row].sum()))
+    return detections.replace(
+        valid=detections.valid & (np.arange(detections.valid.shape[1]) < most)
+    )
+
+
+def _count(detections: Detections, row: int) -> int:
+    return int((detections.valid[row] & (detections.scores[row] >= THRESHOLD)).sum())
 
 
 def f1(record: Record) -> float:
