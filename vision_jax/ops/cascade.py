@@ -68,8 +68,19 @@ def summed_areas(pixels: UInt32[Array, "h w c"]) -> UInt32[Array, "h+1 w+1 c"]:
     Sums beyond 2³² wrap round, and so do their differences: the sum over a rectangle is exact
     whenever it is below 2³² itself.
     """
-    sums = jnp.cumsum(jnp.cumsum(pixels, 0, dtype=jnp.uint32), 1, dtype=jnp.uint32)
+    sums = _running_sums(_running_sums(pixels, 0), 1)
     return jnp.pad(sums, ((1, 0), (1, 0), (0, 0)))
+
+
+def _running_sums(x: UInt32[Array, "h w c"], axis: int) -> UInt32[Array, "h w c"]:
+    if jax.default_backend() != "cpu":
+        return jnp.cumsum(x, axis, dtype=jnp.uint32)
+
+    def step(total: Array, line: Array) -> tuple[Array, Array]:
+        return total + line, total + line
+
+    lines = jnp.moveaxis(x, axis, 0)  # one by one: measured, four times as fast as `cumsum`
+    return jnp.moveaxis(lax.scan(step, jnp.zeros_like(lines[0]), lines)[1], 0, axis)
 
 
 def area_resize(
