@@ -3,8 +3,9 @@
 paper    He et al., "Spatial Pyramid Pooling in Deep Convolutional Networks for Visual
          Recognition", 2014, section 3.1 and table 2: a top-1 error of 34.98 % with the pyramid on
          ZF-5, 35.99 % without (unchecked)
-cost     full: 3 × 3 trainings on ImageNet; twin: 3 × 3 runs of 300 steps
-regime   6,000 shapes of 32×32 pixels, 300 steps of 64 images; 8, 16 and 32 channels, maps of 8×8
+cost     full: 3 × 3 trainings on ImageNet; twin: 3 × 8 seeds of 300 steps
+regime   600 shapes of 32×32 pixels, 300 steps of 32 images; 8, 16 and 32 channels, maps of 8×8. The
+         shapes lie in the middle, so that levels that do not depend on the place add little
 run      python launch.py --config experiments/sweeps/spp_levels.py --sweep
 twin     python launch.py --config experiments/sweeps/spp_levels.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/spp_levels.py:smoke
@@ -19,6 +20,7 @@ from vision_jax.report import Claim
 
 LEVELS = "task.model.head.levels"
 PYRAMID, GRID, ONE = (6, 3, 2, 1), (6,), (1,)
+IMAGES, SEEDS = 600, 8  # the twin's
 
 
 def get_config(arg=""):
@@ -31,16 +33,15 @@ def get_config(arg=""):
     head = node(models.SPPHead, num_classes=classes, hidden=hidden)
     config.task.model = node(models.Classifier, backbone=backbone, head=head)
     if given.twin:
-        embedded.twin(config, steps=300)
+        embedded.twin(config, steps=300, images=IMAGES, batch=32)
         config.task.model.head.update(std=0.05, dropout=0.2)
     return config
 
 
 def sweep(add, argument=""):
     for levels in (ONE, GRID, PYRAMID):
-        for seed in range(3):
-            name = "-".join(map(str, levels))
-            add(f"levels{name}-seed{seed}", **{LEVELS: levels, "seed": seed})
+        name = f"levels{'-'.join(map(str, levels))}"
+        embedded.of_seeds(add, name, "twin" in argument, SEEDS, **{LEVELS: levels})
 
 
 def claims(argument=""):
