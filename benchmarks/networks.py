@@ -251,6 +251,5 @@ ENTRIES = (
     *(entry for network in NETWORKS for entry in network.entries()),
     *HALF,
     *FACES,
-    *MASKS,
     *STYLE,
 )
