@@ -67,7 +67,9 @@ def exists(path: str, beside: pathlib.Path) -> bool:
     """Says whether a path is there; of one with a placeholder, its folder."""
     if PLACEHOLDER in path:
         path = path[: path.index(PLACEHOLDER)].rpartition("/")[0]
-    return any((base / path).exists() for base in (ROOT, beside, ROOT / "experiments"))
+    experiments = ROOT / "experiments"
+    bases = (ROOT, beside, experiments, experiments / "sweeps")
+    return any((base / path).exists() for base in bases)
 
 
 def heading_links(page: pathlib.Path) -> set[str]:
