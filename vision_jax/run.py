@@ -17,18 +17,16 @@ from ml_collections import ConfigDict
 from vision_jax import report
 from vision_jax.training import (
     Checkpoints,
-    Experiment,
     Interrupt,
-    Parallel,
+    Parts,
     baselines,
-    checks,
     failures,
     folder,
     initial,
-    make_parts,
     metrics_at,
     multiprocess,
     phases,
+    prepare,
     scalars,
     signature,
     stages,
@@ -49,21 +47,21 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
       UserError: bad input, in one line; `NotFinite` if the loss diverged, `Interrupted` after
         SIGTERM or Ctrl-C, when the state has been saved.
     """
+    began = time.monotonic()
     multiprocess.check_same("the config", config.to_json())
     if config.stages:
         each = stages.resolve(config, workdir)
         folder.open_folder(workdir, config)
         return [train(*stage) for stage in each][-1]
-    config, experiment, lines = checks.prepared(config)
-    parallel = Parallel(experiment.parallel)
-    parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
-    with folder.opened(workdir, config, experiment):
-        signature.write(workdir, experiment)
+    config, parts, lines = prepare(config)
+    with folder.opened(workdir, config, parts.experiment):
+        signature.write(workdir, parts.experiment)
         if done := folder.finished(workdir):
             print(f"finished already; report: {report.write_report(workdir)}")
             return done["metrics"]
-        run = Run(experiment, workdir, parallel, lines)
-        with jax.debug_nans(experiment.debug_nans), contextlib.closing(run), report.so_far(run.log):
+        run = Run(parts, workdir, lines, began)
+        nans = jax.debug_nans(parts.experiment.debug_nans)
+        with nans, contextlib.closing(run), report.so_far(run.log):
             run.loop()
             return run.finish()
 
@@ -71,20 +69,22 @@ def train(config: ConfigDict, workdir: pathlib.Path) -> dict[str, float]:
 class Run:
     """One experiment on its devices, from its newest checkpoint to its last step."""
 
-    def __init__(self, experiment: Experiment, workdir: pathlib.Path, parallel: Parallel, lines):
-        self.began = time.monotonic()
-        self.experiment, self.workdir, self.parallel = experiment, workdir, parallel
+    def __init__(self, parts: Parts, workdir: pathlib.Path, lines: list[str], began: float):
+        self.parts, self.workdir, self.began = parts, workdir, began
+        experiment, self.parallel = parts.experiment, parts.parallel
+        self.experiment = experiment
         self.leads = jax.process_index() == 0
         best = (experiment.best or None, experiment.best_mode)
         self.checkpoints = Checkpoints(workdir / initial.CHECKPOINTS, experiment.keep, *best)
-        self.parts = make_parts(experiment, parallel)
-        restored = self.checkpoints.restore(self.parts.state)
-        state, meta = restored if restored else (self.parts.state, {})
+        parts.begin()
+        fresh, told = parts.start
+        restored = self.checkpoints.restore(fresh)
+        state, meta = restored if restored else (fresh, {})
         self.start = self.step = self.finite = int(state.step)
         self.evaluated: bool = meta.get("evaluated", False)  # whether this very step was
         self.metrics: dict[str, float] = meta.get("metrics", {})  # of the last evaluation
         self.measured: dict[str, Any] = {}  # by the last program
-        self.state = parallel.put_state(state)
+        self.state = self.parallel.put_state(state)
         self.log = report.Log(
             workdir if self.leads else None,
             resumed=self.step if restored else None,
@@ -94,8 +94,8 @@ class Run:
         )
         if self.leads:
             folder.write_json(workdir / "versions.json", report.versions())
-        origin = [f"resumed from step {self.step}"] if restored else self.parts.lines
-        self.log.say("\n".join([f"run folder: {workdir}", *lines, *origin, *self.parts.notes]))
+        origin = [f"resumed from step {self.step}"] if restored else told
+        self.log.say("\n".join([f"run folder: {workdir}", *lines, *origin, *parts.notes]))
 
     def loop(self) -> None:
         """Makes steps, evaluations and checkpoints up to the last step."""
@@ -118,7 +118,8 @@ class Run:
                     raise failures.Interrupted(self.step, self.workdir, interrupt.number)
                 if self.step >= experiment.total_steps:
                     break
-                made = self._advance(batches)
+                if not (made := self._advance(batches, interrupt)):
+                    continue
                 in_flight.append(self.measured.get("finite"))
                 if len(in_flight) > 2:  # the host stays at most two programs ahead of the devices
                     jax.block_until_ready(in_flight.popleft())
@@ -147,19 +148,18 @@ class Run:
         with contextlib.closing(self.log):
             self.checkpoints.close()
 
-    def _advance(self, batches: Any) -> int:
-        """Runs one program and returns how many updates it makes.
-
-        The first is waited for, since it compiles and shows what does not fit.
-        """
+    def _advance(self, batches: Any, interrupt: Interrupt) -> int:
+        """Runs one program, the first to its end; counts its updates, 0 if interrupted before."""
         made = self.experiment.dispatched(self.step)
         if self.experiment.solver is not None:
             solved = stages.solve(self.experiment, self.parallel.get_state(self.state))
             self.state = self.parallel.put_state(solved)
         else:
             called, first = time.monotonic(), self.step == self.start
-            update, batch = self.parts.program(batches, made)
             with failures.explained(self.experiment.train.batch_size, self.experiment.accumulate):
+                if not self.parts.ready(made, interrupt.requested):
+                    return 0
+                update, batch = self.parts.program(batches, made)
                 self.state, self.measured = update(self.state, batch, self.parts.seed)
                 if first:
                     jax.block_until_ready(self.measured)

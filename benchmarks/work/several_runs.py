@@ -28,7 +28,7 @@ def _work(experiment, passes: int, seeds: int, steps: int) -> Work:
 
     parallel = Parallel(experiment.parallel)
     parts = make_parts(experiment, parallel)
-    state = parallel.put_state(parts.state)
+    state = parallel.put_state(parts.start[0])
 
     def train(count: int) -> None:
         nonlocal state

@@ -8,7 +8,7 @@ from vision_jax import evaluation, run
 from vision_jax.config import UserError, node, override
 from vision_jax.data import BaseSource
 from vision_jax.evaluation import Confusion, Loss, Prefixed, TopK
-from vision_jax.training import Experiment, ReduceOnPlateau, checks, make_experiment
+from vision_jax.training import Experiment, ReduceOnPlateau, checks, make_experiment, prepare
 
 
 class Pictures(BaseSource):
@@ -30,7 +30,7 @@ class Pictures(BaseSource):
 
 def faults(config) -> str:
     with pytest.raises(UserError) as error:
-        checks.prepared(config)
+        prepare(config)
     assert "\n" not in str(error.value)
     return str(error.value)
 
@@ -81,7 +81,7 @@ def test_two_metrics_of_one_name():
         "metrics.a and metrics.b both report 'loss': wrap one of them as node("
     )
     metrics["b"] = node(Prefixed, metric=node(Loss), prefix="b_")
-    checks.prepared(experiment(metrics=metrics, best="eval/b_loss"))
+    prepare(experiment(metrics=metrics, best="eval/b_loss"))
 
 
 def test_every_metric_knows_its_names():

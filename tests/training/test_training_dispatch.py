@@ -29,7 +29,7 @@ def rows(folder):
 def state(folder, tree, step=13):
     """A checkpoint's arrays."""
     checkpoints = Checkpoints(folder / "checkpoints", read_only=True)
-    found, _ = checkpoints.restore(make_parts(build(tree), Parallel()).state, step)
+    found, _ = checkpoints.restore(make_parts(build(tree), Parallel()).start[0], step)
     checkpoints.close()
     assert found.step == step
     return jax.tree.leaves(found)

@@ -11,7 +11,7 @@ from vision_jax.training.experiment import Expect, Experiment, Init, make_experi
 from vision_jax.training.multiprocess import Interrupt
 from vision_jax.training.optimizer import AdamW, Ema, Optimizer, RmsProp, Sgd, Update
 from vision_jax.training.parallel import Parallel
-from vision_jax.training.parts import make_parts, metrics_at
+from vision_jax.training.parts import Parts, make_parts, metrics_at, prepare
 from vision_jax.training.schedule import (
     Constant,
     Cosine,
@@ -41,6 +41,7 @@ __all__ = [
     "Interrupt",
     "Optimizer",
     "Parallel",
+    "Parts",
     "PlateauState",
     "Polynomial",
     "ReduceOnPlateau",
@@ -59,6 +60,7 @@ __all__ = [
     "make_parts",
     "make_train_step",
     "metrics_at",
+    "prepare",
     "restore_params",
     "scalars",
     "spread",

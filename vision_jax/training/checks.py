@@ -1,7 +1,7 @@
-"""Looks for what would stop a run later, before anything is compiled.
+"""Looks for what would stop a run later, before anything is traced or compiled.
 
-A metric that nobody measures, images of different sizes or labels that a loss cannot take would
-otherwise show when a network is compiled, or hours later, at the first evaluation.
+A metric that nobody measures or images of different sizes would otherwise show hours later, at the
+first evaluation. Whether network, losses and metrics fit the data shows when `make_parts` traces.
 """
 
 import contextlib
@@ -9,7 +9,6 @@ import pathlib
 import traceback
 from collections.abc import Iterator
 
-import jax
 from ml_collections import ConfigDict
 
 from vision_jax.config import SettingError, UserError, printable, suggest, within
@@ -17,7 +16,6 @@ from vision_jax.data import Eval, Train
 from vision_jax.training import initial, phases, vmapped
 from vision_jax.training.classes import agree
 from vision_jax.training.experiment import Experiment, spread
-from vision_jax.training.step import make_eval_step
 
 _OF_EVALUATION = ("eval/skipped", "eval/cut")  # numbers that no metric reports; see `Evaluator`
 
@@ -37,7 +35,6 @@ def prepared(config: ConfigDict) -> tuple[ConfigDict, Experiment, list[str]]:
             with in_one_line(f"{name}: the first images cannot be prepared"):
                 pipeline.look()
                 channels(experiment, name, pipeline)
-    shapes(experiment)
     return config, experiment, lines
 
 
@@ -86,25 +83,6 @@ def channels(experiment: Experiment, name: str, pipeline: Train | Eval) -> None:
         within(task, "(0, inf)", "std")
     except SettingError as error:
         raise error.within("task") from error
-
-
-def shapes(experiment: Experiment) -> None:
-    """Goes through a step and an evaluation with shapes in place of arrays; nothing is compiled.
-
-    Raises:
-      UserError: network, loss or metrics do not fit each other or the data.
-    """
-    task, element = experiment.task, experiment.train.element()
-    key = jax.eval_shape(lambda: jax.random.key(0))
-    with in_one_line("the network does not fit its settings or the images"):
-        variables = jax.eval_shape(task.init, key, element)
-    if experiment.solver is None:
-        with in_one_line("network, loss and training data do not fit"):
-            jax.eval_shape(task.loss, variables, element, key)
-    if experiment.eval is not None:
-        with in_one_line("network, metrics and evaluation data do not fit"):
-            step = make_eval_step(task, tuple(experiment.metrics.values()), None, task.shown)
-            jax.eval_shape(step, variables, experiment.eval.element())
 
 
 @contextlib.contextmanager

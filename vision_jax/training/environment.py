@@ -26,7 +26,8 @@ def enable_cache() -> pathlib.Path | None:
     jax.config.update("jax_compilation_cache_dir", str(folder))
     # JAX would tell of a full disk at each program, in lines of its own source.
     warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.5)
+    # A start needs some twenty small programs, of 0.1 to 0.3 s each.
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.1)
     return folder
 
 

@@ -12,6 +12,7 @@ from vision_jax.structs import Batch
 from vision_jax.tasks import Predictor
 from vision_jax.training import multiprocess
 from vision_jax.training.parallel import Parallel
+from vision_jax.training.programs import Program
 from vision_jax.training.step import Evaluated, make_eval_step
 
 Tree = Any
@@ -51,7 +52,6 @@ class Evaluator:
         pipeline: Any,
         metrics: dict[str, Any],
         parallel: Parallel,
-        say: Callable[[str], None] | None = None,
     ):
         """
         Args:
@@ -59,22 +59,27 @@ class Evaluator:
           pipeline: `data.Eval`; its batch size must be divisible by the number of devices.
           metrics: by name; each metric's results bear names of their own.
           parallel: over which devices.
-          say: is told of the first evaluation, which compiles.
         """
         parallel.check(pipeline.batch_size)
         self._pipeline, self._parallel = pipeline, parallel
         self._metrics = tuple(metrics.values())
         step = make_eval_step(task, self._metrics, parallel.axis, task.shown)
         self._step = parallel.compile_eval(step)
-        self._say = say
+        self._program: Program | None = None
+
+    def trace(self, variables: Tree) -> Program:
+        """Traces the program for variables of these shapes, so that it can be compiled ahead."""
+        element = self._pipeline.element()
+        traced = self._parallel.trace(self._step, variables, element)
+        self._program = Program("the evaluation", traced)
+        return self._program
 
     def __call__(
         self, variables: Tree, stop: Callable[[], bool] = never, watch: Watcher | None = None
     ) -> dict[str, Any] | None:
         """Measures variables; see `Evaluate`."""
-        if self._say is not None:
-            self._say("compiling the evaluation …")
-            self._say = None
+        if self._program is not None and not self._program.wait(stop):
+            return None
         states = [metric.empty() for metric in self._metrics]
         first, count = jax.process_index(), jax.process_count()
         with contextlib.closing(self._pipeline.batches(first, count)) as batches:

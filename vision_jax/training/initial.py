@@ -56,14 +56,29 @@ def state(experiment: Experiment) -> tuple[Update, TrainState, list[str]]:
     start, lines = variables(experiment)
     if isinstance(experiment.task, Completed):
         start = experiment.task.complete(start, functools.partial(_first_batch, experiment))
+    update = _update(experiment, start)
+    return update, create(start, update, experiment.ema is not None), lines
+
+
+def shapes(experiment: Experiment) -> tuple[Update, TrainState]:
+    """Returns the update rule, and the state before the first step as shapes; nothing is computed.
+
+    Raises:
+      UserError: a pattern of the optimizer's that matches no parameter.
+    """
+    start = _shapes(experiment, experiment.task.model)
+    update = _update(experiment, start)
+    return update, jax.eval_shape(lambda v: create(v, update, experiment.ema is not None), start)
+
+
+def _update(experiment: Experiment, start: dict[str, Tree]) -> Update:
+    """Makes the update rule for first variables, arrays or shapes."""
     if experiment.solver is not None or experiment.optimizer is None:
         # No gradient steps: nothing is trained by them, and no optimizer state kept.
-        update = Update(optax.identity(), jnp.zeros_like, frozenset())
-    else:
-        update = experiment.optimizer.build(
-            start["params"], experiment.total_steps, experiment.steps_per_epoch
-        )
-    return update, create(start, update, experiment.ema is not None), lines
+        return Update(optax.identity(), jnp.zeros_like, frozenset())
+    return experiment.optimizer.build(
+        start["params"], experiment.total_steps, experiment.steps_per_epoch
+    )
 
 
 def variables(experiment: Experiment) -> tuple[dict[str, Tree], list[str]]:

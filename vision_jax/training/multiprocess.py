@@ -23,7 +23,7 @@ from jax.experimental import multihost_utils
 
 from vision_jax.config import UserError
 from vision_jax.system import signals
-from vision_jax.training import failures, relay
+from vision_jax.training import failures, programs, relay
 
 _HEARTBEAT_S = 30  # a process silent for so long is taken for dead
 _SHUTDOWN_S = 300  # how long one waits at the end for the others: the first writes the report
@@ -99,16 +99,17 @@ def initialize(
 
 
 def leave(code: int) -> None:
-    """Ends a process that failed; never returns if there are others, who must not wait for it."""
-    if jax.process_count() > 1 and code:
+    """Ends a process that failed, without waiting for others or for what is still compiled."""
+    if jax.process_count() > 1:
         # All leave at one step; the first, to whom they listen, then goes as the last.
         if signals.is_code(code) or code == failures.NotFinite.code:
             with contextlib.suppress(Exception):
                 jax.distributed.shutdown()
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
-    sys.exit(code)
+    elif not programs.is_compiling():
+        sys.exit(code)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def check_same(what: str, text: str) -> None:

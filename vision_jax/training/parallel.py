@@ -106,6 +106,33 @@ class Parallel:
 
         return jax.tree.map(put, *batches)
 
+    def trace(
+        self, mapped: Any, tree: Tree, batch: Tree, *others: Any, count: int = 1
+    ) -> jax.stages.Traced | None:
+        """Traces a function for arrays such as `put_state` and `put_batch` make.
+
+        Args:
+          mapped: what `compile` or `compile_eval` returned.
+          tree: its state or variables, or their shapes.
+          batch: a global batch, or its shapes.
+          *others: its further arguments.
+          count: of batches; with more than one the function takes what `put_batches` makes.
+
+        Returns:
+          What can be compiled ahead, so that a call finds it; None for 'pmap', which cannot.
+        """
+        along = [] if count == 1 else [count]
+        if self.how == "pmap":
+            each = [self._split.mesh.size, *along, batch.count // self.device_count]
+            rows = jax.tree.map(lambda x: _like(x, [*each, *np.shape(x)[1:]]), batch)
+            jax.eval_shape(mapped, tree, rows, *others)
+            return None
+        split = self._several if along else self._split
+        rows = jax.tree.map(lambda x: _like(x, [*along, *np.shape(x)], split), batch)
+        state = jax.tree.map(lambda x: _like(x, np.shape(x), self._same), tree)
+        traced: jax.stages.Traced = mapped.trace(state, rows, *others)
+        return traced
+
     def compile(self, step: Callable, several: bool = False) -> Callable:
         """Compiles step(state, batch, seed) -> (state, metrics) over all devices.
 
@@ -181,6 +208,12 @@ class Parallel:
 
     def _pmap_devices(self) -> list[jax.Device] | None:
         return None if self._devices == jax.devices() else self._devices
+
+
+def _like(
+    x: Any, shape: Sequence[int], sharding: NamedSharding | None = None
+) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, x.dtype, sharding=sharding)
 
 
 def _in_turn(step: Callable) -> Callable:

@@ -1,49 +1,68 @@
 """The parts that the training loop works with: one run, or several in one program."""
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import jax
 import numpy as np
+from ml_collections import ConfigDict
 
 from vision_jax.config import UserError
 from vision_jax.structs import Batch
-from vision_jax.training import initial, phases, vmapped
+from vision_jax.training import checks, initial, phases, vmapped
 from vision_jax.training.device_cache import DeviceCache
 from vision_jax.training.evaluate import Evaluate, Evaluator
 from vision_jax.training.experiment import Experiment
 from vision_jax.training.parallel import Parallel
+from vision_jax.training.programs import Program, compile_in_turn
 from vision_jax.training.state import TrainState
-from vision_jax.training.step import make_train_step
+from vision_jax.training.step import TrainStep, make_train_step
 
 
 @dataclasses.dataclass(frozen=True)
 class Parts:
-    """The state before the first step, on the host, and the programs that take it further.
+    """The programs that take a run's state further, and the state before the first step.
 
     Attributes:
       experiment, parallel: what the parts are made for.
-      state: before the first step.
-      lines: what to tell about its weights.
       step: compiled: (state, batch, seed) -> (state, metrics).
       steps: the same for `put_batches` of several steps.
       seed: () uint32, or one per run.
       evaluator: measures variables; None without an evaluation set.
-      cache: the training set on the devices; None where batches bring their pixels.
+      programs: what can be compiled ahead, in the order in which it is needed.
+      updates: how many the first of them makes; 0 if it is none of training.
       called: numbers of updates for which a program has been made.
     """
 
     experiment: Experiment
     parallel: Parallel
-    state: TrainState
-    lines: list[str]
     step: Callable
     steps: Callable
     seed: Any
     evaluator: Evaluate | None
-    cache: DeviceCache | None
+    programs: tuple[Program, ...]
+    updates: int
     called: set[int] = dataclasses.field(default_factory=set)
+
+    def begin(self) -> None:
+        """Begins to compile in a thread, while the network is initialised and data are read."""
+        if not self.experiment.debug_nans:  # its programs are others
+            compile_in_turn(self.programs)
+
+    @functools.cached_property
+    def start(self) -> tuple[TrainState, list[str]]:
+        """The state before the first step, on the host, and lines to tell about its weights."""
+        phases.tell("initialising the network …")
+        several = vmapped.runs(self.experiment)
+        return several.state() if several else initial.state(self.experiment)[1:]
+
+    @functools.cached_property
+    def cache(self) -> DeviceCache | None:
+        """The training set on the devices; None where batches bring their pixels."""
+        cached = self.experiment.train.device_cache and self.experiment.solver is None
+        return DeviceCache(self.experiment.train, self.parallel) if cached else None
 
     @property
     def notes(self) -> list[str]:
@@ -62,11 +81,19 @@ class Parts:
             pixels=self.cache is None,
         )
 
+    def ready(self, count: int, stop: Callable[[], bool]) -> bool:
+        """Waits for the program that makes so many updates; returns False if `stop()` said so."""
+        if count in self.called:
+            return True
+        if count == self.updates:
+            program = self.programs[0]
+        else:
+            program = Program("the training step", None)
+        self.called.add(count)
+        return program.wait(stop)
+
     def program(self, batches: Iterator[Batch], count: int) -> tuple[Callable, Batch]:
         """Returns the program that makes so many updates, and what it takes, on the devices."""
-        if count not in self.called:
-            self.called.add(count)
-            phases.tell("compiling the training step …")
         if count == 1:
             update, batch = self.step, self.parallel.put_batch(next(batches))
         else:
@@ -103,37 +130,66 @@ class Parts:
         return state.replace(plateau=self.parallel.put_state(counters))
 
 
+def prepare(config: ConfigDict) -> tuple[ConfigDict, Parts, list[str]]:
+    """Builds an experiment, looks at its data, and traces its programs.
+
+    Returns:
+      The config as the data complete it, the parts, and lines to tell.
+
+    Raises:
+      UserError: in one line; see `checks.prepared`, `Parallel.check` and `make_parts`.
+    """
+    config, experiment, lines = checks.prepared(config)
+    parallel = Parallel(experiment.parallel)
+    parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
+    return config, make_parts(experiment, parallel), lines
+
+
 def make_parts(experiment: Experiment, parallel: Parallel) -> Parts:
-    """Builds and compiles the steps; nothing runs yet."""
-    phases.tell("initialising the network …")
+    """Traces a run's programs, with shapes in place of arrays; nothing is compiled or runs yet.
+
+    Raises:
+      UserError: in one line; network, losses or metrics do not fit each other or the data.
+    """
+    several = vmapped.runs(experiment)
+    with checks.in_one_line("the network does not fit its settings or the images"):
+        if several is None:
+            step, one = _alone(experiment, parallel)
+            every = one
+        else:
+            step, (one, every) = several.step(parallel.axis), several.shapes()
+    seed: Any = np.uint32(experiment.seed) if several is None else several.seeds
+    mapped = [parallel.compile(step), parallel.compile(step, several=True)]
+    programs, updates = list[Program](), 0
+    if experiment.solver is None:
+        updates = experiment.dispatched(0)
+        with checks.in_one_line("network, loss and training data do not fit"):
+            train, element = mapped[updates > 1], experiment.train.element()
+            traced = parallel.trace(train, every, element, seed, count=updates)
+        programs.append(Program("the training step", traced))
     evaluator: Evaluate | None = None
     if experiment.eval is not None:
-        evaluator = Evaluator(
-            experiment.task, experiment.eval, experiment.metrics, parallel, phases.tell
-        )
-    several = vmapped.runs(experiment)
-    seed: Any = np.uint32(experiment.seed)
-    if several is None:
-        update, state, lines = initial.state(experiment)
-        step = make_train_step(
-            experiment.task, update, parallel.axis, experiment.accumulate, experiment.ema
-        )
-    else:
-        state, lines = several.state()
-        step, seed = several.step(parallel.axis), several.seeds
-        evaluator = evaluator and several.evaluator(evaluator)
-    cached = experiment.train.device_cache and experiment.solver is None
+        measure = Evaluator(experiment.task, experiment.eval, experiment.metrics, parallel)
+        with checks.in_one_line("network, metrics and evaluation data do not fit"):
+            programs.append(measure.trace(one.averaged))
+        evaluator = measure if several is None else several.evaluator(measure)
     return Parts(
         experiment=experiment,
         parallel=parallel,
-        state=state,
-        lines=lines,
-        step=parallel.compile(step),
-        steps=parallel.compile(step, several=True),
+        step=mapped[0],
+        steps=mapped[1],
         seed=seed,
         evaluator=evaluator,
-        cache=DeviceCache(experiment.train, parallel) if cached else None,
+        programs=tuple(programs),
+        updates=updates,
     )
+
+
+def _alone(experiment: Experiment, parallel: Parallel) -> tuple[TrainStep, TrainState]:
+    """Makes the step of a single run, and the shapes of the state that it begins with."""
+    update, state = initial.shapes(experiment)
+    axis, accumulate = parallel.axis, experiment.accumulate
+    return make_train_step(experiment.task, update, axis, accumulate, experiment.ema), state
 
 
 def metrics_at(measured: Mapping[str, Any], index: int) -> dict[str, Any]:

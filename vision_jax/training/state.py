@@ -64,6 +64,6 @@ def create(variables: dict[str, Tree], update: Any, ema: bool = False) -> TrainS
         collections=collections,
         opt_state=update.init(params),
         # A copy: the step donates its state, and a buffer cannot be donated twice.
-        ema=jax.tree.map(np.array, dict(variables)) if ema else None,
+        ema=jax.tree.map(lambda x: x.copy(), dict(variables)) if ema else None,
         plateau=PlateauState.create(),
     )

@@ -79,15 +79,24 @@ class Runs:
         states = []
         lines: list[str] = []
         for k in range(self.count):
-            # An array, so that a value of 0 does not switch parts of the optimizer off.
-            experiment = self.solo(k)
-            if self.experiment.vary:
-                value = np.float32(self.experiment.values[k])
-                experiment = _set(experiment, self.experiment.vary.split("."), value)
-            _, state, lines = initial.state(experiment)
+            _, state, lines = initial.state(self._member(k))
             states.append(state)
         together = jax.tree.map(lambda *leaves: np.stack(leaves), *states)
         return together.replace(step=states[0].step), lines
+
+    def shapes(self) -> tuple[TrainState, TrainState]:
+        """Returns the state before the first step as shapes: one run's, and all runs'."""
+        _, one = initial.shapes(self._member(0))
+        every = jax.tree.map(lambda x: x.update(shape=(self.count, *x.shape)), one)
+        return one, every.replace(step=one.step)
+
+    def _member(self, k: int) -> Experiment:
+        """Makes run k as it is within the program."""
+        if not self.experiment.vary:
+            return self.solo(k)
+        # An array, so that a value of 0 does not switch parts of the optimizer off.
+        value = np.float32(self.experiment.values[k])
+        return _set(self.solo(k), self.experiment.vary.split("."), value)
 
     def step(self, axis: str | None) -> TrainStep:
         """Makes the training step of all runs: step(state, batch, seeds) -> (state, metrics).
