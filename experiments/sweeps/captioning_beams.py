@@ -12,6 +12,8 @@ smoke    python launch.py --config experiments/sweeps/captioning_beams.py:smoke
 
 A run takes a trained network, makes one step at a rate of 0, and is evaluated. So `eval/` measures
 the search alone: scores, with captions ranked by the mean log-probability of a token in the twin.
+There, after 500 steps, nearly all searches write the same: a sentence about a shape has one word of
+which a network is in doubt, and no two words that only together are likely.
 """
 
 from experiments.sweeps import captioning_attention
