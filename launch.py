@@ -6,11 +6,12 @@ Flags only; `vision_jax.run` does the work. Any setting of the config can be giv
 """
 
 if __name__ == "__main__":  # before anything that takes time is imported
-    from vision_jax.system import large_pages, signals
+    from vision_jax.system import large_pages, output, signals
 
     signals.hold()
     large_pages.restart_with_large_pages()
     signals.end_at_once("launch.py")
+    output.outlive_reader()
 
 import argparse
 import os

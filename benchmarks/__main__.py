@@ -17,6 +17,7 @@ from benchmarks import gpu, machine, networks, runner, table
 from benchmarks.entries import ENTRIES, Entry
 from benchmarks.ops import OPS
 from vision_jax.config import CommandLine, UserError, whole
+from vision_jax.system import output
 
 ALL = (*networks.ENTRIES, *ENTRIES, *OPS, *gpu.ENTRIES)
 
@@ -137,4 +138,5 @@ def _write_programs() -> int:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))

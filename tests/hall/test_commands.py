@@ -2,6 +2,8 @@
 
 import importlib
 import pathlib
+import subprocess
+import sys
 
 import pytest
 
@@ -91,3 +93,30 @@ def test_no_command_is_left_out():
     }
     tried = {command for command, _, _ in MISTAKES}
     assert {name.removesuffix(".__main__") for name in run} == tried | {"vision_jax.training.relay"}
+
+
+LONG = (
+    "from vision_jax.system import output; output.outlive_reader()\n"
+    "for number in range(100_000): print(number)\n"
+    "import sys; print('went on', file=sys.stderr)"
+)
+
+
+@pytest.mark.parametrize(
+    "command, said",
+    [
+        (["launch.py", "--list"], ""),
+        (["-m", "vision_jax.weights", "list"], ""),
+        (["-c", LONG], "went on\n"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else None,
+)
+def test_a_reader_that_leaves_ends_nothing(command, said):
+    process = subprocess.Popen(
+        [sys.executable, *command], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    assert process.stdout.readline()
+    process.stdout.close()  # as `| head -1` does
+    assert process.stderr.read() == said
+    process.stderr.close()
+    assert process.wait() == 0

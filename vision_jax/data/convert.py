@@ -23,7 +23,7 @@ from typing import Any
 import numpy as np
 
 from vision_jax.config import CommandLine, UserError
-from vision_jax.system import disk
+from vision_jax.system import disk, output
 
 _SHARD = re.compile(r"^(.+)-([^-.]+)\.tfrecord-(\d{5})-of-(\d{5})$")
 _CRC_POLYNOMIAL = 0x82F63B78  # CRC-32C (Castagnoli), reflected: RFC 3720, appendix B.4
@@ -243,4 +243,5 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main())

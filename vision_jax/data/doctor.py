@@ -33,6 +33,7 @@ from vision_jax.data.folders import ObjectFolder
 from vision_jax.data.source_checks import Finding, check, compare
 from vision_jax.data.source_table import table
 from vision_jax.data.sources import Source
+from vision_jax.system import output
 
 _SHOWN = 4  # file names per finding
 Opened = tuple[str, Source, int]  # a source's title, the source, and its pipeline's max_boxes
@@ -122,4 +123,5 @@ def _experiment_sources(text: str) -> list[Opened]:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main())

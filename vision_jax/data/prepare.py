@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from vision_jax.config import CommandLine, UserError, suggest
-from vision_jax.system import disk
+from vision_jax.system import disk, output
 
 # TFDS's own data sets, and the archives that each is made of.
 OFFICIAL = {
@@ -289,4 +289,5 @@ def _descriptions() -> Iterator[str]:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main())

@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from ml_collections import ConfigDict
 
 from vision_jax.config import CommandLine, UserError, load, number, override, whole
+from vision_jax.system import output
 
 
 def main(argv: Sequence[str]) -> int:
@@ -167,4 +168,5 @@ def _size(text: str | None) -> tuple[int, int] | None:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))

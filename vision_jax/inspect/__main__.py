@@ -13,6 +13,7 @@ import sys
 from collections.abc import Sequence
 
 from vision_jax.config import CommandLine, UserError, keys, suggest, whole
+from vision_jax.system import output
 
 
 def main(argv: Sequence[str]) -> int:
@@ -66,4 +67,5 @@ def _inspect(flags: argparse.Namespace, overrides: dict[str, str]) -> None:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))

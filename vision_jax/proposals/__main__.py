@@ -15,6 +15,7 @@ from collections.abc import Sequence
 
 from vision_jax import proposals
 from vision_jax.config import CommandLine, UserError, whole
+from vision_jax.system import output
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,4 +58,5 @@ def _parser() -> argparse.ArgumentParser:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))

@@ -15,7 +15,7 @@ from vision_jax.report.figures import write_figures
 from vision_jax.report.folder import write_atomically
 from vision_jax.report.sweep_file import stored_sweeps
 from vision_jax.report.sweep_page import claim_page, sweep_page, write_tables
-from vision_jax.system import disk
+from vision_jax.system import disk, output
 
 
 def main(argv: Sequence[str]) -> int:
@@ -57,4 +57,5 @@ def main(argv: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))

@@ -26,6 +26,7 @@ from vision_jax.config import CommandLine, UserError, whole
 from vision_jax.evaluation import VOC, CascadeStages
 from vision_jax.show.trained import Run, run_of
 from vision_jax.structs import Batch
+from vision_jax.system import output
 from vision_jax.training import folder, signature
 
 FILE = "cascade.json"
@@ -134,4 +135,5 @@ def _measured(answer: Callable, batches: list[Batch]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main())

@@ -31,7 +31,7 @@ from vision_jax.data.folders import folder_at, images_below
 from vision_jax.data.loading import fed
 from vision_jax.ops.alignment import align_face
 from vision_jax.show.trained import run_of
-from vision_jax.system import disk
+from vision_jax.system import disk, output
 from vision_jax.tasks import Detection, Embedding
 from vision_jax.training import signature
 
@@ -237,4 +237,5 @@ def _align(size: int):
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main())

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vision_jax.config import CommandLine, UserError
-from vision_jax.system import disk
+from vision_jax.system import disk, output
 from vision_jax.weights import by_name, zoo
 from vision_jax.weights.zoo.page import page
 
@@ -121,4 +121,5 @@ def _verify(names: Sequence[str]) -> int:
 
 
 if __name__ == "__main__":
+    output.outlive_reader()
     sys.exit(main(sys.argv[1:]))
