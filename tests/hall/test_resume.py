@@ -159,6 +159,16 @@ def test_not_finite_stops_with_the_last_good_checkpoint(tmp_path):
         assert part in line
 
 
+def test_the_operation_that_makes_a_nan_is_found(tmp_path):
+    flags = "--config.optimizer.schedule.then.value=1e30", "--config.debug_nans=True"
+    process = start(tmp_path, *flags)
+    out = process.communicate(timeout=300)[0]
+    assert process.returncode == 3, out
+    assert "Traceback" not in out
+    line = next(text for text in out.splitlines() if text.startswith("launch.py:"))
+    assert "(nan)" in line and ".py:" in line
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("seed", range(6))
 def test_killed_again_and_again(tmp_path, undisturbed, seed):

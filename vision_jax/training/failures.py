@@ -4,6 +4,7 @@ import contextlib
 import pathlib
 import re
 import signal
+import traceback
 from collections.abc import Iterator
 from typing import Any
 
@@ -61,19 +62,28 @@ class Interrupted(UserError):
         self.code = 128 + number if number else 128 + signal.SIGTERM
 
 
+class FirstNan(UserError):
+    """The error of a step in which `debug_nans` has found the operation that makes a NaN."""
+
+    code = NotFinite.code
+
+
 class OutOfMemory(UserError):
     """The error of a step that does not fit on the device."""
 
 
 @contextlib.contextmanager
 def explained(batch_size: int, accumulate: int) -> Iterator[None]:
-    """Turns the first step's out-of-memory dump into one line that says what to lower.
+    """Turns what a step ends with into one line: too little memory, or a NaN that is looked for.
 
     Raises:
-      OutOfMemory: the device has too little; other errors pass.
+      OutOfMemory: the device has too little.
+      FirstNan: with `debug_nans`; other errors pass.
     """
     try:
         yield
+    except FloatingPointError as error:
+        raise FirstNan(f"{_first_line(error)} {_place(error)}") from error
     except jax.errors.JaxRuntimeError as error:
         if "RESOURCE_EXHAUSTED" not in str(error):
             raise
@@ -83,3 +93,18 @@ def explained(batch_size: int, accumulate: int) -> Iterator[None]:
             f"out of device memory{request}: batch_size={batch_size} is too large; lower "
             f"--config.train.batch_size or set --config.accumulate={2 * accumulate}"
         ) from error
+
+
+def _first_line(error: BaseException) -> str:
+    return str(error).strip().split("\n")[0].split(". ")[0].rstrip(".")
+
+
+def _place(error: BaseException) -> str:
+    """Tells which lines led to an error, those of installed packages left out, the last first."""
+    own = [f for f in traceback.extract_tb(error.__traceback__) if not _is_installed(f.filename)]
+    lines = [f"{pathlib.Path(f.filename).name}:{f.lineno} ({f.name})" for f in own[::-1]]
+    return "at " + ", from ".join(lines[:3])
+
+
+def _is_installed(file: str) -> bool:
+    return "site-packages" in pathlib.Path(file).parts or file.startswith("<")

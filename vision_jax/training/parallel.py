@@ -33,8 +33,19 @@ class Parallel:
       device_count: devices of all processes.
     """
 
-    def __init__(self, how: str = "shard_map", devices: Sequence[jax.Device] | None = None):
-        """Takes all devices of all processes, or those in `devices`."""
+    def __init__(
+        self,
+        how: str = "shard_map",
+        devices: Sequence[jax.Device] | None = None,
+        donate: bool = True,
+    ):
+        """Takes all devices of all processes, or those in `devices`.
+
+        Args:
+          how, devices: see above.
+          donate: whether a step may overwrite its state; a step that is to be repeated in the
+            search for a NaN may not.
+        """
         if how not in _HOW:
             raise UserError(f"parallel={how!r} is unknown{suggest(how, _HOW)}")
         devices = sorted(devices or jax.devices(), key=lambda d: (d.process_index, d.id))
@@ -46,6 +57,7 @@ class Parallel:
         self.axis = None if how == "jit" else AXIS
         self.device_count = len(devices)
         self._devices = devices
+        self._donated = (0,) if donate else ()
         mesh = Mesh(np.array(devices), (AXIS,))
         if how == "pmap":  # its arrays are those of one process
             mesh = mesh.local_mesh
@@ -154,15 +166,17 @@ class Parallel:
                 in_axes=(None, 0, None),
                 out_axes=None,
                 devices=self._pmap_devices(),
-                donate_argnums=0,
+                donate_argnums=self._donated,
             )
         if self.how == "shard_map":
-            return jax.jit(self._shard(step, (_SAME, split.spec, _SAME)), donate_argnums=0)
+            return jax.jit(
+                self._shard(step, (_SAME, split.spec, _SAME)), donate_argnums=self._donated
+            )
         return jax.jit(
             step,
             in_shardings=(self._same, split, self._same),
             out_shardings=self._same,
-            donate_argnums=0,
+            donate_argnums=self._donated,
         )
 
     def compile_eval(self, step: Callable) -> Callable:

@@ -140,7 +140,7 @@ def prepare(config: ConfigDict) -> tuple[ConfigDict, Parts, list[str]]:
       UserError: in one line; see `checks.prepared`, `Parallel.check` and `make_parts`.
     """
     config, experiment, lines = checks.prepared(config)
-    parallel = Parallel(experiment.parallel)
+    parallel = Parallel(experiment.parallel, donate=not experiment.debug_nans)
     parallel.check(experiment.train.batch_size, experiment.accumulate, experiment.norms)
     return config, make_parts(experiment, parallel), lines
 

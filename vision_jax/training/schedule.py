@@ -193,7 +193,7 @@ class ReduceOnPlateau:
     def update(self, state: PlateauState, value: float) -> PlateauState:
         """Counts one more evaluation, which gave `value`; NaN is no improvement."""
         best, margin = float(state.best), self.threshold * abs(float(state.best))
-        if math.isnan(best):
+        if math.isinf(best):
             better = not math.isnan(value)
         elif self.mode == "max":
             better = value > best + margin

@@ -12,14 +12,14 @@ Tree = Any
 class PlateauState(struct.PyTreeNode):
     """The counters of `schedule.ReduceOnPlateau`; as created they leave the learning rate alone."""
 
-    best: Any  # () float32, best value seen; NaN before the first
+    best: Any  # () float32, best value seen; infinite before the first
     bad: Any  # () int32, evaluations since then
     scale: Any  # () float32, factor on the learning rate
 
     @classmethod
     def create(cls) -> "PlateauState":
         """Makes the counters of a run that has seen nothing yet: factor 1."""
-        return cls(best=np.float32(np.nan), bad=np.int32(0), scale=np.float32(1))
+        return cls(best=np.float32(np.inf), bad=np.int32(0), scale=np.float32(1))
 
 
 class TrainState(struct.PyTreeNode):
