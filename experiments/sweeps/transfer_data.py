@@ -30,7 +30,7 @@ from vision_jax.report import Claim
 FULL, TWIN = (185, 740, 3680), (24, 96, 960)
 LEARNT, NEW = CLASSES[::2], CLASSES[1::2]  # every shape has a like in the other half
 SEEDS, BATCH = 4, 16  # the twin's
-STEPS = {24: 160, 96: 160, 960: 480}  # of so many images
+STEPS, STEPS_OF_MANY = 160, 480
 START = "runs/transfer_source"
 
 
@@ -59,7 +59,8 @@ def _twin(given):
     config = transfer_digits.get_config(f"tune={given.tune}")
     _read(config, NEW, given.count)
     config.train.batch_size, config.eval.batch_size = BATCH, 100
-    config.steps = config.eval_every = config.checkpoint_every = STEPS[given.count]
+    steps = STEPS if given.count < TWIN[-1] else STEPS_OF_MANY
+    config.steps = config.eval_every = config.checkpoint_every = steps
     config.log_every = 40
     if given.tune != "scratch":
         config.init.weights = START
