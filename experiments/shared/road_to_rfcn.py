@@ -17,8 +17,8 @@ from vision_jax.structs import Targets
 from vision_jax.training import Stage
 
 KINDS = ("rcnn", "spp", "fast", "faster", "rfcn")
-# Steps of the twin's trainings: of R-CNN's and SPP-net's softmax, and of the others, which train all
-# layers at once and learn for longer.
+# Steps of the twin's trainings: of R-CNN's and SPP-net's softmax, and of the others, which train
+# all layers at once and learn for longer.
 SOFTMAX_STEPS, STEPS = 300, 1800
 FOUND = {"nms_threshold": 0.3, "max_detections": 20}  # the same of all second stages
 

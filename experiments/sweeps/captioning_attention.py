@@ -13,8 +13,8 @@ smoke    python launch.py --config experiments/sweeps/captioning_attention.py:sm
 
 Without attention the decoder sees the mean of the map's places once, as its first input. A frozen
 backbone keeps the features that it began with. Tuned from the first step on, one that is seen once
-unlearns what it knew: Vinyals et al. met this too, and trained the decoder before the backbone; where
-attention says which places matter, gradients spoil less.
+unlearns what it knew: Vinyals et al. met this too, and trained the decoder before the backbone;
+where attention says which places matter, gradients spoil less.
 """
 
 from experiments import captioning_resnet50_attention_coco

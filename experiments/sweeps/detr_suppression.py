@@ -16,9 +16,10 @@ A run takes a trained network, makes one step at a rate of 0, and is evaluated. 
 differ in what is detected alone: by the first layer or by the last, with suppression at an IoU of
 0.7 or without.
 
-In the twin it helps the last layer too, by 0.007 of AP50: after 2,500 steps (AP50 0.47) some objects
-are answered twice. Of quickstart_detr.py's network, which has learnt for longer, it raises the first
-layer's AP50 from 0.578 to 0.594 and the last one's from 0.609 to 0.617: less, but not nothing.
+In the twin it helps the last layer too, by 0.007 of AP50: after 2,500 steps (AP50 0.47) some
+objects are answered twice. Of quickstart_detr.py's network, which has learnt for longer, it raises
+the first layer's AP50 from 0.578 to 0.594 and the last one's from 0.609 to 0.617: less, but not
+nothing.
 """
 
 from experiments.sweeps import captioning_beams, detr_layers

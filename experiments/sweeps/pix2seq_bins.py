@@ -12,9 +12,9 @@ run      python launch.py --config experiments/sweeps/pix2seq_bins.py --sweep
 twin     python launch.py --config experiments/sweeps/pix2seq_bins.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/pix2seq_bins.py:smoke
 
-Whatever the network learns, n bins bound the overlap: a corner is up to half a bin off. In the twin 16
-bins are enough for what 1,500 steps teach, and 64 are worse: to the loss neighbouring bins are words
-that have nothing in common, and the more there are the longer they take to learn.
+Whatever the network learns, n bins bound the overlap: a corner is up to half a bin off. In the
+twin 16 bins are enough for what 1,500 steps teach, and 64 are worse: to the loss neighbouring bins
+are words that have nothing in common, and the more there are the longer they take to learn.
 """
 
 import itertools

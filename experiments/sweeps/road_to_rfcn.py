@@ -17,8 +17,8 @@ The twin's five have the same three convolutions, pre-trained as a classifier of
 the same images, which are few: for R-FCN above all (quickstart_rfcn.py has all of them).
 `eval/seconds` is the least of ten passes on this machine and `eval/cpu_seconds` what all stages of
 the training took (proposals and evaluation too): in this sweep metrics are not repeatable by bits.
-`eval/ap50` is. Selective search takes its time beside `eval/seconds`, as in the lectures' table. The
-smoke of Faster R-CNN is trained, for four steps.
+`eval/ap50` is. Selective search takes its time beside `eval/seconds`, as in the lectures' table.
+The smoke of Faster R-CNN is trained, for four steps.
 """
 
 from experiments import (
