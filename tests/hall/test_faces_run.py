@@ -1,4 +1,4 @@
-"""Runs on faces: kills, one device and eight, and photographs that a run compares."""
+"""Runs on faces: killed ones end with the same bits; devices, halves, a cascade's stages."""
 
 import json
 import pathlib
@@ -12,11 +12,13 @@ import launch
 from tests.hall.test_resume import wait_for_step
 from tests.hall.test_style_run import SETTINGS, STEPS, start
 from vision_jax.config import build, load, override
-from vision_jax.show import faces
+from vision_jax.show import cascade, faces
 from vision_jax.training import initial, restore_params
 
 pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("at_the_root")]
-EMBEDDER, OWN = "experiments/quickstart_faces.py:smoke", "experiments/own_faces.py:smoke"
+EMBEDDER, CASCADE = "experiments/quickstart_faces.py:smoke", "experiments/cnn_cascade.py:smoke"
+DEEPID, MTCNN = "experiments/deepid2_vggface2.py:smoke", "experiments/mtcnn.py:smoke"
+OWN = "experiments/own_faces.py:smoke"
 FLAGS = tuple(f"--config.{key}={value}" for key, value in SETTINGS.items())
 
 
@@ -40,7 +42,7 @@ def losses(folder: pathlib.Path) -> list[float]:
     return [row["train/loss"] for row in rows if "train/loss" in row]
 
 
-@pytest.mark.parametrize("config", [EMBEDDER])
+@pytest.mark.parametrize("config", [EMBEDDER, DEEPID, OWN, CASCADE, MTCNN])
 def test_killed_and_resumed_with_the_same_bits(config, tmp_path):
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     ended(whole, config)
@@ -65,6 +67,14 @@ def test_one_device_and_eight(config, tmp_path):
     np.testing.assert_allclose(one[:4], eight[:4], rtol=2e-4)  # chaos grows from step to step
 
 
+@pytest.mark.parametrize("config", [EMBEDDER, CASCADE])
+def test_half_precision_trains(config, tmp_path):
+    command = ("--config", config, "--workdir", str(tmp_path), "--config.dtype=bfloat16")
+    assert launch.main([*command, *FLAGS]) == 0
+    found = losses(tmp_path)
+    assert len(found) == STEPS and np.isfinite(found).all()
+
+
 def test_a_run_compares_photographs(tmp_path, monkeypatch, capsys):
     run, rng = str(tmp_path / "run"), np.random.default_rng(0)
     assert launch.main(["--config", OWN, "--workdir", run]) == 0
@@ -82,3 +92,20 @@ def test_a_run_compares_photographs(tmp_path, monkeypatch, capsys):
     )
     assert faces.main(["compare", *photos, "--weights", f"{run}2"]) == 2
     assert "is no run of a tasks.Embedding" in capsys.readouterr().err
+
+
+def test_the_cascades_stages_hand_on_what_they_learned(tmp_path, capsys):
+    config = "experiments/cnn_cascade.py:smoke,stages"
+    assert launch.main(["--config", config, "--workdir", str(tmp_path)]) == 0
+    names = [f"{kind}{side}" for side in (12, 24, 48) for kind in ("net", "threshold")]
+    assert all((tmp_path / name / "DONE").exists() for name in names)
+    capsys.readouterr()
+    found = cascade.measure(tmp_path, images=8, rounds=1)
+    assert found["images"] == 8 and found["ratio"] > 0
+    assert found["alone"]["stages"]["windows48"] == found["cascade"]["stages"]["windows12"]
+    assert cascade.main([str(tmp_path), "--images", "8", "--rounds", "1"]) == 0
+    out = capsys.readouterr().out
+    assert "all windows" in out and "times as fast" in out
+    assert json.loads((tmp_path / "threshold48" / cascade.FILE).read_text())["images"] == 8
+    assert cascade.main([str(tmp_path), "--images", "0"]) == 2
+    assert cascade.main([str(tmp_path / "nowhere")]) == 2
