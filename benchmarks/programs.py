@@ -37,13 +37,13 @@ WHY = {
     _GRADIENT: "what indexing has read gets its gradient back by adding to those places",
     "kernels/chunks.py `per_chunk`": "regions are pooled in parts, so that the corners of all of "
     "them never lie in memory at once",
-    "models/detectors/detr_queries.py `looks`": "the queries to show: once per image, of 100",
+    "models/detectors/detr.py `looks`": "the queries to show: once per image, of 100",
     "models/detectors/rpn.py `RPN._best`": "the best anchors of each level; sorting whole levels "
     "would be slower",
     "models/layers/attention.py `MultiHeadAttention._split`": "heads become a batch dimension of "
     "the products, which is a layout that the compiler chooses",
     "models/layers/attention.py `MultiHeadAttention.attend`": "the way back from heads to features",
-    "models/layers/linear.py `Dense.__call__`": "a kernel's gradient, written as a product and its "
+    "ops/conv.py `dense`": "a kernel's gradient, written as a product and its "
     "transpose; compilers exchange the factors instead",
     "ops/assign.py `_best`": "four objects at a time, as many as an image really has, go over all "
     "anchors once; a whole matrix of overlaps would be read and written several times",
