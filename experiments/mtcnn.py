@@ -23,6 +23,9 @@ three networks one after the other, each on the mistakes of the one before; here
 crops, made anew in each step.
 """
 
+import os
+import pathlib
+
 from experiments.shared import embedded
 from vision_jax import data, models, tasks
 from vision_jax.config import arguments, node
@@ -30,7 +33,7 @@ from vision_jax.data.shapes_draw import KEYPOINT_MIRROR
 from vision_jax.evaluation import VOC
 from vision_jax.training import Experiment, optimizer, schedule
 
-WEIGHTS = "experiments/weights/mtcnn.safetensors"
+WEIGHTS = pathlib.Path(__file__).with_name("weights") / "mtcnn.safetensors"
 STAND_IN = "circle"  # the class of the embedded shapes that is called a face
 
 
@@ -66,8 +69,14 @@ def get_config(arg=""):
         eval_every=1000,
         best="eval/ap50",
     )
-    config.init.weights = WEIGHTS
+    config.init.weights = weights()
     return smoke(config) if given.smoke else config
+
+
+def weights():
+    """Returns the shipped file's path, from the checkout where launch.py is called there."""
+    inside = WEIGHTS.is_relative_to(pathlib.Path.cwd())
+    return os.path.relpath(WEIGHTS) if inside else str(WEIGHTS)
 
 
 def faces(split):

@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 from vision_jax import weights
+from vision_jax.config import load
 from vision_jax.show import faces
 
 FACE = faces.Face(np.array([20.0, 30, 60, 90]), faces.TEMPLATE / 112 * 50 + 15, 0.9)
@@ -43,6 +44,40 @@ def test_folders_keep_their_form(tmp_path, monkeypatch, capsys):
     assert written == ["ann/1.png", "bo/1.png"]
     said = capsys.readouterr().out
     assert "2.png: no face" in said and "the largest of 2" in said and "2 faces of 3 images" in said
+
+
+def test_shipped_weights_are_found_from_any_folder(tmp_path, monkeypatch):
+    experiment = str(faces.DETECTOR.parents[1] / "mtcnn.py")
+    monkeypatch.chdir(faces.DETECTOR.parents[2])
+    named = load(experiment).init.weights
+    assert named == "experiments/weights/mtcnn.safetensors"  # equal in every checkout
+    monkeypatch.chdir(tmp_path)
+    assert load(experiment).init.weights == str(faces.DETECTOR)
+
+
+def test_an_unreadable_image_is_left_out_and_told(tmp_path, monkeypatch, capsys):
+    photos, out = tmp_path / "in", tmp_path / "out"
+    photos.mkdir()
+    (photos / "1.jpg").write_bytes(b"\xff\xd8nope")
+    Image.fromarray(PHOTO).save(photos / "2.png")
+    monkeypatch.setattr(faces, "Finder", lambda detector: lambda image: [FACE])
+    assert faces.main(["align", str(photos), str(out)]) == 2
+    assert [file.name for file in out.iterdir()] == ["2.png"]
+    first, last = capsys.readouterr().err.splitlines()
+    assert "left out" in first and "1.jpg" in first and "1 of 2 images" in last
+
+
+@pytest.mark.parametrize("turned", [True, False])
+def test_images_are_turned_by_their_tag_on_demand(tmp_path, monkeypatch, capsys, turned):
+    photos, out, seen = tmp_path / "in", str(tmp_path / "out"), []
+    photos.mkdir()
+    tag = Image.Exif()
+    tag[0x0112] = 6
+    Image.fromarray(PHOTO).save(photos / "1.jpg", exif=tag)
+    monkeypatch.setattr(faces, "Finder", lambda detector: lambda image: seen.append(image) or [])
+    assert faces.main(["align", str(photos), out, *["--upright"] * turned]) == 0
+    assert seen[0].shape == ((90, 100, 3) if turned else (100, 90, 3))
+    assert ("see --upright" in capsys.readouterr().out) != turned
 
 
 @pytest.mark.parametrize(

@@ -25,8 +25,7 @@ from PIL import Image
 
 from vision_jax import models, weights
 from vision_jax.config import CommandLine, UserError, build, number
-from vision_jax.data import Canvas
-from vision_jax.data.decode import decode_image
+from vision_jax.data import Canvas, pictures
 from vision_jax.data.folders import folder_at, images_below
 from vision_jax.data.loading import fed
 from vision_jax.ops.alignment import align_face
@@ -112,22 +111,42 @@ def aligned(image: np.ndarray, face: Face, how: str, size: int = SIZE) -> np.nda
     return np.asarray(crop.resize((size, size), Image.Resampling.BILINEAR))
 
 
-def align(photos: str, out: str, how: str, detector: pathlib.Path, size: int = SIZE) -> int:
+def align(
+    photos: str,
+    out: str,
+    how: str,
+    detector: pathlib.Path,
+    turned: bool = False,
+    size: int = SIZE,
+) -> int:
     """Writes the largest face of each image below a folder to the same place below another.
+
+    Args:
+      photos: the folder of images.
+      out: the folder that is written.
+      how: see `aligned`.
+      detector: file of MTCNN's weights.
+      turned: turn images by their EXIF tag.
+      size: side of the results.
 
     Returns:
       The number of faces that were written; images without one are told.
 
     Raises:
-      UserError: no such folder, no image in it, or one that cannot be decoded.
+      UserError: no such folder, no image in it; and, at the end, images that could not be read.
     """
     root, target = folder_at(photos), pathlib.Path(out).expanduser()
     files = [file for file in images_below(root) if target not in file.parents]
     if not files:
         raise UserError(f"{photos!r} holds no image")
-    find, count = Finder(detector), 0
+    find, count, unread = Finder(detector), 0, list[pathlib.Path]()
     for file in files:
-        image = _read(file)
+        try:
+            image = _read(file, turned)
+        except UserError as error:
+            unread.append(file)
+            print(f"left out: {error}", file=sys.stderr)
+            continue
         faces = find(image)
         if not faces:
             print(f"{file}: no face")
@@ -139,11 +158,20 @@ def align(photos: str, out: str, how: str, detector: pathlib.Path, size: int = S
         print(f"{file}: {place}{more}")
         count += 1
     print(f"{count} faces of {len(files)} images in {target}")
+    if unread:
+        raise UserError(
+            f"{len(unread)} of {len(files)} images could not be read, such as {str(unread[0])!r}"
+        )
     return count
 
 
 def compare(
-    files: list[str], embedder: str, threshold: float, how: str, detector: pathlib.Path
+    files: list[str],
+    embedder: str,
+    threshold: float,
+    how: str,
+    detector: pathlib.Path,
+    turned: bool = False,
 ) -> np.ndarray:
     """Tells of every two images how far their largest faces are from each other.
 
@@ -153,6 +181,7 @@ def compare(
       threshold: of the squared distance, below which two faces are one person's.
       how: see `aligned`.
       detector: file of MTCNN's weights.
+      turned: turn images by their EXIF tag.
 
     Returns:
       Squared distances (n, n) of the embeddings, in [0, 4].
@@ -166,7 +195,7 @@ def compare(
     embed = _embedder(embedder)
     find, crops = Finder(detector), []
     for file in files:
-        image = _read(pathlib.Path(file))
+        image = _read(pathlib.Path(file), turned)
         faces = find(image)
         if not faces:
             raise UserError(f"{file!r}: no face was found")
@@ -195,21 +224,31 @@ def main(arguments: list[str] | None = None) -> int:
     for command in (one, two):
         command.add_argument("--by", choices=("box", "landmarks"), default="box")
         command.add_argument("--detector", type=pathlib.Path, default=DETECTOR)
+        command.add_argument("--upright", action="store_true", help="turn by the EXIF tag")
     try:
         given = parser.parse_args(arguments)
+        how = given.by, given.detector, given.upright
         if given.command == "align":
-            align(given.photos, given.out, given.by, given.detector)
+            align(given.photos, given.out, *how)
         else:
-            compare(given.images, given.weights, given.threshold, given.by, given.detector)
+            compare(given.images, given.weights, given.threshold, *how)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.code
     return 0
 
 
-def _read(file: pathlib.Path) -> np.ndarray:
+def _read(file: pathlib.Path, turned: bool) -> np.ndarray:
+    """Decodes an image; where it is taken as stored although its EXIF tag turns it, that is told.
+
+    Raises:
+      UserError: it cannot be read.
+    """
     try:
-        return decode_image(file.read_bytes(), 3)
+        (frame,) = pictures.read(file, 3, turned)
+        if frame.turn != 1 and not turned:
+            print(f"{file}: has an EXIF tag that turns it, and is taken as stored; see --upright")
+        return frame.image
     except (ValueError, OSError) as error:
         raise UserError(f"{str(file)!r}: {error}") from error
 
