@@ -208,6 +208,21 @@ FACES = (
     ),
 )
 
+MASKS = (
+    Entry(
+        "SharpMask R50 inference, windows of 8×192",
+        "windows",
+        {
+            "ours": Variant(f"{WORK}.masks:infer", large_pages=True),
+            "torch": Variant(f"{WORK}.masks_torch:infer", _TORCH),
+        },
+        {"batch_size": 8, "steps": 3},
+        {"batch_size": 1, "steps": 1},
+        bar=1.0,
+        tolerance=1e-4,
+    ),
+)
+
 STYLE = (
     Entry(
         "Gatys' style transfer on VGG-19, a step of Adam, 1×256",
@@ -251,5 +266,6 @@ ENTRIES = (
     *(entry for network in NETWORKS for entry in network.entries()),
     *HALF,
     *FACES,
+    *MASKS,
     *STYLE,
 )
