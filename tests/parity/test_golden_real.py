@@ -152,3 +152,12 @@ def test_a_tiny_yolo_with_separable_convolutions_finds_a_face():
     found = model.detect(outputs, sizes)
     face = found.valid[0]
     check_face(golden, "tiny_detections", found.boxes[0][face] * (512 / 416), found.scores[0][face])
+
+
+def test_dlibs_network_embeds_a_face():
+    golden = Golden(FOLDER / "real" / "face_api_recognition.npz")
+    manifest = face_api(golden, "face_recognition_model")
+    model, face = models.DlibResNet(layers=NO_NORM), astronaut()[60:210, 150:300]
+    images = np.float32(np.stack([face, face[:, ::-1]])) - np.float32([122.782, 117.001, 104.298])
+    outputs = jax.jit(model.apply)(weights.load(manifest, model), images / np.float32(255))
+    check(golden, "features", np.asarray(outputs["features"]))

@@ -7,6 +7,7 @@ from PIL import Image
 from vision_jax import weights
 from vision_jax.config import load
 from vision_jax.show import faces
+from vision_jax.weights import tfjs
 
 FACE = faces.Face(np.array([20.0, 30, 60, 90]), faces.TEMPLATE / 112 * 50 + 15, 0.9)
 PHOTO = np.random.default_rng(8).integers(0, 256, (100, 90, 3)).astype(np.uint8)
@@ -31,6 +32,30 @@ def test_landmarks_come_to_the_templates_places():
     bright = np.argwhere(crop[..., 0] > 128)
     np.testing.assert_allclose(bright.mean(0)[::-1], faces.TEMPLATE[0], atol=1.5)
     assert abs(y - faces.TEMPLATE[0, 1]) < 5 and abs(x - faces.TEMPLATE[0, 0]) < 5
+
+
+def test_each_network_has_its_own_crops_and_threshold(tmp_path, monkeypatch, capsys):
+    manifest = f"face-{tfjs.SUFFIX}"
+    monkeypatch.setattr(weights, "load", lambda file, model: {})
+    network = faces._comparer(manifest)
+    eyes, mouth = network.template[:2], network.template[3:].mean(0)
+    np.testing.assert_allclose(np.stack([*eyes, mouth]).mean(0), [0.5, 0.43], atol=1e-6)
+    np.testing.assert_allclose(np.linalg.norm(eyes - mouth, axis=1).mean(), 0.45, rtol=1e-6)
+    files = [str(tmp_path / f"{name}.png") for name in "ab"]
+    for file in files:
+        Image.fromarray(PHOTO).save(file)
+    monkeypatch.setattr(faces, "Finder", lambda detector: lambda image: [FACE])
+    for limit, verdict in ((None, "two people"), (0.6, "the same person")):
+        rows = iter(np.float32([[0, 0], [0.5, 0.5]]))  # 0.5 apart, squared
+        crops = []
+
+        def embed(crop, rows=rows, crops=crops):
+            crops.append(crop)
+            return next(rows)
+
+        monkeypatch.setattr(faces, "_comparer", lambda place, e=embed: network._replace(embed=e))
+        faces.compare(files, manifest, limit, None, faces.DETECTOR)
+        assert verdict in capsys.readouterr().out and crops[0].shape == (150, 150, 3)
 
 
 def test_folders_keep_their_form(tmp_path, monkeypatch, capsys):

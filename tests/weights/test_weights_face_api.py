@@ -118,6 +118,30 @@ def test_a_norm_is_folded_into_the_convolution_before_it(tmp_path):
     np.testing.assert_allclose(ours + state[f"{layer}.bias"], expected, rtol=1e-4, atol=1e-4)
 
 
+def test_a_scale_is_folded_into_the_convolution_before_it(tmp_path):
+    rng = np.random.default_rng(2)
+    kernel, fc = (rng.normal(size=shape).astype(np.float32) for shape in ((3, 3, 2, 4), (4, 5)))
+    bias, scale, shift = rng.normal(size=(3, 4)).astype(np.float32)
+    state = face_api.read_manifest(
+        write(
+            tmp_path,
+            {
+                "a/conv/filters": kernel,
+                "a/conv/bias": bias,
+                "a/scale/weights": scale,
+                "a/scale/biases": shift,
+                "fc": fc,
+            },
+        )
+    )
+    assert set(state) == {"a/conv.weight", "a/conv.bias", "fc.weight"}
+    x = rng.normal(size=(3, 3, 2)).astype(np.float32)
+    expected = ((x[..., None] * kernel).sum((0, 1, 2)) + bias) * scale + shift
+    ours = (x.transpose(2, 0, 1) * state["a/conv.weight"]).sum((1, 2, 3)) + state["a/conv.bias"]
+    np.testing.assert_allclose(ours, expected, rtol=1e-4, atol=1e-4)
+    np.testing.assert_array_equal(state["fc.weight"], fc.T)
+
+
 @pytest.mark.parametrize(
     "make",
     [
@@ -133,6 +157,17 @@ def test_a_state_of_all_layers_fills_a_network(make):
     assert jax.tree.map(np.shape, weights.from_reference(state, model)["params"]) == jax.tree.map(
         np.shape, params
     )
+
+
+def test_a_state_of_all_layers_fills_dlibs_network():
+    model = models.DlibResNet(layers=NO_NORM)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 150, 150, 3)))
+    params = jax.tree.map(lambda x: np.ones(x.shape, np.float32), shapes["params"])
+    state = weights.to_reference(params, model, "face-api")
+    assert {"conv32_down/conv.weight", "conv256_down_out/conv2/conv.bias", "fc.weight"} < set(state)
+    loaded = weights.from_reference(state, model)["params"]
+    assert jax.tree.map(np.shape, loaded) == jax.tree.map(np.shape, params)
+    assert not face_api.has_dlib_resnet(models.DlibResNet())
 
 
 def test_boxes_are_turned_from_y_first():

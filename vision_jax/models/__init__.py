@@ -125,6 +125,7 @@ from vision_jax.models.detectors.yolo_v1 import FastYOLO, YOLOv1, YOLOv1Shipped
 from vision_jax.models.detectors.yolo_v2 import YOLOv2, YOLOv2Tiny, YOLOv2TinySeparable
 from vision_jax.models.detectors.yolo_v3 import YOLOv3, YOLOv3Tiny
 from vision_jax.models.embedders.deepid import DeepID
+from vision_jax.models.embedders.dlib_resnet import DlibResNet, DlibResNetBackbone
 from vision_jax.models.embedders.embedder import Embedder, EmbeddingHead
 from vision_jax.models.embedders.facenet import FaceNetNN1, FaceNetNN2
 from vision_jax.models.embedders.inception_resnet_v1 import (
@@ -201,6 +202,8 @@ __all__ = [
     "DeepMaskResNet50",
     "DefaultBoxes",
     "Dilated",
+    "DlibResNet",
+    "DlibResNetBackbone",
     "Embedder",
     "EmbeddingHead",
     "Encoder",

@@ -16,7 +16,7 @@ import itertools
 import pathlib
 import sys
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -28,11 +28,13 @@ from vision_jax.config import CommandLine, UserError, build, number
 from vision_jax.data import Canvas, pictures
 from vision_jax.data.folders import folder_at, images_below
 from vision_jax.data.loading import fed
+from vision_jax.models.layers import NO_NORM
 from vision_jax.ops.alignment import align_face
 from vision_jax.show.trained import run_of
 from vision_jax.system import disk, output
 from vision_jax.tasks import Detection, Embedding
 from vision_jax.training import signature
+from vision_jax.weights import tfjs
 
 DETECTOR = pathlib.Path(__file__).parents[2] / "experiments" / "weights" / "mtcnn.safetensors"
 # facenet's crops: 182 pixels with a margin of 44 around the box, whatever its proportions.
@@ -43,6 +45,11 @@ TEMPLATE = np.array(
 )
 SIZE = 160
 THRESHOLD = 1.1  # squared distance; FaceNet's figure 1 tells pairs apart by it
+# dlib's crops as face-api cuts them: where the middle of eyes and mouth lies, and how far the eyes
+# are from the mouth, in sides of the crop; its distances are of features of any length.
+DLIB_MIDDLE, DLIB_SCALE = np.array([0.5, 0.43], np.float32), 0.45
+DLIB_SIZE, DLIB_THRESHOLD = 150, 0.6**2
+DLIB_MEAN = (122.782 / 255, 117.001 / 255, 104.298 / 255)
 
 
 class Face(NamedTuple):
@@ -51,6 +58,16 @@ class Face(NamedTuple):
     box: np.ndarray  # (4,) xyxy
     points: np.ndarray  # (5, 2)
     score: float
+
+
+class Comparer(NamedTuple):
+    """A network that tells faces apart."""
+
+    embed: Callable[[np.ndarray], np.ndarray]  # a crop (size, size, 3) uint8 → (d,)
+    size: int = SIZE
+    threshold: float = THRESHOLD
+    template: np.ndarray = TEMPLATE / 112  # (5, 2), where landmarks lie, in sides
+    how: str = "box"  # as its makers align; see `aligned`
 
 
 class Finder:
@@ -91,18 +108,26 @@ class Finder:
         return sorted(faces, key=lambda face: -np.prod(face.box[2:] - face.box[:2]))
 
 
-def aligned(image: np.ndarray, face: Face, how: str, size: int = SIZE) -> np.ndarray:
+def aligned(
+    image: np.ndarray,
+    face: Face,
+    how: str,
+    size: int = SIZE,
+    template: np.ndarray = TEMPLATE / 112,
+) -> np.ndarray:
     """Returns a face as a network reads it, uint8 (size, size, 3).
 
     Args:
       image: uint8 (h, w, 3).
       face: in its pixels.
       how: 'box', facenet's crop: the box with a margin, stretched to a square; 'landmarks', turned
-        and scaled so that eyes, nose and mouth lie where InsightFace has them.
+        and scaled so that eyes, nose and mouth lie where the template has them.
       size: side of the result.
+      template: (5, 2), InsightFace's by default, in sides of the result.
     """
     if how == "landmarks":
-        picture = _align(size)(jnp.asarray(image, jnp.float32), jnp.asarray(face.points))
+        places = jnp.asarray(size * template)
+        picture = _align(size)(jnp.asarray(image, jnp.float32), jnp.asarray(face.points), places)
         return np.clip(np.round(np.asarray(picture)), 0, 255).astype(np.uint8)
     sides = (face.box[2:] - face.box[:2]) * MARGIN / 2
     low = np.maximum(np.round(face.box[:2] - sides), 0).astype(int)
@@ -168,8 +193,8 @@ def align(
 def compare(
     files: list[str],
     embedder: str,
-    threshold: float,
-    how: str,
+    threshold: float | None,
+    how: str | None,
     detector: pathlib.Path,
     turned: bool = False,
 ) -> np.ndarray:
@@ -177,14 +202,15 @@ def compare(
 
     Args:
       files: images.
-      embedder: file of Inception-ResNet v1's weights, or a run's folder.
-      threshold: of the squared distance, below which two faces are one person's.
-      how: see `aligned`.
+      embedder: file of Inception-ResNet v1's or dlib's weights, or a run's folder.
+      threshold: of the squared distance, below which two faces are one person's; None: that which
+        the network's makers name, FaceNet's for a run.
+      how: see `aligned`; None: as the network's makers do.
       detector: file of MTCNN's weights.
       turned: turn images by their EXIF tag.
 
     Returns:
-      Squared distances (n, n) of the embeddings, in [0, 4].
+      Squared distances (n, n) of the embeddings, in [0, 4], or of dlib's features.
 
     Raises:
       UserError: fewer than two images, one that cannot be decoded or shows no face, weights that do
@@ -192,18 +218,20 @@ def compare(
     """
     if len(files) < 2:
         raise UserError(f"compare needs at least two images, not {len(files)}")
-    embed = _embedder(embedder)
+    network = _comparer(embedder)
+    limit = network.threshold if threshold is None else threshold
+    how = how or network.how
     find, crops = Finder(detector), []
     for file in files:
         image = _read(pathlib.Path(file), turned)
         faces = find(image)
         if not faces:
             raise UserError(f"{file!r}: no face was found")
-        crops.append(aligned(image, faces[0], how))
-    rows = np.stack([embed(crop) for crop in crops])
+        crops.append(aligned(image, faces[0], how, network.size, network.template))
+    rows = np.stack([network.embed(crop) for crop in crops])
     squared = np.square(rows[:, None] - rows[None]).sum(-1)
     for i, j in itertools.combinations(range(len(files)), 2):
-        verdict = "the same person" if squared[i, j] < threshold else "two people"
+        verdict = "the same person" if squared[i, j] < limit else "two people"
         print(f"{files[i]} {files[j]}: {squared[i, j]:.3f}, {verdict}")
     return squared
 
@@ -219,10 +247,10 @@ def main(arguments: list[str] | None = None) -> int:
     one.add_argument("out", help="folder that is written")
     two = commands.add_parser("compare", help="tell how far faces are from each other")
     two.add_argument("images", nargs="+")
-    two.add_argument("--weights", required=True, help="of Inception-ResNet v1, or a run's folder")
-    two.add_argument("--threshold", type=number, default=THRESHOLD, help="squared distance")
-    for command in (one, two):
-        command.add_argument("--by", choices=("box", "landmarks"), default="box")
+    two.add_argument("--weights", required=True, help="file of a network, or a run's folder")
+    two.add_argument("--threshold", type=number, help="squared distance (the network's own)")
+    for command, own in ((one, "box"), (two, None)):
+        command.add_argument("--by", choices=("box", "landmarks"), default=own)
         command.add_argument("--detector", type=pathlib.Path, default=DETECTOR)
         command.add_argument("--upright", action="store_true", help="turn by the EXIF tag")
     try:
@@ -253,26 +281,43 @@ def _read(file: pathlib.Path, turned: bool) -> np.ndarray:
         raise UserError(f"{str(file)!r}: {error}") from error
 
 
-def _embedder(place: str) -> Callable[[np.ndarray], np.ndarray]:
-    """Returns what embeds a crop (h, w, 3) uint8: Inception-ResNet v1, or a run's network."""
-    if not pathlib.Path(place).is_dir():
-        model = models.InceptionResNetV1()
-        variables, transforms = weights.load(place, model), ()
-        task = Embedding(model, mean=(127.5 / 255,) * 3, std=(128 / 255,) * 3)
-    else:
+def _comparer(place: str) -> Comparer:
+    """Makes a network out of its file, or of a run's folder."""
+    task: Embedding
+    if pathlib.Path(place).is_dir():
         run = run_of(signature.read_config(pathlib.Path(place)), pathlib.Path(place))
-        task, variables, _ = run.predictor()
-        if not isinstance(task, Embedding):
+        trained, variables, _ = run.predictor()
+        if not isinstance(trained, Embedding):
             raise UserError(f"{place!r} is no run of a tasks.Embedding")
-        transforms = build(run.transforms)
-    predict = jax.jit(task.predict)
-    return lambda crop: np.asarray(predict(variables, fed(crop, transforms))["embedding"][0])
+        return Comparer(_embed(trained, variables, "embedding", build(run.transforms)))
+    if place.endswith(tfjs.SUFFIX):
+        task = Embedding(models.DlibResNet(layers=NO_NORM), mean=DLIB_MEAN, std=(1.0,) * 3)
+        embed = _embed(task, weights.load(place, task.model), "features")
+        return Comparer(embed, DLIB_SIZE, DLIB_THRESHOLD, _dlib_template(), "landmarks")
+    model = models.InceptionResNetV1()
+    task = Embedding(model, mean=(127.5 / 255,) * 3, std=(128 / 255,) * 3)
+    return Comparer(_embed(task, weights.load(place, model), "embedding"))
+
+
+def _dlib_template() -> np.ndarray:
+    """Moves InsightFace's landmarks to the places where face-api's crops have them."""
+    eyes, mouth = TEMPLATE[:2], TEMPLATE[3:].mean(0)
+    middle = np.stack([*eyes, mouth]).mean(0)
+    distance = np.linalg.norm(eyes - mouth, axis=1).mean()
+    return (TEMPLATE - middle) * (DLIB_SCALE / distance) + DLIB_MIDDLE
+
+
+def _embed(
+    task: Embedding, variables: Any, output: str, transforms: tuple = ()
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Returns what computes one of a network's outputs of a crop."""
+    apply = jax.jit(lambda v, batch: task.apply(v, task.normalize(batch.pixels))[output])
+    return lambda crop: np.asarray(apply(variables, fed(crop, transforms))[0])
 
 
 @functools.cache
 def _align(size: int):
-    template = jnp.asarray(TEMPLATE * (size / 112))
-    return jax.jit(lambda image, points: align_face(image, points, template, size))
+    return jax.jit(lambda image, points, template: align_face(image, points, template, size))
 
 
 if __name__ == "__main__":

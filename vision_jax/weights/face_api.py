@@ -1,9 +1,10 @@
-"""Weights of github.com/vladmandic/face-api: an SSD on MobileNet v1 and a small YOLO v2, for faces.
+"""Weights of github.com/vladmandic/face-api: two detectors of faces, and dlib's embedder of them.
 
 The npm package @vladmandic/face-api (MIT) ships them as TensorFlow.js's manifests and `.bin` files.
 Names are those of the files, with '.weight' and '.bias' and in torch's layouts. TensorFlow folded
 the norms after most convolutions into them; those that it left, after convolutions of each channel
-alone, are folded when a file is read, so that networks have `layers=NO_NORM`.
+alone, and dlib's, which are a scale and a bias, are folded when a file is read, so that networks
+have `layers=NO_NORM`.
 """
 
 from collections.abc import Iterator
@@ -15,11 +16,14 @@ from vision_jax.models.classifiers.darknet import Darknet
 from vision_jax.models.classifiers.mobilenet_v1 import BLOCKS, MobileNetV1Backbone
 from vision_jax.models.detectors.ssd import SSD
 from vision_jax.models.detectors.yolo_v2 import YOLOv2
+from vision_jax.models.embedders.embedder import Embedder
 from vision_jax.weights import tfjs
 from vision_jax.weights.engine import Pick, Row
 
 _EPS = 0.0010000000474974513  # of the norms, which the files do not hold
 _NORM = "/BatchNorm/moving_variance"
+_SCALE = "/scale/weights"
+_LINEAR = "fc"  # dlib's last layer
 _PARTS = {
     "weights": ".weight",
     "depthwise_weights": ".weight",
@@ -46,6 +50,10 @@ def read_manifest(path: Path) -> dict[str, np.ndarray]:
     raw.pop("Output/extra_dim", None)  # SSD's default boxes
     for name in [name for name in raw if name.endswith(_NORM)]:
         _fold(raw, name.removesuffix(_NORM))
+    for name in [name for name in raw if name.endswith(_SCALE)]:
+        _fold_scale(raw, name.removesuffix(_SCALE))
+    if _LINEAR in raw and raw[_LINEAR].ndim == 2:
+        raw[f"{_LINEAR}.weight"] = raw.pop(_LINEAR).T
     state: dict[str, np.ndarray] = {}
     for name, value in raw.items():
         layer, _, part = name.rpartition("/")
@@ -65,6 +73,18 @@ def _fold(raw: dict[str, np.ndarray], layer: str) -> None:
     factor = gamma / np.sqrt(variance + _EPS)
     raw[f"{layer}/depthwise_weights"] = (kernel * factor[:, None]).astype(np.float32)
     raw[f"{layer}/bias"] = (beta - mean * factor).astype(np.float32)
+
+
+def _fold_scale(raw: dict[str, np.ndarray], layer: str) -> None:
+    """Folds a scale and a bias into the convolution before them; leaves those that have none."""
+    names = [f"{layer}/{part}" for part in ("conv/filters", "conv/bias", "scale/biases")]
+    if any(name not in raw for name in names):
+        return
+    kernel, bias, shift = (raw[name].astype(np.float64) for name in names)
+    factor = raw.pop(layer + _SCALE).astype(np.float64)
+    raw[names[0]] = (kernel * factor).astype(np.float32)
+    del raw[names[2]]
+    raw[names[1]] = (bias * factor + shift).astype(np.float32)
 
 
 def ssd(model: SSD) -> Iterator[Row]:
@@ -112,3 +132,25 @@ def has_yolo(model: YOLOv2) -> bool:
     is_small = is_separable and [len(convs) for convs in backbone.stages] == [1] * 6 + [0]
     beside = model.convs or model.passthrough or model.merged
     return is_small and not beside and backbone.layers.norm == "none" and model.num_classes == 1
+
+
+def dlib_resnet(model: Embedder) -> Iterator[Row]:
+    """Yields the layers of face_recognition_model."""
+    yield Row("conv32_down/conv", "backbone/conv1/conv", "conv_bias")
+    for number, (features, blocks) in enumerate(model.backbone.stages, start=2):
+        last = number == len(model.backbone.stages) + 1
+        for k in range(1, blocks + 1):
+            name = f"conv{features}_{k if number == 2 else k - 1}"
+            if number > 2 and k == 1:
+                name = f"conv{features}_down{'_out' * last}"
+            for part in ("conv1", "conv2"):
+                path = f"backbone/conv{number}_{k}/{part}/conv"
+                yield Row(f"{name}/{part}/conv", path, "conv_bias")
+    yield Row("fc", "head/fc", "dense")
+    if model.head.num_classes:
+        yield Row("logits", "head/logits", "dense_bias")
+
+
+def has_dlib_resnet(model: Embedder) -> bool:
+    """Returns True where there are no norms, and no bias in the head."""
+    return model.backbone.layers.norm == "none" and not model.head.use_bias

@@ -35,6 +35,7 @@ from vision_jax.models.detectors.ssd import SSD
 from vision_jax.models.detectors.yolo_v1 import YOLOv1
 from vision_jax.models.detectors.yolo_v2 import YOLOv2
 from vision_jax.models.detectors.yolo_v3 import YOLOv3
+from vision_jax.models.embedders.dlib_resnet import DlibResNetBackbone
 from vision_jax.models.embedders.inception_resnet_v1 import InceptionResNetV1Backbone
 from vision_jax.models.segmenters.deeplab import Dilated
 from vision_jax.models.segmenters.fcn import FCN
@@ -166,6 +167,7 @@ BACKBONES: Tables = {
         Table("caffe", caffe.alexnet, caffe.has_alexnet),
     ),
     Darknet: (_DARKNET,),
+    DlibResNetBackbone: (Table("face-api", face_api.dlib_resnet, face_api.has_dlib_resnet),),
     GoogLeNetBackbone: (
         Table("torchvision", torchvision.googlenet, torchvision.has_googlenet),
         Table("caffe", caffe.googlenet, caffe.has_googlenet),

@@ -9,6 +9,7 @@ import pytest
 
 from vision_jax import models
 from vision_jax.models.embedders.deepid import LocallySharedConv
+from vision_jax.models.layers import NO_NORM
 
 # name: (network, images' height and width, published parameters, a small one).
 EMBEDDERS = {
@@ -23,6 +24,10 @@ EMBEDDERS = {
     "FaceNetNN2": (
         models.FaceNetNN2, (224, 224), 7_464_224,
         functools.partial(models.FaceNetNN2, 16, multiplier=0.1),
+    ),
+    "DlibResNet": (
+        functools.partial(models.DlibResNet, layers=NO_NORM), (150, 150), 5_607_488,
+        functools.partial(models.DlibResNet, 16, stages=((4, 1), (8, 1), (8, 1)), layers=NO_NORM),
     ),
     "DeepID": (models.DeepID, (55, 47), 1_018_540, functools.partial(models.DeepID, 16)),
 }  # fmt: skip
