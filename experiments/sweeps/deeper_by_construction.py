@@ -3,9 +3,10 @@
 lecture  UBC CPSC 532L, lecture 5 and KTH DD2424, lecture 7: why deeper plain nets are worse
 paper    He et al., "Deep Residual Learning for Image Recognition", 2015, section 1: "there exists a
          solution by construction to the deeper model", which plain nets' training does not find
-cost     full: 3 × 3 runs of 64,000 steps; twin: 3 × 3 runs of 300 steps
-regime   6,000 shapes of 32×32 pixels, 300 steps of 64 images; plain nets of 8 and 20 layers without
-         normalisation, measured on training images
+cost     full: 3 × 3 runs of 64,000 steps; twin: 3 × 3 runs of 500 steps
+regime   6,000 shapes of 32×32 pixels, 500 steps of 64 images; plain nets of 8 and 32 layers without
+         normalisation, of which the deeper does not begin to learn from random weights; measured on
+         training images
 run      python launch.py --config experiments/sweeps/deeper_by_construction.py --sweep
 twin     python launch.py --config experiments/sweeps/deeper_by_construction.py:twin --sweep
 smoke    python launch.py --config experiments/sweeps/deeper_by_construction.py:smoke
@@ -27,6 +28,7 @@ KINDS = ("shallow", "constructed", "scratch")
 BACKBONE = "task.model.backbone."
 SHALLOW, DEEP = 1, 3  # blocks per stage: 8 and 20 layers
 RATE = 1e-3
+TWIN_DEEP, TWIN_STEPS = 5, 500  # 32 layers
 
 
 def get_config(arg=""):
@@ -37,12 +39,13 @@ def get_config(arg=""):
     config.expect = None
     if given.smoke:
         return config
-    blocks = SHALLOW if given.kind == "shallow" else DEEP
+    deep = TWIN_DEEP if given.twin else DEEP
+    blocks = SHALLOW if given.kind == "shallow" else deep
     config.task.model.backbone.update(blocks=blocks, residual=False)
     config.task.model.backbone.layers.norm = "none"
     some = node(data.TFDS, name="cifar10", split="train[:5000]")
     if given.twin:
-        embedded.twin(config, steps=300, rate=RATE)
+        embedded.twin(config, steps=TWIN_STEPS, rate=RATE)
         config.task.model.backbone.width = 8
         config.task.model.head.num_classes = 8
         some = node(data.TFDS, name="shapes/cls32", split="train[:1000]")
@@ -55,17 +58,17 @@ def get_config(arg=""):
         schedule=node(schedule.Cosine, value=RATE),
     )
     if given.kind == "constructed":
-        config.stages = _stages(config.steps)
+        config.stages = _stages(deep)
     return config
 
 
-def _stages(steps):
+def _stages(deep):
     """Training the shallow net; the deeper one's only step has a rate of 0."""
     construct = (
-        (BACKBONE + "blocks", DEEP),
+        (BACKBONE + "blocks", deep),
         (BACKBONE + "identity_after", SHALLOW),
         ("init.weights", "stage:shallow"),
-        ("init.reinitialize", f"backbone/stage[123]_([{SHALLOW + 1}-{DEEP}])/.*"),
+        ("init.reinitialize", f"backbone/stage[123]_([{SHALLOW + 1}-{deep}])/.*"),
         ("steps", 1),
         ("optimizer.schedule.value", 0.0),
     )
