@@ -104,3 +104,17 @@ def test_windows_are_those_that_a_score_map_stands_for():
         edges = [np.floor(4 * (2 * place + edge)) for edge in (1, 12) for place in (x, y)]
         np.testing.assert_array_equal(row, [*edges, scores[y, x], *deltas[y, x]])
         assert taken == (scores[y, x] >= 0.6)
+
+
+def test_normalized_windows_lose_their_light_and_flat_ones_stay_flat():
+    windows = RNG.normal(size=(3, 6, 6, 2)).astype(np.float32)
+    windows[2] = RNG.normal(size=(6, 6, 2)) / 128  # the noise of a flat window
+    found = np.asarray(cascade.normalize_windows(jnp.asarray(windows)))
+    for window, result in zip(windows, found, strict=True):
+        centred = window - [[[window[..., k].mean() for k in range(2)]]]
+        deviation = np.sqrt((centred**2).mean())
+        np.testing.assert_allclose(result, centred * 0.375 / (deviation + 0.0625), atol=1e-6)
+    assert found[2].std() < 0.1 < 0.3 < found[0].std() < 0.375
+    lit = cascade.normalize_windows(jnp.asarray(windows[:2] * 20 + np.float32([3, -5])))
+    darker = cascade.normalize_windows(jnp.asarray(windows[:2] * 10))
+    np.testing.assert_allclose(lit, darker, atol=0.01)

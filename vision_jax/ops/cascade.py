@@ -13,6 +13,10 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from vision_jax.ops.nms import Selection, settle
 
+# Of normalised windows, in units of 128 grey levels: how far they depart from 0, and the deviation
+# that halves it, which keeps a flat window's noise from being blown up.
+DEVIATION, LEAST_DEVIATION = 0.375, 0.0625
+
 
 def square_boxes(boxes: Float[Array, "*n 4"]) -> Float[Array, "*n 4"]:
     """Widens each box to a square around its centre, with the longer side, x1 - x0 or y1 - y0."""
@@ -222,3 +226,14 @@ def _window_edges(count: int, scale: float) -> tuple[Array, Array]:
     place = 2 * np.arange(count, dtype=np.float32)
     low, high = (np.floor((place + edge) / np.float32(scale)) for edge in (1, 12))
     return jnp.asarray(low), jnp.asarray(high)
+
+
+def normalize_windows(windows: Float[Array, "n s s c"]) -> Float[Array, "n s s c"]:
+    """Takes each window's light away: its channels' means, and how far it departs from them.
+
+    As Viola and Jones normalise what their cascade sees. Windows are (pixel - 127.5) / 128; the
+    result departs from 0 as much as they do on average, a flat window's noise much less.
+    """
+    centred = windows - windows.mean((1, 2), keepdims=True)
+    deviation = jnp.sqrt(jnp.square(centred).mean((1, 2, 3), keepdims=True))
+    return centred * (DEVIATION / (deviation + LEAST_DEVIATION))

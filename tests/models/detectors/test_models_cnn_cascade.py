@@ -186,6 +186,7 @@ def test_settings_that_cannot_be():
     for fields, message in (
         ({"trained": "42"}, "trained='42' - did you mean"),
         ({"factor": 1.5}, r"factor=1\.5"),
+        ({"normalized": (12,)}, r"normalized=\(12,\): some of \(24, 48\)"),
     ):
         with pytest.raises(UserError, match=message):
             jax.eval_shape(network(**fields).init, jax.random.key(0), images, sizes)

@@ -69,6 +69,8 @@ class CNNCascade(DetectorModule):
       train_windows: windows per image and network, mined from those that come through.
       chunk: windows per image that a network sees at a time. No more chunks are computed than there
         are windows for. Changes speed only.
+      normalized: sides, of 24 and 48, whose windows are normalised one by one, as Viola and Jones
+        do: see `ops.cascade.normalize_windows`. The 12-net slides, and cannot.
       layers: the precision in which the networks compute; they have no norms.
 
     Raises:
@@ -88,11 +90,14 @@ class CNNCascade(DetectorModule):
     train_faces: int = 8
     train_windows: int = 24
     chunk: int = 32
+    normalized: tuple[int, ...] = ()
     layers: Layers = NO_NORM
 
     def setup(self):
         if self.trained not in TRAINED:
             raise UserError(f"trained={self.trained!r}{suggest(self.trained, TRAINED)}")
+        if not {*self.normalized} <= {*SIDES[1:]}:
+            raise UserError(f"CNNCascade: normalized={self.normalized}: some of {SIDES[1:]}")
         if not 0 < self.factor < 1 or self.min_size < 1:
             text = f"min_size={self.min_size}, factor={self.factor}"
             raise UserError(f"CNNCascade: {text}: a size of at least 1, a factor between 0 and 1")
@@ -127,7 +132,9 @@ class CNNCascade(DetectorModule):
         """
         pixels = jnp.clip(jnp.round(images), 0, 255).astype(jnp.uint32)
         areas = jax.vmap(cascade.summed_areas)(pixels)
-        view = _View(areas, jnp.round(sizes).astype(jnp.int32), images.dtype)
+        view = _View(
+            areas, jnp.round(sizes).astype(jnp.int32), images.dtype, tuple(self.normalized)
+        )
         if self.is_initializing():  # the rest makes no parameters, and takes long to compile
             return self._on_one_window(view)
         if targets is not None and targets.boxes is not None:
@@ -301,6 +308,7 @@ class _View(NamedTuple):
     areas: Array  # (b, h + 1, w + 1, c), of `ops.cascade.summed_areas`
     content: Array  # (b, 2) int32
     dtype: jnp.dtype
+    normalized: tuple[int, ...]
 
     @property
     def areas_size(self) -> tuple[int, int]:
@@ -311,7 +319,8 @@ class _View(NamedTuple):
         """Cuts boxes (b, n, 4) out and normalises them: (b · n, side, side, c)."""
         one = jnp.array([[[1, 1, 0, 0]]], boxes.dtype)  # pixels are counted from 1 there
         crops = cascade.area_crops(self.areas, self.content, boxes + one, side).astype(self.dtype)
-        return (crops.reshape(-1, side, side, crops.shape[-1]) - MIDDLE) / SPREAD
+        crops = (crops.reshape(-1, side, side, crops.shape[-1]) - MIDDLE) / SPREAD
+        return cascade.normalize_windows(crops) if side in self.normalized else crops
 
 
 def _valid_first(windows: Windows) -> Windows:
