@@ -76,8 +76,14 @@ def test_a_mistake_is_one_line(capsys, tmp_path, argv, message):
 
 
 @pytest.fixture
-def compiled_quickly():
-    """Programs are optimised little: compiling is most of a smoke, and its steps are few."""
+def made_quickly(monkeypatch):
+    """Programs are optimised little, since compiling is most of a smoke and its steps are few.
+
+    They run on two of the eight devices, where each holds a copy of the state and two cores pay for
+    all; eight devices are other tests' subject.
+    """
+    two = jax.devices()[:2]
+    monkeypatch.setattr(jax, "devices", lambda: two)
     jax.config.update("jax_disable_most_optimizations", True)
     yield
     jax.config.update("jax_disable_most_optimizations", False)
@@ -95,7 +101,7 @@ def evaluations(folder: pathlib.Path) -> list[dict]:
         for file in EXPERIMENTS
     ],
 )
-@pytest.mark.usefixtures("compiled_quickly")
+@pytest.mark.usefixtures("made_quickly")
 def test_smoke(file, tmp_path, capsys):
     assert launch.main(["--config", f"{file}:smoke", "--workdir", str(tmp_path)]) == 0
     out = capsys.readouterr().out
