@@ -64,6 +64,17 @@ _PIPELINES = {
     "tf.data": Variant(f"{WORK}.input_pipeline:tf_data", _TF),
 }
 
+_OWN = (
+    "experiments/own_detection.py:train=tfds:shapes/det64,train[:64]"
+    ",val=tfds:shapes/det64,validation[:8],model=resnet50,size=320,batch=2"
+)
+FIRST_ANSWERS = {
+    "quickstart": "experiments/quickstart.py",
+    "quickstart_detection": "experiments/quickstart_detection.py",
+    "Faster R-CNN R50-FPN on own pictures": _OWN,
+    "Mask R-CNN R50-FPN on own pictures": f"{_OWN},detector=mask_rcnn",
+}
+
 ENTRIES = (
     Entry(
         "JPEG to 224 crop, one core",
@@ -184,14 +195,19 @@ ENTRIES = (
         )
         for boxes in (100, 300, 1000)
     ),
-    Entry(
-        "from command to first step, quickstart",
-        "runs",
-        {
-            "ours": Variant(f"{WORK}.first_step:warm"),
-            "without compilation cache": Variant(f"{WORK}.first_step:cold"),
-        },
-        {"config": "experiments/quickstart.py"},
-        rounds=5,
+    *(
+        Entry(
+            f"from command to first {answer}, {name}",
+            "runs",
+            {
+                "ours": Variant(f"{WORK}.first_step:warm"),
+                "without compilation cache": Variant(f"{WORK}.first_step:cold"),
+            },
+            {"config": config, "predicts": answer == "prediction"},
+            {"config": "experiments/quickstart.py:smoke", "predicts": answer == "prediction"},
+            rounds=3,
+        )
+        for name, config in FIRST_ANSWERS.items()
+        for answer in ("step", "prediction")
     ),
 )

@@ -1,6 +1,7 @@
-"""From the command to the first finished training step: imports, data, initialisation, compiling.
+"""From the command to its first answer: a finished training step, or a picture's prediction.
 
-The data set is prepared before the clock starts.
+Imports, data, initialisation, compiling; the data set, and the run that predicts, are prepared
+before the clock starts.
 """
 
 import os
@@ -10,47 +11,81 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
+
+import numpy as np
+from PIL import Image
 
 from benchmarks.work import Work
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 
 
-def warm(shared: pathlib.Path, config: str) -> Work:
+def warm(shared: pathlib.Path, config: str, predicts: bool = False) -> Work:
     """With a compilation cache that an earlier run has filled."""
-    cache = shared / "warm"
-    _first_step(config, cache)
-    return Work(lambda: _first_step(config, cache), 1)
+    answer = _prepared(shared / "warm", config, predicts)
+    answer()
+    return Work(answer, 1)
 
 
-def cold(shared: pathlib.Path, config: str) -> Work:
+def cold(shared: pathlib.Path, config: str, predicts: bool = False) -> Work:
     """With an empty compilation cache."""
-    _first_step(config, shared / "cold")  # prepares the data set
+    answer = _prepared(shared / "cold", config, predicts)
 
     def run() -> dict[str, float]:
-        shutil.rmtree(shared / "cold", ignore_errors=True)
-        return _first_step(config, shared / "cold")
+        shutil.rmtree(_cache(shared / "cold"))
+        return answer()
 
     return Work(run, 1)
 
 
-def _first_step(config: str, cache: pathlib.Path) -> dict[str, float]:
-    """Seconds until the run of one step says that it is done."""
-    with tempfile.TemporaryDirectory() as folder:
-        command = [sys.executable, "launch.py", "--config", config, "--workdir", f"{folder}/run"]
-        command += ["--config.steps=1", "--config.epochs=0"]
-        environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(cache)}
-        began = time.perf_counter()
-        process = subprocess.Popen(
-            command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
-        )
-        try:
-            for line in process.stdout:
-                if line.startswith("step 1/1 "):
-                    seconds = time.perf_counter() - began
-                    return {"wall": seconds, "cpu": seconds}
-        finally:
-            process.kill()
-            process.wait()
-            process.stdout.close()
-    raise RuntimeError(f"{' '.join(command)} ended without a step")
+def _prepared(folder: pathlib.Path, config: str, predicts: bool) -> Callable[[], dict[str, float]]:
+    """Makes a run of one step and a picture to predict; returns what measures an answer."""
+    run, pictures = folder / "run", folder / "pictures"
+    environment = {**os.environ, "JAX_COMPILATION_CACHE_DIR": str(_cache(folder))}
+    subprocess.run(
+        _training(config, run), cwd=ROOT, env=environment, stdout=subprocess.DEVNULL, check=True
+    )
+    pictures.mkdir()
+    picture = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    Image.fromarray(picture).save(pictures / "noise.png")
+    predicting = [sys.executable, "launch.py", "--mode", "predict"]
+    predicting += ["--workdir", str(run), "--input", str(pictures)]
+
+    def first_prediction() -> dict[str, float]:
+        return _seconds(predicting, environment, "noise.png: ")
+
+    def first_step() -> dict[str, float]:
+        with tempfile.TemporaryDirectory() as fresh:
+            return _seconds(
+                _training(config, pathlib.Path(fresh) / "run"), environment, "step 1/1 "
+            )
+
+    return first_prediction if predicts else first_step
+
+
+def _cache(folder: pathlib.Path) -> pathlib.Path:
+    return folder / "cache"
+
+
+def _training(config: str, run: pathlib.Path) -> list[str]:
+    command = [sys.executable, "launch.py", "--config", config, "--workdir", str(run)]
+    return [*command, "--config.steps=1", "--config.epochs=0"]
+
+
+def _seconds(command: list[str], environment: dict[str, str], awaited: str) -> dict[str, float]:
+    """Seconds until a command prints a line with a text; it is then killed."""
+    began = time.perf_counter()
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True
+    )
+    try:
+        for line in process.stdout:
+            if awaited in line:
+                seconds = time.perf_counter() - began
+                return {"wall": seconds, "cpu": seconds}
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    raise RuntimeError(f"{' '.join(command)} ended without a line with {awaited!r}")
