@@ -101,18 +101,24 @@ def _show(record: dict) -> None:
 
 
 def _save(file: pathlib.Path, name: str, record: dict, described: dict, argv: list[str]) -> None:
-    """Puts one entry into the machine's file, leaving the others."""
+    """Puts one entry into the machine's file, leaving the others.
+
+    An entry says with which versions it was measured where the file, whose first entry told them,
+    has others: ratios are of one run, so that they stay what they are.
+    """
     file.parent.mkdir(exist_ok=True)
     results = json.loads(file.read_text()) if file.exists() else {"machine": described}
     entries = results.get("entries", {})
-    if results["machine"] != described:
-        print("earlier results in this file are dropped: machine or versions have changed")
-        entries = {}
+    if machine.hardware(results["machine"]) != machine.hardware(described):
+        print("earlier results in this file are dropped: the machine has changed")
+        results, entries = {"machine": described}, {}
     command = shlex.join(["python", "-m", "benchmarks", *argv])
     entries[name] = {"date": time.strftime("%Y-%m-%d"), "command": command, **record}
+    if results["machine"] != described:
+        entries[name]["versions"] = {key: described[key] for key in machine.VERSIONS}
     order = [entry.name for entry in ALL]
     results = {
-        "machine": described,
+        "machine": results["machine"],
         "command": "python -m benchmarks",
         "entries": {name: entries[name] for name in order if name in entries},
     }

@@ -13,6 +13,9 @@ PACKAGES = (
     *("torch", "torchvision", "tensorflow-cpu", "tensorflow"),
 )
 
+# Of what a machine is described by, that which may change while it stays the same machine.
+VERSIONS = ("system", "python", "packages")
+
 
 def describe() -> dict[str, object]:
     """Processor, cores that may be used, accelerator (None without), memory, packages.
@@ -35,6 +38,11 @@ def describe() -> dict[str, object]:
         "python": platform.python_version(),
         "packages": packages,
     }
+
+
+def hardware(described: dict[str, object]) -> dict[str, object]:
+    """Returns a description without versions."""
+    return {key: value for key, value in described.items() if key not in VERSIONS}
 
 
 def name(described: dict[str, object]) -> str:

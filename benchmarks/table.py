@@ -44,7 +44,7 @@ def render(results: Mapping[str, Any]) -> str:
         "| --- | ---: | ---: | ---: | ---: |",
     ]
     for name, entry in results["entries"].items():
-        lines += _rows(name, entry)
+        lines += _rows(name + _other_versions(entry, machine), entry)
     lines += [
         "",
         "Rates are of the median round. The ratio is ours over the peer's, so that above 1 ours is"
@@ -54,6 +54,15 @@ def render(results: Mapping[str, Any]) -> str:
         *_memory(results["entries"]),
     ]
     return "\n".join(lines)
+
+
+def _other_versions(entry: Mapping[str, Any], machine: Mapping[str, Any]) -> str:
+    """Returns, in brackets, versions of an entry that are not those of its file."""
+    own = entry.get("versions", machine)
+    found = {"Python": own["python"], **own["packages"]}
+    named = {"Python": machine["python"], **machine["packages"]}
+    others = [f"{name} {version}" for name, version in found.items() if named.get(name) != version]
+    return f" (with {', '.join(others)})" if others else ""
 
 
 def _memory(entries: Mapping[str, Any]) -> list[str]:

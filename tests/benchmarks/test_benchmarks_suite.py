@@ -252,17 +252,27 @@ def test_results_are_kept_by_entry_until_the_machine_changes(results, monkeypatc
 
     def fake(entry):
         measured = {n: {**runner.rates([1.0], 1), "peak_bytes": 1} for n in entry.variants}
-        more = {"unit": "images", "clock": "wall", "output_difference": None}
+        more = {"unit": "images", "clock": "wall", "bar": None, "output_difference": None}
         return {**more, "variants": measured, "ratios": runner.ratios(measured)}
 
     assert command.main(["b"]) == 0 and command.main(["a"]) == 0
     (file,) = results.iterdir()
     assert list(json.loads(file.read_text())["entries"]) == ["a", "b"]
     assert json.loads(file.read_text())["entries"]["b"]["command"] == "python -m benchmarks b"
-    changed = {**machine.describe(), "python": "9.9"}
-    monkeypatch.setattr(machine, "describe", lambda: changed)
+    described = machine.describe()
+    newer = {**described, "python": "9.9"}
+    monkeypatch.setattr(machine, "describe", lambda: newer)
     assert command.main(["a"]) == 0
-    assert list(json.loads(file.read_text())["entries"]) == ["a"]
+    found = json.loads(file.read_text())
+    assert found["machine"] == described and "versions" not in found["entries"]["b"]
+    assert found["entries"]["a"]["versions"] == {k: newer[k] for k in machine.VERSIONS}
+    table_of_both = table.render(found)
+    assert "| a (with Python 9.9) |" in table_of_both and "| b |" in table_of_both
+    another = {**described, "memory_GB": 1}
+    monkeypatch.setattr(machine, "describe", lambda: another)
+    assert command.main(["b"]) == 0
+    found = json.loads(file.read_text())
+    assert list(found["entries"]) == ["b"] and found["machine"] == another
     assert "earlier results in this file are dropped" in capsys.readouterr().out
 
 
