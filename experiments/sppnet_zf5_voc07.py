@@ -14,8 +14,8 @@ smoke    python launch.py --config experiments/sppnet_zf5_voc07.py:smoke
 
 The stages and `proposals` are those of rcnn_alexnet_voc07.py; the convolutions stay as they are.
 `scales=5` computes maps at 480, 576, 688, 864 and 1200 pixels of the short side, and pools each
-region where it has about 224 pixels a side. Images come in with short sides of 688 pixels, so that
-the other scales are made from these.
+region where it has about 208 pixels a side, as the released code does (the paper says 224). Images
+come in with short sides of 688 pixels, so that the other scales are made from these.
 """
 
 from experiments.rcnn_alexnet_voc07 import finished

@@ -33,8 +33,9 @@ class SPPNet(RegionDetector):
       windows: how regions map to cells: 'paper' (appendix A), for backbones that pad by half of
         each kernel, or 'released', the authors' code with the offsets of their ZF-5.
       short_side: of the images that come in, pixels.
-      scales: short sides at which features are computed; a region is pooled where it has about 224
-        pixels a side (section 4.1). One scale may be another than `short_side`.
+      scales: short sides at which features are computed; a region is pooled where it has about 208
+        pixels a side, as in the released code; the paper says 224 (section 4.1). One scale may be
+        another than `short_side`.
       deterministic: see `ops.roi_pool`.
     """
 
