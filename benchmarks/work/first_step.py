@@ -33,7 +33,7 @@ def cold(shared: pathlib.Path, config: str, predicts: bool = False) -> Work:
     answer = _prepared(shared / "cold", config, predicts)
 
     def run() -> dict[str, float]:
-        shutil.rmtree(_cache(shared / "cold"))
+        shutil.rmtree(_cache(shared / "cold"), ignore_errors=True)  # small programs are not kept
         return answer()
 
     return Work(run, 1)

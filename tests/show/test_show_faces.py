@@ -35,8 +35,10 @@ def test_landmarks_come_to_the_templates_places():
 
 
 def test_each_network_has_its_own_crops_and_threshold(tmp_path, monkeypatch, capsys):
-    manifest = f"face-{tfjs.SUFFIX}"
+    manifest = str(tmp_path / f"face-{tfjs.SUFFIX}")
+    (tmp_path / f"face-{tfjs.SUFFIX}").touch()
     monkeypatch.setattr(weights, "load", lambda file, model: {})
+    assert faces._comparer(str(tmp_path / "face.bin")).size == faces.DLIB_SIZE  # beside it
     network = faces._comparer(manifest)
     eyes, mouth = network.template[:2], network.template[3:].mean(0)
     np.testing.assert_allclose(np.stack([*eyes, mouth]).mean(0), [0.5, 0.43], atol=1e-6)

@@ -290,7 +290,7 @@ def _comparer(place: str) -> Comparer:
         if not isinstance(trained, Embedding):
             raise UserError(f"{place!r} is no run of a tasks.Embedding")
         return Comparer(_embed(trained, variables, "embedding", build(run.transforms)))
-    if place.endswith(tfjs.SUFFIX):
+    if tfjs.manifest_of(pathlib.Path(place)):
         task = Embedding(models.DlibResNet(layers=NO_NORM), mean=DLIB_MEAN, std=(1.0,) * 3)
         embed = _embed(task, weights.load(place, task.model), "features")
         return Comparer(embed, DLIB_SIZE, DLIB_THRESHOLD, _dlib_template(), "landmarks")
